@@ -1,0 +1,1 @@
+"""Model folders that travel in the wheel, as package data."""
