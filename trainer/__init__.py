@@ -1,0 +1,1 @@
+"""The trainer: PyTorch training of the paper's Transformer (`tfm train`)."""

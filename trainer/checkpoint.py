@@ -1,0 +1,188 @@
+"""The checkpoint folder: what training writes, what export reads, what --resume continues from.
+
+config.json  source.spm [target.spm]  recipe.toml
+model.safetensors     the weights to export: best or average, whichever validates better
+best.safetensors      the weights of the best validation
+average.safetensors   the mean of the last validations' weights
+last.safetensors      weights, Adam's moments, random state and progress: one file, so that
+                      an interruption can never leave halves of two states
+recent/               the weights that the average is made of
+validation.tsv        the pairs that validation translates, for the export to verify on
+metrics.jsonl         one line per logged step and per validation
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .config import ModelConfig, load_model_config
+from .errors import TrainError
+from .model import Transformer
+from .vocabulary import Vocabulary
+
+CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
+AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"
+RECIPE, METRICS, VALIDATION = "recipe.toml", "metrics.jsonl", "validation.tsv"
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where training stands. `batch` counts the batches of `epoch` that are used up."""
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best_loss: float = float("inf")  # validation cross-entropy, nats per token
+    best_step: int = 0
+    exported_loss: float = float("inf")  # that of model.safetensors
+    seconds: float = 0.0
+
+
+def load_checkpoint(folder: Path) -> tuple[Transformer, Vocabulary]:
+    """Read the model to export, in evaluation mode, and its vocabulary.
+
+    Raises:
+        TrainError: a file is missing, damaged, or does not fit the others
+    """
+    config = load_model_config(folder / CONFIG)
+    vocabulary = Vocabulary.load(folder)
+    vocabulary.check(config)
+    model = Transformer(config)
+    if not (folder / MODEL).exists() and (folder / LAST).exists():
+        raise TrainError(f"{folder}: no {MODEL} yet: training has not reached its first validation")
+    load_weights(model, read_weights(folder / MODEL))
+    return model.eval(), vocabulary
+
+
+def weights_of(model: Transformer) -> Weights:
+    """The state dict with tied matrices once."""
+    seen: set[int] = set()
+    weights: Weights = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            weights[name] = tensor.detach()
+    return weights
+
+
+def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
+    """Put weights from `weights_of` into a model of the same configuration.
+
+    Raises:
+        TrainError: names or shapes differ
+    """
+    expected = {name: tensor.shape for name, tensor in weights_of(model).items()}
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if expected != found:
+        odd = sorted(expected.items() ^ found.items())[0][0]
+        raise TrainError(
+            f"weights do not fit config.json: {odd} differs; use files of one training"
+        )
+    model.load_state_dict(weights, strict=False)
+
+
+def read_weights(path: Path) -> Weights:
+    """Raises TrainError when path is missing or damaged."""
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise TrainError(
+            f"{path}: not found; is this a checkpoint written by `tfm train`?"
+        ) from error
+    except (OSError, SafetensorError) as error:
+        raise TrainError(f"{path}: damaged: {error}") from error
+
+
+def write_weights(path: Path, weights: Weights, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file so that path holds the old content or the new, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, "utf-8")
+    os.replace(temporary, path)
+
+
+def write_pairs(path: Path, sources: list[str], targets: list[str]) -> None:
+    """Write sentence pairs as source<TAB>target lines."""
+    write_text(path, "".join(f"{s}\t{t}\n" for s, t in zip(sources, targets, strict=True)))
+
+
+def write_config(folder: Path, config: ModelConfig) -> None:
+    """Write config.json."""
+    write_text(folder / CONFIG, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
+
+
+def save_state(
+    folder: Path, model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Write last.safetensors: everything that an exact continuation needs."""
+    tensors = {f"model.{name}": tensor for name, tensor in weights_of(model).items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for key, value in state.items():
+            tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    metadata = {"progress": json.dumps(dataclasses.asdict(progress))}
+    write_weights(folder / LAST, tensors, metadata)
+
+
+def restore_state(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
+    """Undo save_state.
+
+    Raises:
+        TrainError: last.safetensors is missing, damaged or of another model
+    """
+    path = folder / LAST
+    tensors = read_weights(path)
+    with safe_open(path, framework="pt") as file:
+        progress = Progress(**json.loads(file.metadata()["progress"]))
+    load_weights(
+        model,
+        {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")},
+    )
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    torch.set_rng_state(tensors["random.cpu"].cpu())
+    if torch.cuda.is_available() and "random.cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["random.cuda"].cpu())
+    return progress
+
+
+def keep_recent(folder: Path, weights: Weights, step: int, count: int) -> Weights:
+    """Add weights to recent/, keep the last `count` of them, and return their mean."""
+    recent = folder / RECENT
+    recent.mkdir(exist_ok=True)
+    write_weights(recent / f"step-{step:08d}.safetensors", weights)
+    kept = sorted(recent.glob("step-*.safetensors"))
+    for path in kept[:-count]:
+        path.unlink()
+    return average([read_weights(path) for path in kept[-count:]])
+
+
+def average(many: list[Weights]) -> Weights:
+    """The element-wise mean of several weights of one model."""
+    return {
+        name: torch.stack([weights[name].float() for weights in many]).mean(dim=0).to(first.dtype)
+        for name, first in many[0].items()
+    }

@@ -1,0 +1,317 @@
+"""The recipe: frozen dataclasses are the only schema, read from TOML with every key checked."""
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from .errors import TrainError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """What the network is (paper, table 3). Saved with every checkpoint as config.json.
+
+    `norm` is "post" as published or "pre". `tied_embeddings` says which matrices are one: "none",
+    "target" (target embedding and output projection), "all" (the source embedding too; needs a
+    joint vocabulary).
+    """
+
+    source_vocab_size: int
+    target_vocab_size: int
+    d_model: int = 256
+    d_ff: int = 1024
+    num_heads: int = 4
+    encoder_layers: int = 6
+    decoder_layers: int = 2
+    dropout: float = 0.1
+    norm: Literal["post", "pre"] = "post"
+    tied_embeddings: Literal["none", "target", "all"] = "target"
+    pad_id: int = 0
+    unk_id: int = 1
+    bos_id: int = 2
+    eos_id: int = 3
+    source_language: str = "source"
+    target_language: str = "target"
+
+    def __post_init__(self) -> None:
+        if self.d_model % (2 * self.num_heads):
+            raise TrainError(
+                f"d_model {self.d_model} with num_heads {self.num_heads}: "
+                "choose a d_model that is a multiple of twice num_heads"
+            )
+        if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
+            raise TrainError("tied_embeddings 'all' needs a joint vocabulary: set joint = true")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # tiny: Wu et al. 2021's Multi30k model; base, big: table 3 of the paper
+    "tiny": {
+        "d_model": 128,
+        "d_ff": 256,
+        "num_heads": 4,
+        "encoder_layers": 4,
+        "decoder_layers": 4,
+    },
+    "edge": {
+        "d_model": 256,
+        "d_ff": 1024,
+        "num_heads": 4,
+        "encoder_layers": 6,
+        "decoder_layers": 2,
+    },
+    "base": {
+        "d_model": 512,
+        "d_ff": 2048,
+        "num_heads": 8,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+    },
+    "big": {
+        "d_model": 1024,
+        "d_ff": 4096,
+        "num_heads": 16,
+        "encoder_layers": 6,
+        "decoder_layers": 6,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecipe:
+    """[model]: a preset, and what to change of it (None keeps the preset's value)."""
+
+    preset: Literal["tiny", "edge", "base", "big"] = "edge"
+    d_model: int | None = None
+    d_ff: int | None = None
+    num_heads: int | None = None
+    encoder_layers: int | None = None
+    decoder_layers: int | None = None
+    dropout: float = 0.1
+    norm: Literal["post", "pre"] = "post"
+    tied_embeddings: Literal["none", "target", "all"] = "target"
+
+    def build(
+        self, data: "DataRecipe", source_size: int, target_size: int, **ids: int
+    ) -> ModelConfig:
+        """The configuration of the network for vocabularies of these sizes."""
+        chosen = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"
+        }
+        overrides = {name: value for name, value in chosen.items() if value is not None}
+        return ModelConfig(
+            source_vocab_size=source_size,
+            target_vocab_size=target_size,
+            source_language=data.source_language,
+            target_language=data.target_language,
+            **{**PRESETS[self.preset], **overrides, **ids},
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VocabularyRecipe:
+    """[vocabulary]: SentencePiece unigram models with byte fallback, one per side or one joint."""
+
+    size: int = 8000
+    joint: bool = False
+    character_coverage: float = 0.9995
+    max_sentences: int = 400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusRecipe:
+    """[[data.train]]: a .tsv of source<TAB>target[<TAB>corpus], or two aligned text files; any of
+    them may be .xz.
+
+    `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
+    times). `corpora` overrides it by the name in the third column. `until_epoch` leaves the corpus
+    out from that epoch on. Paths are relative to the recipe.
+    """
+
+    path: str | None = None
+    source: str | None = None
+    target: str | None = None
+    weight: float = 1.0
+    corpora: dict[str, float] = field(default_factory=dict)
+    until_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataRecipe:
+    """[data]: the corpora. Pairs with a side over max_length tokens are left out of training."""
+
+    train: tuple[CorpusRecipe, ...]
+    validation: CorpusRecipe
+    source_language: str = "source"
+    target_language: str = "target"
+    max_length: int = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecipe:
+    """[training]: Adam with warm-up and inverse square root decay (section 5.3), and the rest.
+
+    `max_tokens` bounds a batch: pairs x longest side, padding included. `learning_rate` is the
+    peak, reached after `warmup_steps`; None takes the paper's d_model^-0.5 warmup_steps^-0.5. The
+    last `cooldown_steps` bring the rate down to zero in a straight line. `average_checkpoints` is
+    how many of the last validations' weights are averaged into `average`.
+    """
+
+    max_steps: int = 100_000
+    max_tokens: int = 4096
+    accumulate_steps: int = 1
+    learning_rate: float | None = None
+    warmup_steps: int = 4000
+    cooldown_steps: int = 0
+    label_smoothing: float = 0.1
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    adam_epsilon: float = 1e-9
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    seed: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["bf16", "fp32"] = "bf16"
+    log_steps: int = 50
+    validate_steps: int = 1000
+    validation_max_sentences: int = 500
+    validation_max_length: int = 100
+    average_checkpoints: int = 5
+    stop_after_no_gain: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole recipe file."""
+
+    data: DataRecipe
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    vocabulary: VocabularyRecipe = field(default_factory=VocabularyRecipe)
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        TrainError: not readable, not TOML, an unknown or missing key, a value of the wrong type
+    """
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainError(f"{path}: cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainError(f"{path}: not TOML: {error}") from error
+    recipe = from_tree(Recipe, tree, str(path))
+    _check(recipe, path)
+    return recipe
+
+
+def load_model_config(path: Path) -> ModelConfig:
+    """Read a checkpoint's config.json.
+
+    Raises:
+        TrainError: missing, not JSON, or not a model configuration
+    """
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise TrainError(
+            f"{path}: not found; is this a checkpoint written by `tfm train`?"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{path}: cannot be read as JSON: {error}") from error
+    return from_tree(ModelConfig, tree, str(path))
+
+
+def from_tree(kind: type[T], tree: Any, where: str) -> T:
+    """Build the dataclass `kind` from parsed TOML or JSON, refusing what it does not declare.
+
+    Raises:
+        TrainError: naming the key, its value and what is allowed
+    """
+    if not isinstance(tree, dict):
+        raise TrainError(f"{where}: expected a table, got {tree!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in tree:
+        if key not in fields:
+            raise TrainError(f"{where}: unknown key {key!r}; known keys: {', '.join(fields)}")
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in tree:
+            raise TrainError(f"{where}: missing key {name!r}")
+    return kind(
+        **{key: _convert(hints[key], value, f"{where}: {key}") for key, value in tree.items()}
+    )
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return from_tree(typing.cast(type, hint), value, where)
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        return _convert(arguments[0], value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise TrainError(
+                f"{where} = {value!r}: choose one of {', '.join(map(repr, arguments))}"
+            )
+        return value
+    if origin is tuple and isinstance(value, list):
+        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(items) != len(value):
+            raise TrainError(f"{where} = {value!r}: expected {len(items)} values")
+        return tuple(
+            _convert(item, v, f"{where}[{i}]")
+            for i, (item, v) in enumerate(zip(items, value, strict=True))
+        )
+    if origin is dict and isinstance(value, dict):
+        return {key: _convert(arguments[1], v, f"{where}.{key}") for key, v in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise TrainError(f"{where} = {value!r}: expected {getattr(hint, '__name__', hint)}")
+    return value
+
+
+def _check(recipe: Recipe, path: Path) -> None:
+    """Refuse values that are of the right type and still make no sense."""
+    data, training = recipe.data, recipe.training
+    if not data.train:
+        raise TrainError(f"{path}: data.train is empty; name at least one corpus")
+    for corpus in (*data.train, data.validation):
+        if (corpus.path is None) == (corpus.source is None or corpus.target is None):
+            raise TrainError(f"{path}: a corpus needs either path (a .tsv) or source and target")
+        for weight in (corpus.weight, *corpus.corpora.values()):
+            if weight < 0:
+                raise TrainError(
+                    f"{path}: corpus weight {weight} is negative; use 0 to leave it out"
+                )
+    if recipe.model.tied_embeddings == "all" and not recipe.vocabulary.joint:
+        raise TrainError(
+            f"{path}: tied_embeddings 'all' needs a joint vocabulary: set joint = true"
+        )
+    if not 0 <= recipe.model.dropout < 1:
+        raise TrainError(f"{path}: dropout = {recipe.model.dropout}: choose 0 <= dropout < 1")
+    if not 0 <= training.label_smoothing < 1:
+        raise TrainError(
+            f"{path}: label_smoothing = {training.label_smoothing}: choose 0 to below 1"
+        )
+    positive = ("max_steps", "max_tokens", "accumulate_steps", "warmup_steps", "log_steps",
+                "validate_steps", "validation_max_sentences", "average_checkpoints")  # fmt: skip
+    for name in positive:
+        if getattr(training, name) < 1:
+            raise TrainError(f"{path}: {name} = {getattr(training, name)}: choose at least 1")
+    if training.max_tokens < data.max_length:
+        raise TrainError(
+            f"{path}: max_tokens {training.max_tokens} is below max_length {data.max_length}: "
+            "one pair would not fit a batch; raise max_tokens"
+        )

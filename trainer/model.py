@@ -1,0 +1,331 @@
+"""The Transformer of "Attention Is All You Need" (Vaswani et al. 2017), and the project's only
+definition of it: the export stage wraps these modules rather than writing them again.
+
+Shapes: B batch, S source length, T target length, Q query length, K key length, D d_model,
+F d_ff, H heads, C = D / H head size, V vocabulary. Masks: True = attend.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ModelConfig
+
+
+def sinusoidal_positions(positions: Tensor, d_model: int) -> Tensor:
+    """Encode positions as sines and cosines of geometric wavelengths (section 3.5).
+
+    PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(pos / 10000^(2i/D)).
+    Computed, not looked up, so that no sentence is too long and no table is stored.
+
+    Args:
+        positions: [L] float
+        d_model: D, even
+
+    Returns:
+        [L, D] float
+    """
+    even = torch.arange(0, d_model, 2, device=positions.device, dtype=positions.dtype)
+    frequencies = torch.exp(even * (-math.log(10000.0) / d_model))
+    angles = positions.unsqueeze(1) * frequencies  # [L, D/2]
+    return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)  # sin, cos, sin, cos...
+
+
+class Dropout(nn.Module):
+    """Zero each element with probability p while training, and scale the rest (section 5.4).
+
+    On a CPU the generator is serial and torch's own dropout draws one number per element: a sixth
+    of a training step. One byte per element is enough, which rounds p to a multiple of 1/256.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        dropped = round(self.p * 256)
+        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
+        kept = words.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
+
+
+class Embeddings(nn.Module):
+    """Token embeddings times sqrt(D), plus positions, then dropout (sections 3.4, 3.5, 5.4)."""
+
+    def __init__(self, vocab_size: int, d_model: int, dropout: float) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab_size, d_model)
+        self.scale = math.sqrt(d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, ids: Tensor, first_position: int = 0) -> Tensor:
+        """Embed ids [B, L], the first of them at first_position; returns [B, L, D]."""
+        embedded = self.tokens(ids) * self.scale
+        positions = torch.arange(
+            first_position,
+            first_position + ids.shape[1],
+            device=ids.device,
+            dtype=torch.float32,
+        )
+        encoded = sinusoidal_positions(positions, embedded.shape[2])
+        return self.dropout(embedded + encoded.to(embedded.dtype))  # type: ignore[no-any-return]
+
+
+class MultiHeadAttention(nn.Module):
+    """Scaled dot-product attention with several heads (section 3.2):
+
+    MultiHead(Q, K, V) = Concat(head_1 ... head_H) W^O,
+    head_h = softmax(Q W^Q_h (K W^K_h)^T / sqrt(C) + bias) V W^V_h,
+    where the bias is 0 at positions to attend to and -inf elsewhere.
+    """
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q_proj = nn.Linear(d_model, d_model)
+        self.k_proj = nn.Linear(d_model, d_model)
+        self.v_proj = nn.Linear(d_model, d_model)
+        self.out_proj = nn.Linear(d_model, d_model)
+
+    def forward(self, query: Tensor, memory: Tensor, bias: Tensor) -> Tensor:
+        """Attend from query to memory (the same tensor twice is self-attention).
+
+        Args:
+            query: [B, Q, D]
+            memory: [B, K, D], where keys and values come from
+            bias: [B or 1, 1, Q or 1, K], 0 or -inf
+
+        Returns:
+            [B, Q, D]
+        """
+        q = self._split_heads(self.q_proj(query))
+        k = self._split_heads(self.k_proj(memory))
+        v = self._split_heads(self.v_proj(memory))
+        # Batched products over B x H, not F.scaled_dot_product_attention: on a CPU its backward
+        # pass is several times slower for sentences, which are short.
+        shape = (query.shape[0], self.num_heads, query.shape[1], memory.shape[1])
+        bias = bias.to(q.dtype).expand(shape).flatten(0, 1)
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)
+        with torch.autocast(scores.device.type, enabled=False):
+            weights = scores.softmax(dim=2)  # accumulates in float whatever the type
+        attended = torch.unflatten(weights @ v, 0, (-1, self.num_heads))  # [B, H, Q, C]
+        return self.out_proj(attended.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        split = torch.unflatten(x, 2, (self.num_heads, -1)).transpose(1, 2)  # [B, H, L, C]
+        return split.flatten(0, 1)  # [B * H, L, C]
+
+
+def attention_bias(mask: Tensor) -> Tensor:
+    """0 where mask is True (attend), -inf where it is False; the shape of mask, float."""
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, float("-inf"))
+
+
+def causal_mask(length: int, device: torch.device) -> Tensor:
+    """[1, 1, T, T] bool: position t sees 0..t, never what follows (section 3.2.3)."""
+    return torch.ones(1, 1, length, length, dtype=torch.bool, device=device).tril()
+
+
+class FeedForward(nn.Module):
+    """The position-wise network FFN(x) = max(0, x W_1 + b_1) W_2 + b_2 (section 3.3)."""
+
+    def __init__(self, d_model: int, d_ff: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(d_model, d_ff)
+        self.outer = nn.Linear(d_ff, d_model)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, L, D] to [B, L, D]."""
+        return self.outer(F.relu(self.inner(x)))  # type: ignore[no-any-return]
+
+
+class Residual(nn.Module):
+    """The connection around every sub-layer: dropout, sum, layer normalization (section 5.4).
+
+    Post-norm, as published: LayerNorm(x + Dropout(sublayer(x))).
+    Pre-norm, by configuration: x + Dropout(sublayer(LayerNorm(x))).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = Dropout(config.dropout)
+        self.pre_norm = config.norm == "pre"
+
+    def before(self, x: Tensor) -> Tensor:
+        """What the sub-layer reads."""
+        return self.norm(x) if self.pre_norm else x
+
+    def after(self, x: Tensor, output: Tensor) -> Tensor:
+        """The sub-layer's output joined to its input x."""
+        total = x + self.dropout(output)
+        return total if self.pre_norm else self.norm(total)  # type: ignore[no-any-return]
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward, each in a residual connection (section 3.1)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
+        self.self_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config.d_model, config.d_ff)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(self, x: Tensor, source_bias: Tensor) -> Tensor:
+        """[B, S, D] to [B, S, D]; source_bias [B, 1, 1, S]."""
+        y = self.self_attention_residual.before(x)
+        y = self.self_attention(y, y, source_bias)
+        x = self.self_attention_residual.after(x, y)
+        y = self.feed_forward(self.feed_forward_residual.before(x))
+        return self.feed_forward_residual.after(x, y)
+
+
+class DecoderLayer(nn.Module):
+    """Masked self-attention, cross-attention to the encoder's keys and values, feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
+        self.self_attention_residual = Residual(config)
+        self.cross_attention = MultiHeadAttention(config.d_model, config.num_heads)
+        self.cross_attention_residual = Residual(config)
+        self.feed_forward = FeedForward(config.d_model, config.d_ff)
+        self.feed_forward_residual = Residual(config)
+
+    def forward(
+        self, x: Tensor, memory: Tensor, target_bias: Tensor, source_bias: Tensor
+    ) -> Tensor:
+        """[B, T, D] to [B, T, D]; memory [B, S, D], biases [1, 1, T, T] and [B, 1, 1, S]."""
+        y = self.self_attention_residual.before(x)
+        y = self.self_attention(y, y, target_bias)
+        x = self.self_attention_residual.after(x, y)
+        y = self.cross_attention_residual.before(x)
+        y = self.cross_attention(y, memory, source_bias)
+        x = self.cross_attention_residual.after(x, y)
+        y = self.feed_forward(self.feed_forward_residual.before(x))
+        return self.feed_forward_residual.after(x, y)
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder stacks with the final linear map to the vocabulary (figure 1)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        d_model, dropout = config.d_model, config.dropout
+        self.source_embeddings = Embeddings(config.source_vocab_size, d_model, dropout)
+        self.target_embeddings = Embeddings(config.target_vocab_size, d_model, dropout)
+        self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
+        self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        # Pre-norm leaves the last residual sum unnormalized; post-norm has normalized it.
+        final = nn.LayerNorm if config.norm == "pre" else nn.Identity
+        self.encoder_norm = final(d_model)
+        self.decoder_norm = final(d_model)
+        self.projection = nn.Linear(d_model, config.target_vocab_size, bias=False)
+        self.tie_embeddings()
+        self.apply(_initialize)
+
+    def tie_embeddings(self) -> None:
+        """Let the matrices that the configuration ties be one parameter (section 3.4)."""
+        if self.config.tied_embeddings in ("target", "all"):
+            self.projection.weight = self.target_embeddings.tokens.weight
+        if self.config.tied_embeddings == "all":
+            self.source_embeddings.tokens.weight = self.target_embeddings.tokens.weight
+
+    @property
+    def encoder_layers(self) -> list[EncoderLayer]:
+        """The encoder's layers, first to last."""
+        return [layer for layer in self.encoder if isinstance(layer, EncoderLayer)]
+
+    @property
+    def decoder_layers(self) -> list[DecoderLayer]:
+        """The decoder's layers, first to last."""
+        return [layer for layer in self.decoder if isinstance(layer, DecoderLayer)]
+
+    def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the encoder.
+
+        Args:
+            source_ids: [B, S] int64, padded with pad_id
+
+        Returns:
+            memory: [B, S, D]
+            source_bias: [B, 1, 1, S], 0 where there is a token and -inf where there is padding
+        """
+        source_bias = attention_bias(source_ids != self.config.pad_id)[:, None, None, :]
+        x = self.source_embeddings(source_ids)
+        for layer in self.encoder:
+            x = layer(x, source_bias)
+        return self.encoder_norm(x), source_bias
+
+    def decode(self, target_ids: Tensor, memory: Tensor, source_bias: Tensor) -> Tensor:
+        """Run the decoder over whole targets (teacher forcing).
+
+        Args:
+            target_ids: [B, T] int64, from bos_id on; padding may only be at the end
+            memory: [B, S, D]
+            source_bias: [B, 1, 1, S]
+
+        Returns:
+            [B, T, D], to be multiplied by the projection
+        """
+        x = self.target_embeddings(target_ids)
+        target_bias = attention_bias(causal_mask(target_ids.shape[1], x.device))
+        for layer in self.decoder:
+            x = layer(x, memory, target_bias, source_bias)
+        return self.decoder_norm(x)  # type: ignore[no-any-return]
+
+    def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """Logits [B, T, V] of what follows each of target_ids [B, T], given source_ids [B, S]."""
+        memory, source_bias = self.encode(source_ids)
+        return self.projection(self.decode(target_ids, memory, source_bias))  # type: ignore[no-any-return]
+
+    @torch.no_grad()
+    def greedy(self, source_ids: Tensor, max_length: int) -> list[list[int]]:
+        """Decode by taking the most probable token each step, without a cache.
+
+        Plain on purpose: this is the reference that the exported graphs are held to.
+
+        Args:
+            source_ids: [B, S] int64
+            max_length: tokens of output at most, EOS not counted
+
+        Returns:
+            B lists of target ids, without BOS and EOS
+        """
+        memory, source_bias = self.encode(source_ids)
+        batch_size = source_ids.shape[0]
+        ids = source_ids.new_full((batch_size, 1), self.config.bos_id)
+        finished = torch.zeros(batch_size, dtype=torch.bool, device=ids.device)
+        for _ in range(max_length):
+            last = self.decode(ids, memory, source_bias)[:, -1]
+            next_ids = self.projection(last).argmax(dim=1)
+            next_ids = next_ids.masked_fill(finished, self.config.eos_id)
+            ids = torch.cat((ids, next_ids.unsqueeze(1)), dim=1)
+            finished |= next_ids == self.config.eos_id
+            if finished.all():
+                break
+        rows: list[list[int]] = ids[:, 1:].tolist()
+        return [
+            row[: row.index(self.config.eos_id)] if self.config.eos_id in row else row
+            for row in rows
+        ]
+
+
+def _initialize(module: nn.Module) -> None:
+    """Xavier for the linear maps; embeddings with standard deviation D^-0.5, so that they have
+    unit size once scaled by sqrt(D), and logits have it when the projection is tied."""
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,333 @@
+"""The training loop: batches, steps, validation, checkpoints; stops and resumes exactly."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from . import checkpoint as files
+from .config import Recipe, TrainingRecipe
+from .data import EncodedText, ParallelText, read_corpora
+from .errors import TrainError
+from .evaluate import batch_loss, sample, score, translate, validation_loss
+from .model import Transformer
+from .optimization import build_optimizer, learning_rate
+from .vocabulary import Vocabulary, train_vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+class Interrupted(Exception):
+    """Training was asked to stop and has saved its state."""
+
+    def __init__(self, step: int, signal_number: int) -> None:
+        super().__init__(step, signal_number)
+        self.step, self.signal_number = step, signal_number
+
+
+def train(recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool) -> files.Progress:
+    """Train as the recipe says and leave a checkpoint in folder.
+
+    Raises:
+        TrainError: bad data, a folder that is in the way, a loss that is not a number
+        Interrupted: SIGINT or SIGTERM came; everything is saved
+    """
+    if (folder / files.LAST).exists() and not resume:
+        raise TrainError(
+            f"{folder} already holds a training; continue it with --resume or choose another folder"
+        )
+    resume = resume and (folder / files.LAST).exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    base = recipe_path.parent
+    text = read_corpora(recipe.data.train, base)
+    validation = read_corpora([recipe.data.validation], base)
+    if (folder / files.CONFIG).exists() and (folder / "source.spm").exists():
+        vocabulary = Vocabulary.load(folder)  # a start that was cut short keeps its vocabulary
+    else:
+        logger.info("training the vocabulary on %d pairs", len(text))
+        vocabulary = train_vocabulary(*_vocabulary_sample(text, recipe), recipe.vocabulary)
+        vocabulary.save(folder)
+    trainer = Trainer(recipe, text, validation, vocabulary, folder)
+    if resume:
+        trainer.resume()
+    else:
+        shutil.copyfile(recipe_path, folder / files.RECIPE)
+        files.write_config(folder, trainer.model.config)
+    return trainer.run()
+
+
+def _vocabulary_sample(text: ParallelText, recipe: Recipe) -> tuple[list[str], list[str]]:
+    """Pairs drawn by their weights, at most max_sentences of them."""
+    generator = np.random.default_rng(recipe.training.seed)
+    wanted = np.minimum(text.weights, 1.0)
+    wanted *= min(1.0, recipe.vocabulary.max_sentences / wanted.sum())
+    chosen = np.flatnonzero(generator.random(len(text)) < wanted)
+    return [text.sources[i] for i in chosen], [text.targets[i] for i in chosen]
+
+
+class Trainer:
+    """One training: the model and everything that changes with it."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        text: ParallelText,
+        validation: ParallelText,
+        vocabulary: Vocabulary,
+        folder: Path,
+    ) -> None:
+        self.recipe, self.vocabulary, self.folder = recipe, vocabulary, folder
+        self.options = recipe.training
+        self.device = _device(self.options)
+        self.autocast = torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"
+        )
+        torch.manual_seed(self.options.seed)
+        config = recipe.model.build(
+            recipe.data,
+            vocabulary.source.vocab_size(),
+            vocabulary.target.vocab_size(),
+            **vocabulary.special_ids,
+        )
+        self.model = Transformer(config).to(self.device)
+        self.model.train()
+        self.optimizer = build_optimizer(self.model, self.options)
+        self.text = EncodedText(text, vocabulary, recipe.data.max_length)
+        self.validation_text = EncodedText(validation, vocabulary)
+        self.validation_sample = sample(validation, self.options.validation_max_sentences)
+        files.write_pairs(folder / files.VALIDATION, *self.validation_sample)
+        if self.text.skipped:
+            logger.info("%d pairs are over max_length and left out", self.text.skipped)
+        self.progress = files.Progress()
+
+    def resume(self) -> None:
+        """Continue from last.safetensors; metrics of steps after it are dropped."""
+        self.progress = files.restore_state(self.folder, self.model, self.optimizer)
+        metrics = self.folder / files.METRICS
+        if metrics.exists():
+            lines = metrics.read_text("utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["step"] <= self.progress.step]
+            files.write_text(metrics, "".join(kept))
+        for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
+            if int(path.stem.removeprefix("step-")) > self.progress.step:
+                path.unlink()
+
+    def run(self) -> files.Progress:
+        """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
+        stop = _StopSignals()
+        started = time.perf_counter() - self.progress.seconds
+        options = self.options
+        log = _Log(self.folder / files.METRICS)
+        groups = self._batch_groups()
+        with (
+            stop,
+            tqdm(
+                total=options.max_steps,
+                initial=self.progress.step,
+                unit="step",
+                dynamic_ncols=True,
+            ) as bar,
+        ):
+            while self.progress.step < options.max_steps:
+                epoch, batch, indices = next(groups)
+                step = self.progress.step + 1
+                rate = learning_rate(step, self.model.config.d_model, options)
+                loss, tokens = self._step(indices, rate)
+                self.progress = dataclasses.replace(
+                    self.progress,
+                    step=step,
+                    epoch=epoch,
+                    batch=batch,
+                    seconds=time.perf_counter() - started,
+                )
+                bar.update()
+                log.add(loss, tokens)
+                if step % options.log_steps == 0 or step == options.max_steps:
+                    line = log.write(step, epoch, rate, self.progress.seconds)
+                    bar.set_postfix_str(
+                        f"loss {line['loss']:.3f}, {line['tokens_per_second']:.0f} tokens/s"
+                    )
+                if step % options.validate_steps == 0 or step == options.max_steps:
+                    line = self._validate()
+                    log.append(line)
+                    bar.write(_describe(line), file=bar.fp)
+                    self.progress = dataclasses.replace(
+                        self.progress, seconds=time.perf_counter() - started
+                    )
+                    files.save_state(self.folder, self.model, self.optimizer, self.progress)
+                    log.restart_clock()
+                if stop.number is not None:
+                    files.save_state(self.folder, self.model, self.optimizer, self.progress)
+                    raise Interrupted(step, stop.number)
+                if self._no_gain():
+                    break
+        return self.progress
+
+    def _batch_groups(self) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
+        """accumulate_steps batches at a time, from where progress stands on, without end; with
+        the epoch and the number of its batches used up after them."""
+        epoch, used = self.progress.epoch, self.progress.batch
+        count = self.options.accumulate_steps
+        empty = 0
+        while empty < 1000:  # a weight far below 1 can leave an epoch empty, not a thousand
+            batches = self.text.epoch(self.options.seed, epoch, self.options.max_tokens)
+            empty = 0 if batches else empty + 1
+            for start in range(used, len(batches), count):
+                group = batches[start : start + count]
+                yield epoch, start + len(group), group
+            epoch, used = epoch + 1, 0
+        raise TrainError("1000 epochs without a pair: raise the weights of the corpora")
+
+    def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int]:
+        """One update over a group of batches; returns summed loss in nats and target tokens."""
+        batches = [self.text.batch(i) for i in indices]
+        pad_id = self.model.config.pad_id
+        tokens = sum(int((batch.target_ids[:, 1:] != pad_id).sum()) for batch in batches)
+        total = 0.0
+        for batch in batches:
+            with self.autocast:
+                loss, _ = batch_loss(
+                    self.model,
+                    batch.source_ids.to(self.device),
+                    batch.target_ids.to(self.device),
+                    self.options.label_smoothing,
+                )
+            (loss / tokens).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        if not math.isfinite(total):
+            raise TrainError(
+                f"the loss is {total} at step {self.progress.step + 1}: lower learning_rate or "
+                f"raise warmup_steps; the last saved state is in {self.folder}"
+            )
+        if self.options.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total, tokens
+
+    def _validate(self) -> dict[str, Any]:
+        """Measure the current weights and the average, and write the better one for export."""
+        step, options = self.progress.step, self.options
+        current = files.weights_of(self.model)
+        mean = files.keep_recent(self.folder, current, step, options.average_checkpoints)
+        files.write_weights(self.folder / files.AVERAGE, mean)
+        trial = Transformer(self.model.config).to(self.device)
+        files.load_weights(trial, mean)
+
+        loss = validation_loss(self.model, self.validation_text, options.max_tokens, self.autocast)
+        average_loss = validation_loss(
+            trial, self.validation_text, options.max_tokens, self.autocast
+        )
+        if loss < self.progress.best_loss:
+            files.write_weights(self.folder / files.BEST, current)
+            self.progress = dataclasses.replace(self.progress, best_loss=loss, best_step=step)
+        better = self.model if loss < average_loss else trial
+        if min(loss, average_loss) < self.progress.exported_loss:
+            files.write_weights(self.folder / files.MODEL, files.weights_of(better))
+            self.progress = dataclasses.replace(
+                self.progress, exported_loss=min(loss, average_loss)
+            )
+        sources, references = self.validation_sample
+        with self.autocast:
+            outputs = translate(better, self.vocabulary, sources, options.validation_max_length)
+        return {
+            "step": step,
+            "validation_loss": loss,
+            "average_loss": average_loss,
+            **dataclasses.asdict(score(outputs, references)),
+            "seconds": self.progress.seconds,
+        }
+
+    def _no_gain(self) -> bool:
+        patience = self.options.stop_after_no_gain
+        if patience is None or self.progress.best_step == 0:
+            return False
+        since = (self.progress.step - self.progress.best_step) // self.options.validate_steps
+        return since >= patience
+
+
+class _Log:
+    """metrics.jsonl: means since the last line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._loss, self._tokens = 0.0, 0
+        self._since = time.perf_counter()
+
+    def add(self, loss: float, tokens: int) -> None:
+        self._loss += loss
+        self._tokens += tokens
+
+    def write(self, step: int, epoch: int, rate: float, seconds: float) -> dict[str, Any]:
+        line = {
+            "step": step,
+            "epoch": epoch,
+            "loss": self._loss / self._tokens,
+            "learning_rate": rate,
+            "tokens_per_second": self._tokens / (time.perf_counter() - self._since),
+            "seconds": seconds,
+        }
+        self.append(line)
+        self._loss, self._tokens = 0.0, 0
+        self.restart_clock()
+        return line
+
+    def append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def restart_clock(self) -> None:
+        self._since = time.perf_counter()
+
+
+class _StopSignals(contextlib.AbstractContextManager["_StopSignals"]):
+    """Turns SIGINT and SIGTERM into a flag, so that a step is never cut in half. A second SIGINT
+    gets through at once."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_StopSignals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.number is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.number = number
+
+
+def _device(options: TrainingRecipe) -> torch.device:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise TrainError("device = 'cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
+    if options.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(options.device)
+
+
+def _describe(line: dict[str, Any]) -> str:
+    return (
+        f"step {line['step']}: validation loss {line['validation_loss']:.4f} "
+        f"(average {line['average_loss']:.4f}), BLEU {line['bleu']:.2f}, chrF {line['chrf']:.2f}"
+    )

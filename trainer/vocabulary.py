@@ -1,0 +1,113 @@
+"""SentencePiece vocabularies: one per side, or a joint one."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from .config import ModelConfig, VocabularyRecipe
+from .errors import TrainError
+
+SOURCE_FILE, TARGET_FILE = "source.spm", "target.spm"
+SPECIAL_IDS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
+
+
+class Vocabulary:
+    """The tokenizers of both sides; the same one twice when the vocabulary is joint."""
+
+    def __init__(
+        self,
+        source: sentencepiece.SentencePieceProcessor,
+        target: sentencepiece.SentencePieceProcessor,
+    ) -> None:
+        self.source = source
+        self.target = target
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabulary":
+        """Read a checkpoint's vocabulary.
+
+        Raises:
+            TrainError: a file is missing or is no SentencePiece model
+        """
+        source = _load(folder / SOURCE_FILE)
+        joint = not (folder / TARGET_FILE).exists()
+        return cls(source, source if joint else _load(folder / TARGET_FILE))
+
+    def save(self, folder: Path) -> None:
+        """Write source.spm, and target.spm unless the vocabulary is joint."""
+        (folder / SOURCE_FILE).write_bytes(self.source.serialized_model_proto())
+        if self.target is not self.source:
+            (folder / TARGET_FILE).write_bytes(self.target.serialized_model_proto())
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """pad_id, unk_id, bos_id, eos_id: the same on both sides."""
+        return dict(SPECIAL_IDS)
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise TrainError unless the vocabulary has the sizes that the model was built for."""
+        sizes = (self.source.vocab_size(), self.target.vocab_size())
+        if sizes != (config.source_vocab_size, config.target_vocab_size):
+            raise TrainError(
+                f"vocabularies of {sizes} pieces do not belong to a model of "
+                f"({config.source_vocab_size}, {config.target_vocab_size})"
+            )
+
+
+def train_vocabulary(
+    sources: Sequence[str], targets: Sequence[str], recipe: VocabularyRecipe
+) -> Vocabulary:
+    """Train unigram models with byte fallback, so that no character is ever unknown.
+
+    The source is normalized by NMT NFKC (full-width letters and digits become plain ones); the
+    target is left as it is, because what the decoder learns to write is what the user reads.
+
+    Raises:
+        TrainError: SentencePiece refuses, for instance because the size is too small
+    """
+    if recipe.joint:
+        joint = _train([*sources, *targets], recipe, "nmt_nfkc")
+        return Vocabulary(joint, joint)
+    return Vocabulary(_train(sources, recipe, "nmt_nfkc"), _train(targets, recipe, "identity"))
+
+
+def _train(
+    sentences: Sequence[str], recipe: VocabularyRecipe, normalization: str
+) -> sentencepiece.SentencePieceProcessor:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=recipe.size,
+            hard_vocab_limit=False,  # a small corpus may hold fewer pieces than asked for
+            character_coverage=recipe.character_coverage,
+            byte_fallback=True,
+            normalization_rule_name=normalization,
+            max_sentence_length=8192,
+            minloglevel=2,
+            pad_id=SPECIAL_IDS["pad_id"],
+            unk_id=SPECIAL_IDS["unk_id"],
+            bos_id=SPECIAL_IDS["bos_id"],
+            eos_id=SPECIAL_IDS["eos_id"],
+        )
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[-1] if str(error) else "no reason given"
+        raise TrainError(
+            f"vocabulary of size {recipe.size} cannot be trained: {reason}; try another size"
+        ) from error
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+    except FileNotFoundError as error:
+        raise TrainError(
+            f"{path}: not found; is this a checkpoint written by `tfm train`?"
+        ) from error
+    except RuntimeError as error:
+        raise TrainError(f"{path}: not a SentencePiece model") from error
