@@ -1,0 +1,26 @@
+"""The runtime: translate with a model folder, ONNX Runtime and no PyTorch (`tfm run`).
+
+Names are loaded on first use, so that `tfm --help` starts without numpy and onnxruntime.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .errors import ModelError, TfmError
+
+if TYPE_CHECKING:
+    from .translator import Hypothesis, Translation, Translator
+
+    __version__: str
+
+__all__ = ["Hypothesis", "ModelError", "TfmError", "Translation", "Translator", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("tfm")
+    if name in {"Hypothesis", "Translation", "Translator"}:
+        return getattr(import_module(".translator", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,236 @@
+"""config.json of a model folder: what the model is, and its files with size and sha256.
+
+Written by `tfm export` and read by the runtime through the same dataclasses.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+from .errors import ModelError
+
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The Transformer's dimensions; norm is "post" (as published) or "pre"."""
+
+    d_model: int
+    d_ff: int
+    num_heads: int
+    encoder_layers: int
+    decoder_layers: int
+    source_vocab_size: int
+    target_vocab_size: int
+    norm: str
+    parameters: int
+
+    def __post_init__(self) -> None:
+        if self.norm not in {"post", "pre"}:
+            raise ModelError(f"architecture.norm is {self.norm!r}: expected 'post' or 'pre'")
+        if min(self.d_model, self.num_heads) < 1 or self.d_model % self.num_heads:
+            raise ModelError(
+                f"architecture: d_model {self.d_model} is not a multiple of"
+                f" num_heads {self.num_heads}"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Languages:
+    """Language codes of the two sides, such as "zh" and "en"."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecialIds:
+    """Token ids with a meaning of their own, the same on both sides."""
+
+    bos_id: int
+    eos_id: int
+    pad_id: int
+    unk_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """Defaults of the search; lengths are in tokens, without EOS."""
+
+    beam_size: int
+    length_penalty: float
+    max_length: int
+    max_source_length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """A file of the model folder: its path relative to the folder, size in bytes, sha256."""
+
+    path: str
+    size: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        inside = PurePosixPath(self.path)
+        if (
+            not inside.parts
+            or inside.is_absolute()
+            or ".." in inside.parts
+            or "\\" in self.path
+            or PureWindowsPath(self.path).drive
+        ):
+            raise ModelError(f"path {self.path!r} is not inside the model folder")
+
+    @classmethod
+    def of(cls, folder: Path, path: str) -> Self:
+        """Describe the file `folder / path` as it is now."""
+        file = folder / path
+        return cls(path=path, size=file.stat().st_size, sha256=_sha256(file))
+
+    def verify(self, folder: Path) -> Path:
+        """The file's full path, once its size and sha256 are what they should be.
+
+        Raises:
+            ModelError: the file is missing, unreadable or damaged
+        """
+        file = folder / self.path
+        try:
+            size = file.stat().st_size
+            if size != self.size:
+                raise ModelError(
+                    f"{file} is damaged: {size} bytes, expected {self.size};"
+                    " copy the model folder again"
+                )
+            digest = _sha256(file)
+        except OSError as error:
+            raise ModelError(
+                f"cannot read {file}: {error.strerror}; copy the model folder again"
+            ) from error
+        if digest != self.sha256:
+            raise ModelError(
+                f"{file} is damaged: sha256 {digest[:12]}..., expected {self.sha256[:12]}...;"
+                " copy the model folder again"
+            )
+        return file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    """The SentencePiece models; both entries name one file when the vocabulary is joint."""
+
+    source: FileEntry
+    target: FileEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """The graphs of one precision; both keep their weights in one external file."""
+
+    encoder: FileEntry
+    decoder: FileEntry
+    weights: FileEntry
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return self.encoder.size + self.decoder.size + self.weights.size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Everything config.json says; keys it does not know are left alone."""
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    architecture: Architecture
+    languages: Languages
+    special_ids: SpecialIds
+    decoding: Decoding
+    tokenizer: Tokenizer
+    variants: dict[str, Variant]
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise ModelError("variants is empty: the model has no graphs")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read and check `folder / config.json`; the other files are not touched.
+
+        Raises:
+            ModelError: it is missing, not JSON, of another format version, or incomplete
+        """
+        path = folder / CONFIG_FILE
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ModelError(
+                f"{folder} has no {CONFIG_FILE}: expected a folder written by `tfm export`"
+            ) from error
+        except OSError as error:
+            raise ModelError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+            raise ModelError(f"{path} is not JSON: {error}") from error
+
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if version != FORMAT_VERSION or isinstance(version, bool):
+            raise ModelError(
+                f"{path}: format_version is {version!r}, this tfm reads {FORMAT_VERSION};"
+                " export the model again or install a matching tfm"
+            )
+        try:
+            config: Self = _build(cls, data, "")
+        except ModelError as error:
+            raise ModelError(f"{path}: {error}") from error
+        return config
+
+    def save(self, folder: Path) -> None:
+        """Write `folder / config.json`."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
+        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _build(kind: type[Any], value: Any, where: str) -> Any:
+    """JSON value to a dataclass, a dict of dataclasses, or a plain value of that type."""
+    if is_dataclass(kind):
+        _expect(dict, value, where)
+        hints = get_type_hints(kind)
+        arguments = {}
+        for field in fields(kind):
+            inner = f"{where}.{field.name}" if where else field.name
+            if field.name not in value:
+                raise ModelError(f"key {inner!r} is missing: export the model again")
+            arguments[field.name] = _build(hints[field.name], value[field.name], inner)
+        return kind(**arguments)
+    if get_origin(kind) is dict:
+        _expect(dict, value, where)
+        item_kind = get_args(kind)[1]
+        return {key: _build(item_kind, item, f"{where}.{key}") for key, item in value.items()}
+    _expect(kind, value, where)
+    return kind(value)
+
+
+def _expect(kind: Any, value: Any, where: str) -> None:
+    names = {
+        dict: "an object",
+        str: "a string",
+        int: "an integer >= 0",
+        float: "a number >= 0",
+    }
+    accepted = (int, float) if kind is float else kind
+    right = isinstance(value, accepted) and not isinstance(value, bool)
+    if right and kind in {int, float}:
+        right = math.isfinite(value) and value >= 0
+    if not right:
+        raise ModelError(f"{where} is {value!r}: expected {names[kind]}")

@@ -1,0 +1,9 @@
+"""Errors that a user can act on: the command line prints them as one line and exits with 1."""
+
+
+class TfmError(Exception):
+    """Base of every error `tfm` raises on purpose; wrong arguments are ValueError instead."""
+
+
+class ModelError(TfmError):
+    """A model folder cannot be used: missing, damaged, unknown, or not for this device."""

@@ -1,0 +1,64 @@
+"""Text to token ids and back, with SentencePiece; normalization is SentencePiece's own."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from .config import ModelConfig
+from .errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+
+class Tokenizer:
+    """The two SentencePiece models of a model folder.
+
+    Raises:
+        ModelError: a file is missing, damaged, or not a SentencePiece model
+    """
+
+    def __init__(self, folder: Path, config: ModelConfig) -> None:
+        files = config.tokenizer
+        self._source = _load(files.source.verify(folder))
+        self._target = (
+            self._source if files.target == files.source else _load(files.target.verify(folder))
+        )
+        self._eos_id = config.special_ids.eos_id
+        self._max_length = config.decoding.max_source_length
+
+    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Source ids of each sentence: its pieces and EOS, or [] where nothing is left of it.
+
+        A sentence of more than max_source_length pieces is cut, with one warning per call.
+
+        Raises:
+            UnicodeEncodeError: a sentence holds what no UTF-8 text can
+        """
+        try:
+            encoded: list[list[int]] = self._source.encode(list(sentences), out_type=int)
+        except TypeError:
+            "".join(sentences).encode("utf-8")  # a lone surrogate: this error says so
+            raise
+        cut = sum(len(ids) > self._max_length for ids in encoded)
+        if cut:
+            logger.warning(
+                "%d of %d sentences cut to %d tokens: split long lines into sentences",
+                cut,
+                len(encoded),
+                self._max_length,
+            )
+        return [[*ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
+
+    def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
+        """Text of each list of target ids (without BOS and EOS)."""
+        texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
+        return texts
+
+
+def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{path} is not a SentencePiece model: {error}") from error

@@ -1,0 +1,65 @@
+"""Which variant runs where."""
+
+import pytest
+
+from tfm.runtime.device import choose
+from tfm.runtime.errors import ModelError
+from tfm.runtime.translator import batches
+
+CPU = ["CPUExecutionProvider"]
+CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+ALL = ["fp16", "fp32", "int8"]
+
+
+@pytest.mark.parametrize(
+    ("variants", "providers", "device", "variant", "expected"),
+    [
+        (ALL, CPU, "auto", None, ("cpu", "int8")),
+        (ALL, CUDA, "auto", None, ("cuda", "fp16")),
+        (ALL, CUDA, "cpu", None, ("cpu", "int8")),
+        (["fp16", "fp32"], CPU, "auto", None, ("cpu", "fp32")),
+        (["fp16"], CPU, "auto", None, ("cpu", "fp16")),
+        (["fp32", "int8"], CUDA, "cuda", None, ("cuda", "fp32")),
+        (["int8"], CUDA, "auto", None, ("cpu", "int8")),
+        (ALL, CUDA, "auto", "int8", ("cpu", "int8")),
+        (ALL, CUDA, "auto", "fp32", ("cuda", "fp32")),
+        (ALL, CUDA, "cuda", "int8", ("cuda", "int8")),
+    ],
+)
+def test_choice(
+    variants: list[str],
+    providers: list[str],
+    device: str,
+    variant: str | None,
+    expected: tuple[str, str],
+) -> None:
+    choice = choose(variants, providers, device=device, variant=variant)
+    assert (choice.device, choice.variant) == expected
+    assert choice.reason
+
+
+def test_no_cuda_in_onnxruntime() -> None:
+    with pytest.raises(ModelError, match=r"needs onnxruntime-gpu.*pip install 'tfm\[gpu\]'"):
+        choose(ALL, CPU, device="cuda")
+
+
+def test_int8_alone_is_not_for_cuda() -> None:
+    with pytest.raises(ModelError, match="this model has int8, export fp16 or fp32"):
+        choose(["int8"], CUDA, device="cuda")
+
+
+def test_an_unknown_variant_names_the_known() -> None:
+    with pytest.raises(ModelError, match="no variant 'int4': this model has fp16, fp32, int8"):
+        choose(ALL, CPU, variant="int4")
+
+
+def test_an_unknown_device() -> None:
+    with pytest.raises(ValueError, match="device is 'tpu': expected one of auto, cpu, cuda"):
+        choose(ALL, CPU, device="tpu")
+
+
+def test_batches_keep_to_the_budget_longest_first() -> None:
+    lengths = [3, 50, 1, 3, 9, 2]
+    assert list(batches(lengths, 10)) == [[1], [4], [0, 3, 5], [2]]
+    assert list(batches([], 10)) == []
+    assert list(batches([5, 5], 0)) == [[0], [1]]
