@@ -1,0 +1,1 @@
+"""The export stage: checkpoint in, verified ONNX model folder out (`tfm export`)."""

@@ -1,0 +1,74 @@
+"""BLEU and chrF of a model folder, per corpus and variant, through the runtime."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfm.runtime import Translator
+from tfm.trainer.config import CorpusRecipe
+from tfm.trainer.data import read_corpora
+from tfm.trainer.evaluate import Scores, score
+
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores by corpus, with `all` for the whole test set, and the translations behind them."""
+
+    variant: str
+    scores: dict[str, Scores]
+    sentences: dict[str, int]
+    hypotheses: list[str]
+
+
+def evaluate_folder(
+    folder: Path | None,
+    test: Path,
+    variants: Sequence[str],
+    beam_size: int | None,
+    threads: int,
+) -> list[Evaluation]:
+    """Translate a .tsv test set (source, target, corpus) with each variant and score it.
+
+    Args:
+        folder: a model folder; None is the bundled one
+        variants: which; empty is all that the folder has
+        beam_size: None is the model's own
+
+    Raises:
+        TrainError: the test set cannot be read
+        ModelError: the model folder cannot be used
+    """
+    text = read_corpora([CorpusRecipe(path=str(test.resolve()))], Path())
+    names = dict.fromkeys(text.corpora)
+    evaluations = []
+    for variant in variants or Translator(folder, device="cpu").config.variants:
+        translator = Translator(folder, variant=variant, intra_threads=threads)
+        found = translator.translate_batch(text.sources, beam_size=beam_size)
+        outputs = [translation.text for translation in found]
+        scores, counts = {}, {}
+        for name in (*names, ALL):
+            rows = [i for i, corpus in enumerate(text.corpora) if name in (ALL, corpus)]
+            scores[name] = score([outputs[i] for i in rows], [text.targets[i] for i in rows])
+            counts[name] = len(rows)
+        evaluations.append(Evaluation(variant, scores, counts, outputs))
+    return evaluations
+
+
+def as_table(evaluations: Sequence[Evaluation]) -> str:
+    """A Markdown table, one row per corpus, and sacrebleu's signatures below it."""
+    first = evaluations[0]
+    variants = [evaluation.variant for evaluation in evaluations]
+    header = ["corpus", "sentences", *(f"{v} {m}" for v in variants for m in ("BLEU", "chrF"))]
+    lines = [f"| {' | '.join(header)} |", f"|---|{'--:|' * (len(header) - 1)}"]
+    for name, count in first.sentences.items():
+        cells = [name, str(count)]
+        for evaluation in evaluations:
+            cells += [
+                f"{evaluation.scores[name].bleu:.1f}",
+                f"{evaluation.scores[name].chrf:.1f}",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    scores = first.scores[ALL]
+    return "\n".join([*lines, "", scores.bleu_signature, scores.chrf_signature])

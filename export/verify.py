@@ -1,0 +1,341 @@
+"""The export's proof, obtained through the runtime that users run: tensors, tokens, scores.
+
+float32 must equal PyTorch: every output within TENSOR_TOLERANCE, and greedy and beam search token
+for token on real sentences, where only a tie that rounding decides may differ. A quantized
+variant must translate nearly alike (chrF of its text against PyTorch's) and must give a sentence
+the same tokens alone as in a batch.
+"""
+
+import dataclasses
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tfm.runtime import Translator
+from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
+from tfm.trainer.data import encode_source, pad
+from tfm.trainer.evaluate import Scores, score
+from tfm.trainer.model import Transformer
+from tfm.trainer.vocabulary import Vocabulary
+
+from .convert import cache_names, cross_names
+
+logger = logging.getLogger(__name__)
+
+TENSOR_TOLERANCE = 1e-3  # largest difference of a float32 output; 1e-5 is usual
+TIE = 1e-4  # log-probabilities closer than this may change places by rounding
+LEAST_CHRF = 75.0  # of a quantized variant's translations against PyTorch's
+LEAST_INVARIANT = 0.98  # share of sentences with the same tokens alone and in a batch
+BEAM_SIZE = 4
+MAX_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Token-for-token comparison: sentences compared, equal, and different only by a tie."""
+
+    sentences: int
+    equal: int
+    ties: int
+
+
+@dataclass(frozen=True, slots=True)
+class VariantReport:
+    """What was measured of one variant; `failures` is empty when it passed."""
+
+    max_abs_diff: dict[str, float]
+    greedy: Agreement
+    beam: Agreement
+    alone_equals_batched: float  # share of sentences
+    chrf_against_torch: float  # beam search, 100 = the same text
+    scores: Scores | None  # beam search against the references, where there are any
+    failures: list[str]
+
+
+def verify_folder(
+    model: Transformer,
+    vocabulary: Vocabulary,
+    folder: Path,
+    variants: Sequence[str],
+    sentences: Sequence[str],
+    references: Sequence[str] | None,
+) -> dict[str, VariantReport]:
+    """Compare every variant of a model folder with the PyTorch model it came from.
+
+    Args:
+        model: in evaluation mode, float32
+        sentences: real source sentences; more than a few, of different lengths
+        references: their translations, for BLEU and chrF, or None
+    """
+    sources = encode_source(vocabulary.source, list(sentences))
+    expected_greedy = torch_greedy(model, sources)
+    expected_beam = torch_search(model, sources, BEAM_SIZE)
+    reports = {}
+    for variant in variants:
+        logger.info("verifying %s on %d sentences", variant, len(sentences))
+        translator = Translator(folder, device="cpu", variant=variant)
+        exact = variant == "fp32"
+        differences = tensor_differences(model, translator, sources)
+        options = {"max_length": MAX_LENGTH}
+        found_greedy = translator.translate_ids(sources, beam_size=1, **options)
+        found_beam = translator.translate_ids(sources, beam_size=BEAM_SIZE, **options)
+        # One sentence at a time, without batch mates or padding.
+        alone = translator.translate_ids(
+            sources, beam_size=BEAM_SIZE, max_batch_tokens=1, **options
+        )
+        same = [a[0].ids == b[0].ids for a, b in zip(alone, found_beam, strict=True)]
+        texts = _texts(vocabulary, found_beam)
+        report = VariantReport(
+            max_abs_diff=differences,
+            greedy=_compare_greedy(model, sources, expected_greedy, found_greedy),
+            beam=_compare_beam(expected_beam, found_beam),
+            alone_equals_batched=sum(same) / len(same),
+            chrf_against_torch=score(texts, _texts(vocabulary, expected_beam)).chrf,
+            scores=None if references is None else score(texts, list(references)),
+            failures=[],
+        )
+        failures = _failures(report, exact)
+        reports[variant] = dataclasses.replace(report, failures=failures)
+    return reports
+
+
+def _failures(report: VariantReport, exact: bool) -> list[str]:
+    failures = []
+    if exact:
+        for name, difference in report.max_abs_diff.items():
+            if not difference <= TENSOR_TOLERANCE:  # NaN fails too
+                failures.append(f"{name} differs from PyTorch by {difference:.2g}")
+        for what, agreement in (("greedy", report.greedy), ("beam", report.beam)):
+            different = agreement.sentences - agreement.equal - agreement.ties
+            if different:
+                failures.append(f"{what} gives other tokens than PyTorch for {different} sentences")
+    elif report.chrf_against_torch < LEAST_CHRF:
+        failures.append(
+            f"translations are too far from PyTorch's: chrF {report.chrf_against_torch:.1f}, "
+            f"at least {LEAST_CHRF} wanted"
+        )
+    if report.alone_equals_batched < LEAST_INVARIANT:
+        failures.append(
+            f"only {report.alone_equals_batched:.1%} of the sentences have the same tokens alone "
+            "as in a batch"
+        )
+    return failures
+
+
+def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Greedy output of the PyTorch model, in batches of similar length."""
+    outputs: list[list[int]] = [[] for _ in sources]
+    for chosen in _by_length(sources):
+        batch = pad([sources[i] for i in chosen], model.config.pad_id)
+        for i, ids in zip(chosen, model.greedy(batch, MAX_LENGTH), strict=True):
+            outputs[i] = ids
+    return outputs
+
+
+def torch_search(
+    model: Transformer, sources: Sequence[Sequence[int]], beam_size: int, **options: Any
+) -> list[list[ScoredIds]]:
+    """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
+    outputs: list[list[ScoredIds]] = [[] for _ in sources]
+    wanted = SearchOptions(**{"beam_size": beam_size, "max_length": MAX_LENGTH, **options})
+    for chosen in _by_length(sources):
+        decoder = TorchDecoder(model, [sources[i] for i in chosen])
+        found = search(
+            decoder,
+            len(chosen),
+            wanted,
+            bos_id=model.config.bos_id,
+            eos_id=model.config.eos_id,
+        )
+        for i, hypotheses in zip(chosen, found, strict=True):
+            outputs[i] = hypotheses
+    return outputs
+
+
+class TorchDecoder:
+    """The PyTorch model as a decoder for the runtime's search: the uncached reference."""
+
+    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        with torch.no_grad():
+            self._memory, self._bias = model.encode(pad(sources, model.config.pad_id))
+        self._prefixes: Tensor | None = None
+
+    @torch.no_grad()
+    def step(
+        self,
+        target_ids: NDArray[np.int64],
+        beam_origin: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> Candidates:
+        """See `tfm.runtime.search.Decoder.step`."""
+        batch_size, beams = scores.shape
+        newest = torch.from_numpy(target_ids).unsqueeze(1)
+        if self._prefixes is None:
+            self._prefixes = newest
+        else:
+            self._prefixes = torch.cat((self._prefixes[torch.from_numpy(beam_origin)], newest), 1)
+        memory = self._memory.repeat_interleave(beams, 0)
+        bias = self._bias.repeat_interleave(beams, 0)
+        last = self._model.decode(self._prefixes, memory, bias)[:, -1]
+        log_probs = torch.unflatten(
+            self._model.projection(last).log_softmax(dim=1), 0, (batch_size, beams)
+        )
+        totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
+        values, best = totals.topk(2 * beams, dim=1)
+        vocab_size = log_probs.shape[2]
+        return Candidates(values.numpy(), (best % vocab_size).numpy(), (best // vocab_size).numpy())
+
+    def keep(self, sentences: NDArray[np.int64]) -> None:
+        """See `tfm.runtime.search.Decoder.keep`."""
+        kept = torch.from_numpy(sentences)
+        self._memory, self._bias = self._memory[kept], self._bias[kept]
+
+
+@torch.no_grad()
+def tensor_differences(
+    model: Transformer, translator: Translator, sources: Sequence[Sequence[int]]
+) -> dict[str, float]:
+    """The largest absolute difference of every graph output against PyTorch.
+
+    Over batches of 1 and of several sentences, padded and not, at the first step (empty cache)
+    and later ones; the decoder is fed the same tokens on both sides.
+    """
+    worst: dict[str, float] = {}
+    longest = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for chosen in ([longest[-1]], longest[:: max(1, len(longest) // 5)]):
+        for name, ours, theirs in _pairs(model, translator, [sources[i] for i in chosen]):
+            difference = float(np.max(np.abs(ours - theirs), initial=0.0))
+            worst[name] = max(worst.get(name, 0.0), difference)
+    return worst
+
+
+def _pairs(
+    model: Transformer, translator: Translator, sources: Sequence[Sequence[int]]
+) -> Iterator[tuple[str, NDArray[np.float32], NDArray[np.float32]]]:
+    """(output, runtime's values, PyTorch's values), at real positions only."""
+    config = model.config
+    layers = config.decoder_layers
+    source_ids = pad(sources, config.pad_id)
+    memory, bias = model.encode(source_ids)
+    # greedy prefixes, so that the tokens fed are ones that the model would see
+    target_ids = pad(
+        [[config.bos_id, *ids[:4]] for ids in model.greedy(source_ids, 4)], config.eos_id
+    )
+    with _outputs_of(model, "self_attention") as projected:
+        hidden = model.decode(target_ids, memory, bias)
+    log_probs = model.projection(hidden).log_softmax(dim=2)
+
+    state = translator.model.encode(sources, beam_size=1)
+    encoded = state.memory
+    heads = (config.num_heads, -1)
+    for layer, (name_key, name_value) in enumerate(_paired(cross_names(layers))):
+        attention = model.decoder_layers[layer].cross_attention
+        key = torch.unflatten(attention.k_proj(memory), 2, heads).permute(0, 2, 3, 1)
+        value = torch.unflatten(attention.v_proj(memory), 2, heads).transpose(1, 2)
+        real = torch.isfinite(bias)
+        yield name_key, *_masked(encoded[name_key], key, real)
+        yield name_value, *_masked(encoded[name_value], value, real.transpose(2, 3))
+    finite = torch.where(torch.isfinite(bias), bias, -1.0).numpy()
+    found = encoded["source_bias"]
+    yield "source_bias", np.where(np.isfinite(found), found, -1.0), finite
+
+    scores = np.zeros((len(sources), 1), np.float32)
+    rows = np.arange(len(sources))
+    for step in range(target_ids.shape[1]):
+        candidates = state.step(target_ids[:, step].numpy(), rows, scores)
+        theirs = log_probs[:, step].gather(1, torch.from_numpy(candidates.ids))
+        yield "candidate_scores", candidates.scores, theirs.numpy()
+        best = log_probs[:, step].topk(2, dim=1).values
+        yield "candidate_scores", candidates.scores, best.numpy()
+    cache = state.cache
+    for layer, (name_key, name_value) in enumerate(_paired(cache_names("past", layers))):
+        for name, tensor in zip((name_key, name_value), projected[layer], strict=True):
+            theirs = torch.unflatten(tensor, 2, heads).transpose(1, 2)
+            yield name.replace("past", "present"), cache[name], theirs.numpy()
+
+
+def _masked(
+    ours: NDArray[np.float32], theirs: Tensor, real: Tensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Padding zeroed on both sides: nobody reads it."""
+    keep = real.numpy()
+    return np.where(keep, ours, 0.0), np.where(keep, theirs.numpy(), 0.0)
+
+
+@contextmanager
+def _outputs_of(model: Transformer, attention: str) -> Iterator[list[list[Tensor]]]:
+    """Record what each decoder layer's key and value projections put out."""
+    recorded: list[list[Tensor]] = [[] for _ in model.decoder]
+    hooks = []
+    for store, layer in zip(recorded, model.decoder_layers, strict=True):
+        module = getattr(layer, attention)
+        for projection in (module.k_proj, module.v_proj):
+
+            def record(
+                _module: nn.Module, _args: Any, output: Tensor, store: list[Tensor] = store
+            ) -> None:
+                store.append(output)
+
+            hooks.append(projection.register_forward_hook(record))
+    try:
+        yield recorded
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _compare_greedy(
+    model: Transformer,
+    sources: Sequence[Sequence[int]],
+    expected: list[list[int]],
+    found: list[list[ScoredIds]],
+) -> Agreement:
+    equal = ties = 0
+    for source, theirs, hypotheses in zip(sources, expected, found, strict=True):
+        ours = list(hypotheses[0].ids)
+        equal += ours == theirs
+        ties += ours != theirs and _is_tie(model, source, theirs, ours)
+    return Agreement(len(sources), equal, ties)
+
+
+@torch.no_grad()
+def _is_tie(model: Transformer, source: Sequence[int], theirs: list[int], ours: list[int]) -> bool:
+    """Whether PyTorch finds the first tokens that differ equally probable, up to rounding."""
+    config = model.config
+    theirs, ours = [*theirs, config.eos_id], [*ours, config.eos_id]
+    place = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b)
+    prefix = torch.tensor([[config.bos_id, *theirs[:place]]])
+    logits = model(pad([source], config.pad_id), prefix)[0, -1]
+    return abs(float(logits[theirs[place]] - logits[ours[place]])) < TIE
+
+
+def _compare_beam(expected: list[list[ScoredIds]], found: list[list[ScoredIds]]) -> Agreement:
+    equal = ties = 0
+    for theirs, ours in zip(expected, found, strict=True):
+        same = theirs[0].ids == ours[0].ids
+        equal += same
+        ties += not same and abs(theirs[0].score - ours[0].score) < TIE
+    return Agreement(len(expected), equal, ties)
+
+
+def _texts(vocabulary: Vocabulary, found: list[list[ScoredIds]]) -> list[str]:
+    return [vocabulary.target.decode(list(hypotheses[0].ids)) for hypotheses in found]
+
+
+def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+def _paired(names: list[str]) -> list[tuple[str, str]]:
+    return list(zip(names[::2], names[1::2], strict=True))
