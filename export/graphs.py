@@ -27,9 +27,12 @@ BLOCK = 64  # candidates are searched block by block: the best of each, then the
 
 def pack(*projections: nn.Linear) -> nn.Linear:
     """One linear map whose output is the concatenation of the projections' outputs."""
+    biases: list[Tensor] = [
+        p.weight.new_zeros(p.out_features) if p.bias is None else p.bias for p in projections
+    ]
     packed = nn.Linear(projections[0].in_features, sum(p.out_features for p in projections))
     packed.weight = nn.Parameter(torch.cat([p.weight for p in projections]))
-    packed.bias = nn.Parameter(torch.cat([p.bias for p in projections]))
+    packed.bias = nn.Parameter(torch.cat(biases))
     return packed
 
 
@@ -227,4 +230,6 @@ class DecoderGraph(nn.Module):
             values, best = best_candidates(totals.flatten(1), 2 * beams)
         else:
             values, best = totals.flatten(1).topk(2 * beams, dim=1)
-        return (values, best % padded, best // padded, *presents)
+        # A candidate of score -inf may lie in the padding: it has to name a token all the same.
+        ids = (best % padded).clamp(max=vocab_size - 1)
+        return (values, ids, best // padded, *presents)

@@ -80,7 +80,9 @@ def export_checkpoint(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        _write(model, vocabulary, graphs, staging, variants, name or folder.resolve().name)
+        write_model_folder(
+            model, vocabulary, graphs, staging, variants, name or folder.resolve().name
+        )
         reports = verify_folder(model, vocabulary, staging, variants, sentences, references)
         failures = [f"{v}: {f}" for v, report in reports.items() for f in report.failures]
         if failures:
@@ -92,7 +94,7 @@ def export_checkpoint(
     return reports
 
 
-def _write(
+def write_model_folder(
     model: Transformer,
     vocabulary: Vocabulary,
     graphs: Graphs,
@@ -100,6 +102,7 @@ def _write(
     variants: Sequence[str],
     name: str,
 ) -> None:
+    """Write config.json, the vocabulary and the variants into an empty folder, unverified."""
     vocabulary.save(folder)
     for variant in variants:
         logger.info("writing %s", variant)

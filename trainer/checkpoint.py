@@ -46,6 +46,8 @@ class Progress:
     best_step: int = 0
     exported_loss: float = float("inf")  # that of model.safetensors
     seconds: float = 0.0
+    unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
+    unlogged_tokens: int = 0
 
 
 def load_checkpoint(folder: Path) -> tuple[Transformer, Vocabulary]:
@@ -151,7 +153,10 @@ def restore_state(folder: Path, model: Transformer, optimizer: torch.optim.Optim
     path = folder / LAST
     tensors = read_weights(path)
     with safe_open(path, framework="pt") as file:
-        progress = Progress(**json.loads(file.metadata()["progress"]))
+        metadata = file.metadata() or {}
+    if "progress" not in metadata:
+        raise TrainError(f"{path}: holds no training state; it was not written by `tfm train`")
+    progress = Progress(**json.loads(metadata["progress"]))
     load_weights(
         model,
         {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")},

@@ -2,16 +2,15 @@
 
 import dataclasses
 import json
+import math
 import tomllib
-import types
-import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from .errors import TrainError
-
-T = TypeVar("T")
+from .schema import from_tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +129,9 @@ class CorpusRecipe:
     them may be .xz.
 
     `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
-    times). `corpora` overrides it by the name in the third column. `until_epoch` leaves the corpus
-    out from that epoch on. Paths are relative to the recipe.
+    times). `corpora` overrides it by the name in the third column. The corpus is drawn from in
+    epochs `from_epoch` (counted from 0) up to `until_epoch`, that one left out. Paths are relative
+    to the recipe.
     """
 
     path: str | None = None
@@ -139,6 +139,7 @@ class CorpusRecipe:
     target: str | None = None
     weight: float = 1.0
     corpora: dict[str, float] = field(default_factory=dict)
+    from_epoch: int = 0
     until_epoch: int | None = None
 
 
@@ -229,57 +230,30 @@ def load_model_config(path: Path) -> ModelConfig:
     return from_tree(ModelConfig, tree, str(path))
 
 
-def from_tree(kind: type[T], tree: Any, where: str) -> T:
-    """Build the dataclass `kind` from parsed TOML or JSON, refusing what it does not declare.
-
-    Raises:
-        TrainError: naming the key, its value and what is allowed
-    """
-    if not isinstance(tree, dict):
-        raise TrainError(f"{where}: expected a table, got {tree!r}")
-    hints = typing.get_type_hints(kind)
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in tree:
-        if key not in fields:
-            raise TrainError(f"{where}: unknown key {key!r}; known keys: {', '.join(fields)}")
-    for name, f in fields.items():
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in tree:
-            raise TrainError(f"{where}: missing key {name!r}")
-    return kind(
-        **{key: _convert(hints[key], value, f"{where}: {key}") for key, value in tree.items()}
-    )
+def _at_least(least: float) -> tuple[Callable[[Any], bool], str]:
+    """NaN and infinity are never accepted."""
+    return lambda value: least <= value < math.inf, f"at least {least:g}"
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return from_tree(typing.cast(type, hint), value, where)
-    if origin is types.UnionType:
-        if value is None:
-            return None
-        return _convert(arguments[0], value, where)
-    if origin is Literal:
-        if value not in arguments:
-            raise TrainError(
-                f"{where} = {value!r}: choose one of {', '.join(map(repr, arguments))}"
-            )
-        return value
-    if origin is tuple and isinstance(value, list):
-        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
-        if len(items) != len(value):
-            raise TrainError(f"{where} = {value!r}: expected {len(items)} values")
-        return tuple(
-            _convert(item, v, f"{where}[{i}]")
-            for i, (item, v) in enumerate(zip(items, value, strict=True))
-        )
-    if origin is dict and isinstance(value, dict):
-        return {key: _convert(arguments[1], v, f"{where}.{key}") for key, v in value.items()}
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise TrainError(f"{where} = {value!r}: expected {getattr(hint, '__name__', hint)}")
-    return value
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        (
+            *("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers"),
+            *("size", "max_sentences", "max_length"),
+            *("max_steps", "max_tokens", "accumulate_steps", "warmup_steps", "log_steps"),
+            *("validate_steps", "validation_max_sentences", "validation_max_length"),
+            *("average_checkpoints", "stop_after_no_gain"),
+        ),
+        _at_least(1),
+    ),
+    **dict.fromkeys(("weight_decay", "clip_norm", "cooldown_steps", "seed"), _at_least(0)),
+    "dropout": (lambda value: 0 <= value <= 0.9, "0 to 0.9"),
+    "label_smoothing": (lambda value: 0 <= value < 1, "0 to below 1"),
+    "learning_rate": (lambda value: 0 < value < math.inf, "a number above 0"),
+    "adam_epsilon": (lambda value: 0 < value < 1, "a number above 0"),
+    "adam_betas": (lambda value: all(0 <= beta < 1 for beta in value), "two numbers 0 to below 1"),
+    "character_coverage": (lambda value: 0 < value <= 1, "above 0 to 1"),
+}
 
 
 def _check(recipe: Recipe, path: Path) -> None:
@@ -288,30 +262,23 @@ def _check(recipe: Recipe, path: Path) -> None:
     if not data.train:
         raise TrainError(f"{path}: data.train is empty; name at least one corpus")
     for corpus in (*data.train, data.validation):
-        if (corpus.path is None) == (corpus.source is None or corpus.target is None):
+        sides = (corpus.source is not None) + (corpus.target is not None)
+        if sides != (2 if corpus.path is None else 0):
             raise TrainError(f"{path}: a corpus needs either path (a .tsv) or source and target")
         for weight in (corpus.weight, *corpus.corpora.values()):
-            if weight < 0:
-                raise TrainError(
-                    f"{path}: corpus weight {weight} is negative; use 0 to leave it out"
-                )
+            if not 0 <= weight <= 1000:
+                raise TrainError(f"{path}: corpus weight {weight}: choose 0 (left out) to 1000")
     if recipe.model.tied_embeddings == "all" and not recipe.vocabulary.joint:
         raise TrainError(
             f"{path}: tied_embeddings 'all' needs a joint vocabulary: set joint = true"
         )
-    if not 0 <= recipe.model.dropout < 1:
-        raise TrainError(f"{path}: dropout = {recipe.model.dropout}: choose 0 <= dropout < 1")
-    if not 0 <= training.label_smoothing < 1:
+    for name, (accepts, wanted) in _RANGES.items():
+        for table in (recipe.model, recipe.vocabulary, data, training):
+            value = getattr(table, name, None)
+            if value is not None and not accepts(value):
+                raise TrainError(f"{path}: {name} = {value}: choose {wanted}")
+    if training.max_tokens < data.max_length + 2:
         raise TrainError(
-            f"{path}: label_smoothing = {training.label_smoothing}: choose 0 to below 1"
-        )
-    positive = ("max_steps", "max_tokens", "accumulate_steps", "warmup_steps", "log_steps",
-                "validate_steps", "validation_max_sentences", "average_checkpoints")  # fmt: skip
-    for name in positive:
-        if getattr(training, name) < 1:
-            raise TrainError(f"{path}: {name} = {getattr(training, name)}: choose at least 1")
-    if training.max_tokens < data.max_length:
-        raise TrainError(
-            f"{path}: max_tokens {training.max_tokens} is below max_length {data.max_length}: "
-            "one pair would not fit a batch; raise max_tokens"
+            f"{path}: max_tokens {training.max_tokens} is below max_length {data.max_length} + 2 "
+            "(BOS and EOS): one pair would not fit a batch; raise max_tokens"
         )

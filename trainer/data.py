@@ -24,7 +24,8 @@ class ParallelText:
     targets: list[str]
     corpora: list[str]
     weights: NDArray[np.float64]
-    until_epoch: NDArray[np.int64]  # the first epoch that leaves the pair out
+    from_epoch: NDArray[np.int64]  # the first epoch that draws it
+    until_epoch: NDArray[np.int64]  # the first epoch after it that leaves it out
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -41,7 +42,7 @@ def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
     targets: list[str] = []
     corpora: list[str] = []
     weights: list[float] = []
-    until: list[int] = []
+    epochs: list[tuple[int, int]] = []
     for recipe in recipes:
         last = np.iinfo(np.int64).max if recipe.until_epoch is None else recipe.until_epoch
         names = set()
@@ -53,7 +54,7 @@ def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
                 targets.append(target)
                 corpora.append(corpus)
                 weights.append(weight)
-                until.append(last)
+                epochs.append((recipe.from_epoch, last))
         for name in recipe.corpora:
             if name not in names:
                 raise TrainError(
@@ -61,7 +62,8 @@ def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
                 )
     if not sources:
         raise TrainError("the corpora hold no sentence pair with a weight above 0")
-    return ParallelText(sources, targets, corpora, np.array(weights), np.array(until, np.int64))
+    first, until = np.array(epochs, np.int64).T
+    return ParallelText(sources, targets, corpora, np.array(weights), first, until)
 
 
 def _read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, str]]:
@@ -96,7 +98,7 @@ def _read_lines(path: Path) -> Iterator[str]:
                 yield line.rstrip("\r\n")
     except FileNotFoundError as error:
         raise TrainError(f"{path}: corpus not found; paths are relative to the recipe") from error
-    except (OSError, UnicodeDecodeError, lzma.LZMAError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
         raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
@@ -147,7 +149,7 @@ class EncodedText:
         self.sources = [np.array(sources[i], np.int32) for i in kept]
         self.targets = [np.array(targets[i], np.int32) for i in kept]
         self.weights = text.weights[kept]
-        self.until_epoch = text.until_epoch[kept]
+        self.from_epoch, self.until_epoch = text.from_epoch[kept], text.until_epoch[kept]
         self.source_lengths = np.array([len(ids) for ids in self.sources])
         self.target_lengths = np.array([len(ids) for ids in self.targets])
         self.pad_id = vocabulary.special_ids["pad_id"]
@@ -163,7 +165,8 @@ class EncodedText:
         with probability 0.3.
         """
         generator = np.random.default_rng((seed, epoch))
-        weights = np.where(epoch < self.until_epoch, self.weights, 0.0)
+        active = (self.from_epoch <= epoch) & (epoch < self.until_epoch)
+        weights = np.where(active, self.weights, 0.0)
         copies = np.floor(weights + generator.random(len(weights))).astype(np.int64)
         drawn = generator.permutation(np.repeat(np.arange(len(weights)), copies))
         batches = self._cut(drawn, max_tokens)

@@ -20,7 +20,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float
+        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, wanted: bool
     ) -> Tensor:
         device = hidden.device.type
         dtype = (
@@ -29,7 +29,6 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         vocab_size = weight.shape[0]
         hidden_chunks = torch.split(hidden.to(dtype), LOSS_CHUNK)
         projection = weight.to(dtype)
-        wanted = torch.is_grad_enabled() or any(ctx.needs_input_grad)
         hidden_grads, weight_grad = [], torch.zeros_like(weight)
         total = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
@@ -53,9 +52,15 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grads[0].to(hidden_grad.dtype), weight_grad * grads[0], None, None
+        return (
+            hidden_grad * grads[0].to(hidden_grad.dtype),
+            weight_grad * grads[0],
+            None,
+            None,
+            None,
+        )
 
 
 def projected_cross_entropy(
@@ -74,7 +79,8 @@ def projected_cross_entropy(
     Returns:
         scalar, nats
     """
-    return _ProjectedCrossEntropy.apply(hidden, weight, labels, smoothing)  # type: ignore[no-any-return, no-untyped-call]
+    wanted = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
+    return _ProjectedCrossEntropy.apply(hidden, weight, labels, smoothing, wanted)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:

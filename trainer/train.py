@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
 import shutil
@@ -23,6 +22,7 @@ from .config import Recipe, TrainingRecipe
 from .data import EncodedText, ParallelText, read_corpora
 from .errors import TrainError
 from .evaluate import batch_loss, sample, score, translate, validation_loss
+from .metrics import MetricsLog, drop_after
 from .model import Transformer
 from .optimization import build_optimizer, learning_rate
 from .vocabulary import Vocabulary, train_vocabulary
@@ -50,12 +50,15 @@ def train(recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool) -> f
             f"{folder} already holds a training; continue it with --resume or choose another folder"
         )
     resume = resume and (folder / files.LAST).exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"{folder} cannot be made: {error.strerror}") from error
     base = recipe_path.parent
     text = read_corpora(recipe.data.train, base)
     validation = read_corpora([recipe.data.validation], base)
-    if (folder / files.CONFIG).exists() and (folder / "source.spm").exists():
-        vocabulary = Vocabulary.load(folder)  # a start that was cut short keeps its vocabulary
+    if resume:
+        vocabulary = Vocabulary.load(folder)
     else:
         logger.info("training the vocabulary on %d pairs", len(text))
         vocabulary = train_vocabulary(*_vocabulary_sample(text, recipe), recipe.vocabulary)
@@ -116,11 +119,7 @@ class Trainer:
     def resume(self) -> None:
         """Continue from last.safetensors; metrics of steps after it are dropped."""
         self.progress = files.restore_state(self.folder, self.model, self.optimizer)
-        metrics = self.folder / files.METRICS
-        if metrics.exists():
-            lines = metrics.read_text("utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if json.loads(line)["step"] <= self.progress.step]
-            files.write_text(metrics, "".join(kept))
+        drop_after(self.folder / files.METRICS, self.progress.step)
         for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
             if int(path.stem.removeprefix("step-")) > self.progress.step:
                 path.unlink()
@@ -130,7 +129,7 @@ class Trainer:
         stop = _StopSignals()
         started = time.perf_counter() - self.progress.seconds
         options = self.options
-        log = _Log(self.folder / files.METRICS)
+        log = MetricsLog(self.folder / files.METRICS, self.progress)
         groups = self._batch_groups()
         with (
             stop,
@@ -141,7 +140,7 @@ class Trainer:
                 dynamic_ncols=True,
             ) as bar,
         ):
-            while self.progress.step < options.max_steps:
+            while self.progress.step < options.max_steps and not self._no_gain():
                 epoch, batch, indices = next(groups)
                 step = self.progress.step + 1
                 rate = learning_rate(step, self.model.config.d_model, options)
@@ -154,9 +153,9 @@ class Trainer:
                     seconds=time.perf_counter() - started,
                 )
                 bar.update()
-                log.add(loss, tokens)
+                self.progress = log.add(self.progress, loss, tokens)
                 if step % options.log_steps == 0 or step == options.max_steps:
-                    line = log.write(step, epoch, rate, self.progress.seconds)
+                    line, self.progress = log.write(self.progress, rate)
                     bar.set_postfix_str(
                         f"loss {line['loss']:.3f}, {line['tokens_per_second']:.0f} tokens/s"
                     )
@@ -172,8 +171,6 @@ class Trainer:
                 if stop.number is not None:
                     files.save_state(self.folder, self.model, self.optimizer, self.progress)
                     raise Interrupted(step, stop.number)
-                if self._no_gain():
-                    break
         return self.progress
 
     def _batch_groups(self) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
@@ -208,9 +205,11 @@ class Trainer:
             (loss / tokens).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):
+            state = self.folder / files.LAST
+            saved = f"the last state is in {state}" if state.exists() else "no state was saved yet"
             raise TrainError(
                 f"the loss is {total} at step {self.progress.step + 1}: lower learning_rate or "
-                f"raise warmup_steps; the last saved state is in {self.folder}"
+                f"raise warmup_steps; {saved}"
             )
         if self.options.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip_norm)
@@ -259,40 +258,6 @@ class Trainer:
             return False
         since = (self.progress.step - self.progress.best_step) // self.options.validate_steps
         return since >= patience
-
-
-class _Log:
-    """metrics.jsonl: means since the last line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._loss, self._tokens = 0.0, 0
-        self._since = time.perf_counter()
-
-    def add(self, loss: float, tokens: int) -> None:
-        self._loss += loss
-        self._tokens += tokens
-
-    def write(self, step: int, epoch: int, rate: float, seconds: float) -> dict[str, Any]:
-        line = {
-            "step": step,
-            "epoch": epoch,
-            "loss": self._loss / self._tokens,
-            "learning_rate": rate,
-            "tokens_per_second": self._tokens / (time.perf_counter() - self._since),
-            "seconds": seconds,
-        }
-        self.append(line)
-        self._loss, self._tokens = 0.0, 0
-        self.restart_clock()
-        return line
-
-    def append(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def restart_clock(self) -> None:
-        self._since = time.perf_counter()
 
 
 class _StopSignals(contextlib.AbstractContextManager["_StopSignals"]):

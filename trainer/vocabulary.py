@@ -37,6 +37,7 @@ class Vocabulary:
 
     def save(self, folder: Path) -> None:
         """Write source.spm, and target.spm unless the vocabulary is joint."""
+        (folder / TARGET_FILE).unlink(missing_ok=True)
         (folder / SOURCE_FILE).write_bytes(self.source.serialized_model_proto())
         if self.target is not self.source:
             (folder / TARGET_FILE).write_bytes(self.target.serialized_model_proto())
@@ -104,7 +105,10 @@ def _train(
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
     try:
-        return sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
+        processor = sentencepiece.SentencePieceProcessor()
+        # Not model_proto=: that takes an empty file for a model without pieces.
+        processor.LoadFromSerializedProto(path.read_bytes())
+        return processor
     except FileNotFoundError as error:
         raise TrainError(
             f"{path}: not found; is this a checkpoint written by `tfm train`?"
