@@ -61,6 +61,8 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     simplified, valid = onnxsim.simplify(model)
     if not valid:
         raise ExportError("onnxsim's simplified graph gives other results than the original")
+    del simplified.graph.input[:]  # onnxsim drops the name of beam_origin's dimension
+    simplified.graph.input.extend(model.graph.input)
     return simplified  # type: ignore[no-any-return]
 
 

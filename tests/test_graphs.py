@@ -1,0 +1,354 @@
+"""Both graphs, as PyTorch wrappers and as ONNX, against the model without a cache."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tfm.export.convert import Graphs
+from tfm.export.graphs import BLOCK, DecoderGraph, EncoderGraph, best_candidates
+from tfm.trainer.model import Transformer
+
+FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+Arrays = dict[str, NDArray[Any]]
+# sentences, beams, source length: no two alike, so that no axis can stand in for another
+SIZES = [(1, 1, 1), (1, 4, 7), (3, 1, 5), (4, 3, 9), (2, 6, 3)]
+
+
+class Pair:
+    """An encoder and a decoder: numpy in and out, by the names of the graph table."""
+
+    def __init__(self, model: Transformer) -> None:
+        self.layers = model.config.decoder_layers
+        self.empty = (model.config.num_heads, 0, model.config.d_model // model.config.num_heads)
+
+    def encode(self, source_ids: NDArray[np.int64]) -> Arrays:
+        raise NotImplementedError
+
+    def step(self, inputs: Arrays) -> Arrays:
+        raise NotImplementedError
+
+
+class TorchPair(Pair):
+    def __init__(self, model: Transformer) -> None:
+        super().__init__(model)
+        self.encoder, self.decoder = EncoderGraph(model).eval(), DecoderGraph(model).eval()
+
+    @torch.no_grad()
+    def encode(self, source_ids: NDArray[np.int64]) -> Arrays:
+        outputs = self.encoder(torch.from_numpy(source_ids))
+        return {k: v.numpy() for k, v in zip(cross_and_bias(self.layers), outputs, strict=True)}
+
+    @torch.no_grad()
+    def step(self, inputs: Arrays) -> Arrays:
+        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        past, cross = (
+            [(tensors[f"{p}_key.{i}"], tensors[f"{p}_value.{i}"]) for i in range(self.layers)]
+            for p in ("past", "cross")
+        )
+        outputs = self.decoder(
+            *(tensors[name] for name in ("target_ids", "beam_origin", "scores")),
+            past,
+            cross,
+            tensors["source_bias"],
+        )
+        names = ["candidate_scores", "candidate_ids", "candidate_origins", *presents(self.layers)]
+        return {k: v.numpy() for k, v in zip(names, outputs, strict=True)}
+
+
+class OnnxPair(Pair):
+    def __init__(self, model: Transformer, graphs: Graphs) -> None:
+        super().__init__(model)
+        self.encoder, self.decoder = session(graphs.encoder), session(graphs.decoder)
+
+    def encode(self, source_ids: NDArray[np.int64]) -> Arrays:
+        return run(self.encoder, {"source_ids": source_ids})
+
+    def step(self, inputs: Arrays) -> Arrays:
+        return run(self.decoder, inputs)
+
+
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def run(session: onnxruntime.InferenceSession, inputs: Arrays) -> Arrays:
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, inputs), strict=True))
+
+
+def cross_and_bias(layers: int) -> list[str]:
+    names = [f"cross_{what}.{i}" for i in range(layers) for what in ("key", "value")]
+    return [*names, "source_bias"]
+
+
+def presents(layers: int) -> list[str]:
+    return [f"present_{what}.{i}" for i in range(layers) for what in ("key", "value")]
+
+
+def sources(model: Transformer, batch: int, length: int, seed: int) -> NDArray[np.int64]:
+    """Random ids; every sentence but the longest is padded."""
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(4, model.config.source_vocab_size, (batch, length))
+    for row, real in zip(ids[1:], rng.integers(1, length + 1, batch - 1), strict=True):
+        row[real:] = model.config.pad_id
+    return ids
+
+
+@torch.no_grad()
+def uncached_totals(
+    model: Transformer,
+    source_ids: NDArray[np.int64],
+    prefixes: NDArray[np.int64],
+    scores: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """[B, K, V] from the whole prefixes [B, K, T], each beam with its own copy of the source."""
+    beams = prefixes.shape[1]
+    repeated = torch.from_numpy(source_ids).repeat_interleave(beams, 0)
+    memory, bias = model.encode(repeated)
+    hidden = model.decode(torch.from_numpy(prefixes).flatten(0, 1), memory, bias)
+    log_probs = model.projection(hidden[:, -1]).log_softmax(dim=1).numpy()
+    return scores[:, :, None] + log_probs.reshape(*scores.shape, -1)
+
+
+def check_candidates(found: Arrays, totals: NDArray[np.float32]) -> None:
+    """The 2K best, best first; which of two nearly equal ones comes first is left open."""
+    scores, ids, origins = (found[f"candidate_{name}"] for name in ("scores", "ids", "origins"))
+    batch, beams, vocab_size = totals.shape
+    assert scores.shape == ids.shape == origins.shape == (batch, 2 * beams)
+    assert scores.dtype == np.float32
+    assert ids.dtype == origins.dtype == np.int64
+    expected = -np.sort(-totals.reshape(batch, -1), axis=1)[:, : 2 * beams]
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    real = scores > -np.inf
+    sentences = np.arange(batch)[:, None]
+    assert ids[real].max() < vocab_size
+    named = totals[sentences, origins, np.minimum(ids, vocab_size - 1)]
+    np.testing.assert_allclose(scores[real], named[real], atol=1e-4)
+    for row_real, row in zip(real, origins * vocab_size + ids, strict=True):
+        assert len(set(row[row_real])) == row_real.sum()
+
+
+def check_decoding(model: Transformer, pair: Pair, sizes: tuple[int, int, int]) -> None:
+    """Six steps with tokens, beams and sentences drawn at random, each against no cache."""
+    batch, beams, length = sizes
+    rng = np.random.default_rng(sum(sizes))
+    source_ids = sources(model, batch, length, seed=batch)
+    memory = pair.encode(source_ids)
+    check_memory(model, source_ids, memory)
+
+    heads, _, head_size = pair.empty
+    rows = batch * beams
+    cache = {
+        name.replace("present", "past"): np.zeros((rows, heads, 0, head_size), np.float32)
+        for name in presents(pair.layers)
+    }
+    scores = np.full((batch, beams), -np.inf, np.float32)
+    scores[:, 0] = 0
+    prefixes = np.full((batch, beams, 1), model.config.bos_id)
+    beam_origin = np.arange(rows)
+    for step in range(6):
+        target_ids = np.ascontiguousarray(prefixes[:, :, -1].ravel())
+        inputs = {"target_ids": target_ids, "beam_origin": beam_origin, "scores": scores}
+        found = pair.step({**inputs, **cache, **memory})
+        check_candidates(found, uncached_totals(model, source_ids, prefixes, scores))
+        for name in presents(pair.layers):
+            assert found[name].shape == (len(prefixes) * beams, heads, step + 1, head_size)
+        cache = {name.replace("present", "past"): found[name] for name in presents(pair.layers)}
+
+        kept = np.arange(len(prefixes))
+        if step in (1, 3) and len(kept) > 1:
+            kept = np.sort(rng.permutation(kept)[:-1])  # a finished sentence leaves: N < P
+        origins = rng.integers(0, beams, (len(kept), beams))
+        tokens = rng.integers(0, model.config.target_vocab_size, (len(kept), beams, 1))
+        prefixes = np.concatenate([prefixes[kept[:, None], origins], tokens], axis=2)
+        beam_origin = (kept[:, None] * beams + origins).ravel()
+        source_ids, memory = source_ids[kept], {name: a[kept] for name, a in memory.items()}
+        scores = rng.normal(size=(len(kept), beams)).astype(np.float32)
+
+
+@torch.no_grad()
+def check_memory(model: Transformer, source_ids: NDArray[np.int64], memory: Arrays) -> None:
+    encoded, bias = model.encode(torch.from_numpy(source_ids))
+    assert list(memory) == cross_and_bias(len(model.decoder))
+    np.testing.assert_array_equal(memory["source_bias"], bias.numpy())
+    np.testing.assert_array_equal(
+        memory["source_bias"][:, 0, 0] == 0, source_ids != model.config.pad_id
+    )
+    batch, length, d_model = encoded.shape
+    shape = (batch, length, model.config.num_heads, d_model // model.config.num_heads)
+    real = source_ids != model.config.pad_id
+    for i, layer in enumerate(model.decoder_layers):
+        for what, projection, axes in (
+            ("key", layer.cross_attention.k_proj, (0, 3, 1, 2)),
+            ("value", layer.cross_attention.v_proj, (0, 2, 1, 3)),
+        ):
+            expected = projection(encoded).numpy().reshape(shape)
+            found = memory[f"cross_{what}.{i}"].transpose(axes)
+            np.testing.assert_allclose(found[real], expected[real], atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("vocab_size", [40, 64, 65, 128, 200])
+def test_torch_graphs(
+    make_model: Callable[..., Transformer], norm: str, vocab_size: int, sizes: tuple[int, int, int]
+) -> None:
+    model = make_model(
+        source_vocab_size=30,
+        target_vocab_size=vocab_size,
+        d_model=16,
+        d_ff=24,
+        num_heads=2,
+        encoder_layers=2,
+        decoder_layers=2,
+        norm=norm,
+    )
+    check_decoding(model, TorchPair(model), sizes)
+
+
+@pytest.fixture(scope="module", params=["tiny", "pre"])
+def converted(request: pytest.FixtureRequest) -> tuple[Transformer, Graphs]:
+    name = request.param
+    return request.getfixturevalue(f"{name}_model"), request.getfixturevalue(f"{name}_graphs")
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_onnx_graphs(converted: tuple[Transformer, Graphs], sizes: tuple[int, int, int]) -> None:
+    check_decoding(converted[0], OnnxPair(*converted), sizes)
+
+
+def test_a_candidate_that_is_none_still_names_a_token(
+    converted: tuple[Transformer, Graphs],
+) -> None:
+    model, graphs = converted
+    vocab_size = model.config.target_vocab_size
+    beams = vocab_size  # the first step offers V candidates, and 2V are drawn
+    pair = OnnxPair(model, graphs)
+    rows = np.full(beams, model.config.bos_id)
+    scores = np.full((1, beams), -np.inf, np.float32)
+    scores[0, 0] = 0
+    heads, _, size = pair.empty
+    found = pair.step(
+        {
+            "target_ids": rows,
+            "beam_origin": np.arange(beams),
+            "scores": scores,
+            **pair.encode(sources(model, 1, 4, seed=0)),
+            **{
+                name.replace("present", "past"): np.zeros((beams, heads, 0, size), np.float32)
+                for name in presents(pair.layers)
+            },
+        }
+    )
+    assert (found["candidate_scores"] > -np.inf).sum() == vocab_size
+    assert found["candidate_ids"].max() < vocab_size
+    assert found["candidate_origins"].max() < beams
+
+
+def signature(values: Any) -> Iterator[tuple[str, int, list[int | str]]]:
+    for value in values:
+        tensor = value.type.tensor_type
+        dimensions = [
+            d.dim_param if d.HasField("dim_param") else d.dim_value for d in tensor.shape.dim
+        ]
+        yield value.name, tensor.elem_type, dimensions
+
+
+def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> None:
+    model, graphs = converted
+    heads, layers = model.config.num_heads, range(2)
+    size = model.config.d_model // heads
+
+    cross: list[tuple[str, int, list[int | str]]] = []
+    for i in layers:
+        cross.append((f"cross_key.{i}", FLOAT, ["B", heads, size, "S"]))
+        cross.append((f"cross_value.{i}", FLOAT, ["B", heads, "S", size]))
+    cross.append(("source_bias", FLOAT, ["B", 1, 1, "S"]))
+    assert list(signature(graphs.encoder.graph.input)) == [("source_ids", INT64, ["B", "S"])]
+    assert list(signature(graphs.encoder.graph.output)) == cross
+
+    caches = {
+        name: [
+            (f"{name}_{what}.{i}", FLOAT, [rows, heads, length, size])
+            for i in layers
+            for what in ("key", "value")
+        ]
+        for name, rows, length in (("past", "P", "T"), ("present", "N", "T + 1"))
+    }
+    assert list(signature(graphs.decoder.graph.input)) == [
+        ("target_ids", INT64, ["N"]),
+        ("beam_origin", INT64, ["N"]),
+        ("scores", FLOAT, ["B", "K"]),
+        *caches["past"],
+        *cross,
+    ]
+    assert list(signature(graphs.decoder.graph.output)) == [
+        ("candidate_scores", FLOAT, ["B", "2*K"]),
+        ("candidate_ids", INT64, ["B", "2*K"]),
+        ("candidate_origins", INT64, ["B", "2*K"]),
+        *caches["present"],
+    ]
+
+
+def test_cross_attention_is_not_tiled_by_beam(converted: tuple[Transformer, Graphs]) -> None:
+    """Nothing but the products themselves may read the encoder's keys and values."""
+    graph = converted[1].decoder.graph
+    readers = [n.op_type for n in graph.node if any(i.startswith("cross_") for i in n.input)]
+    assert readers == ["MatMul"] * 4
+
+
+class Best(nn.Module):
+    def forward(self, totals: Tensor) -> tuple[Tensor, Tensor]:
+        return best_candidates(totals.flatten(1), 2 * totals.shape[1])
+
+
+@pytest.fixture(scope="module")
+def best() -> onnxruntime.InferenceSession:
+    """best_candidates as ONNX, whose TopK promises the lower index where torch's does not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of its own internals
+        program = torch.onnx.export(
+            Best(),
+            (torch.zeros(3, 5, 2 * BLOCK),),
+            dynamo=True,
+            dynamic_shapes=({0: "B", 1: "K"},),
+            verbose=False,
+        )
+    assert program is not None
+    return session(program.model_proto)
+
+
+ties = st.sampled_from([-np.inf, -3.0, -2.5, -1.0, 0.0])
+any_total = st.floats(-50, 0, width=32)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    totals=st.tuples(st.integers(1, 3), st.integers(1, 6)).flatmap(
+        lambda shape: st.one_of(
+            arrays.arrays(np.float32, (*shape, 2 * BLOCK), elements=elements, fill=elements)
+            for elements in (ties, any_total)
+        )
+    )
+)
+def test_best_candidates_are_a_stable_sort(
+    best: onnxruntime.InferenceSession, totals: NDArray[np.float32]
+) -> None:
+    flat = totals.reshape(len(totals), -1)
+    expected = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * totals.shape[1]]
+    values, indices = best.run(None, {best.get_inputs()[0].name: totals})
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_array_equal(values, np.take_along_axis(flat, expected, axis=1))

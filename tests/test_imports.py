@@ -1,0 +1,90 @@
+"""Who may import whom, seen in fresh interpreters: the runtime stands alone."""
+
+import pkgutil
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+import tfm.runtime
+import tfm.trainer
+
+ROOT = Path(__file__).parent.parent
+
+
+def modules_of(package: object) -> list[str]:
+    path, name = package.__path__, package.__name__  # type: ignore[attr-defined]
+    return [name, *(f"{name}.{module.name}" for module in pkgutil.iter_modules(path))]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Names of all modules in a fresh interpreter that ran the code."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint('loaded', *sys.modules)"],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = set(done.stdout.rsplit("loaded ", 1)[1].split())
+    assert "sys" in loaded
+    return loaded
+
+
+def forbidden(loaded: set[str], *packages: str) -> set[str]:
+    return {m for m in loaded if any(m == p or m.startswith(f"{p}.") for p in packages)}
+
+
+def command(*arguments: str) -> str:
+    return (
+        "from tfm.runtime.cli import cli\n"
+        f"try: cli({list(arguments)!r})\n"
+        "except SystemExit as end: assert not end.code, end.code"
+    )
+
+
+def test_the_runtime_loads_nothing_of_training() -> None:
+    names = [name for name in modules_of(tfm.runtime) if not name.endswith("__main__")]
+    assert {"tfm.runtime.translator", "tfm.runtime.model", "tfm.runtime.cli"} < set(names)
+    loaded = loaded_after(f"import {', '.join(names)}")
+    assert set(names) <= loaded
+    assert not forbidden(loaded, "torch", "onnx", "onnxscript", "onnxsim")
+    assert not forbidden(loaded, "tfm.trainer", "tfm.export")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["info", "MODEL"], ["run", "-m", "MODEL", "好"]]
+)
+def test_commands_load_nothing_of_training(arguments: list[str], tiny_folder: Path) -> None:
+    given = [str(tiny_folder) if a == "MODEL" else a for a in arguments]
+    loaded = loaded_after(command(*given))
+    assert not forbidden(loaded, "torch", "onnx", "onnxscript", "onnxsim")
+    if arguments == ["--help"]:
+        # Help lists every command, and may look at those modules, but at no package of theirs.
+        assert forbidden(loaded, "tfm.trainer") <= {"tfm.trainer", "tfm.trainer.cli"}
+        assert forbidden(loaded, "tfm.export") <= {"tfm.export", "tfm.export.cli"}
+    else:
+        assert not forbidden(loaded, "tfm.trainer", "tfm.export")
+
+
+def test_the_trainer_knows_neither_export_nor_runtime() -> None:
+    names = modules_of(tfm.trainer)
+    assert {"tfm.trainer.model", "tfm.trainer.train", "tfm.trainer.cli"} < set(names)
+    loaded = loaded_after(f"import {', '.join(names)}")
+    assert not forbidden(loaded, "tfm.export", "tfm.runtime", "onnx", "onnxruntime")
+
+
+def test_import_contracts() -> None:
+    scripts = sysconfig.get_path("scripts")
+    program = shutil.which("lint-imports", path=scripts)
+    assert program is not None, f"no lint-imports in {scripts}: pip install -e '.[dev]'"
+    done = subprocess.run(
+        [program, "--no-cache"], cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
+        timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kept, 0 broken" in done.stdout

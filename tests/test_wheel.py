@@ -1,0 +1,137 @@
+"""The wheel as a user has it: built, installed without torch, used."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+from numerals import chinese, english
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ("export", "models", "runtime", "trainer", "pyproject.toml", "README.md", "LICENSE")
+TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
+
+
+def call(
+    *command: str | Path, cwd: Path | None = None, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "TFM_MODEL")}
+    return subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        input=stdin,
+        env={**environment, "PYTHONUTF8": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+    )
+
+
+class Environment:
+    """A fresh virtual environment that holds the wheel and what `tfm[cpu]` asks for."""
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        self.wheel, self.away = wheel, folder
+        venv.create(folder / "venv", with_pip=True)
+        scripts = folder / "venv" / ("Scripts" if os.name == "nt" else "bin")
+        self.python, self.program = scripts / "python", scripts / "tfm"
+        pip = [self.python, "-m", "pip", "install", "--quiet", "--no-compile"]
+        constraints = ROOT / "constraints.txt"
+        pinned = ["-c", constraints] if constraints.exists() else []
+        done = call(*pip, f"tfm[cpu] @ {wheel.as_uri()}", *pinned)
+        assert done.returncode == 0, done.stderr
+
+    def tfm(self, *arguments: str | Path, stdin: str | None = None) -> tuple[int, str, str]:
+        done = call(self.program, *arguments, cwd=self.away, stdin=stdin)
+        return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    folder = tmp_path_factory.mktemp("wheel")
+    # A copy, because the build writes beside its sources; and only what the wheel is made of.
+    for name in SOURCES:
+        if (ROOT / name).is_dir():
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / "source" / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, folder / "source" / name)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder]
+    done = call(*build, folder / "source")
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("tfm-*.whl")
+    return Environment(folder, wheel)
+
+
+def test_what_is_installed(environment: Environment) -> None:
+    done = call(environment.python, "-m", "pip", "list", "--format", "json")
+    names = {package["name"].lower() for package in json.loads(done.stdout)}
+    assert {"tfm", "onnxruntime", "numpy", "sentencepiece", "click"} <= names
+    assert not names & set(TORCHLESS)
+
+
+def test_the_wheel_is_as_small_as_promised(environment: Environment) -> None:
+    assert environment.wheel.stat().st_size < 25e6
+
+
+def test_every_runtime_module_imports(environment: Environment) -> None:
+    code = (
+        "import importlib, pkgutil, tfm.runtime\n"
+        "names = [m.name for m in pkgutil.iter_modules(tfm.runtime.__path__)]\n"
+        "for name in names:\n"
+        "    name == '__main__' or importlib.import_module(f'tfm.runtime.{name}')\n"
+        "print(tfm.runtime.__file__, *names, sep='\\n')\n"
+    )
+    done = call(environment.python, "-c", code, cwd=environment.away)
+    assert done.returncode == 0, done.stderr
+    file, *names = done.stdout.splitlines()
+    assert Path(file).is_relative_to(environment.away)
+    sources = {path.stem for path in (ROOT / "runtime").glob("*.py")} - {"__init__"}
+    assert set(names) == sources
+
+
+def test_run(environment: Environment, toy_model: Path) -> None:
+    numbers = [3052, 1234, 9000]
+    stdin = "".join(f"{chinese(n)}\n" for n in numbers)
+    found = environment.tfm("run", "-m", toy_model, "--beam-size", "1", stdin=stdin)
+    assert found == (0, "".join(f"{english(n)}\n" for n in numbers), "")
+
+
+def test_help_and_info(environment: Environment, toy_model: Path) -> None:
+    status, stdout, stderr = environment.tfm("--help")
+    assert (status, stderr) == (0, "")
+    assert all(f"  {name} " in stdout for name in ("run", "info", "train", "export", "evaluate"))
+    status, stdout, _ = environment.tfm("info", toy_model)
+    assert status == 0
+    assert "int8 on cpu" in stdout
+
+
+@pytest.mark.parametrize("command", ["train", "export", "evaluate"])
+def test_what_to_install(environment: Environment, toy_model: Path, command: str) -> None:
+    arguments = {
+        "train": [toy_model / "config.json", "--out", environment.away / "checkpoint"],
+        "export": [toy_model, environment.away / "model"],
+        "evaluate": [toy_model / "config.json"],
+    }[command]
+    status, stdout, stderr = environment.tfm(command, *arguments)
+    assert (status, stdout) == (1, "")
+    assert stderr.startswith(f"Error: tfm {command} needs ")
+    assert "pip install 'tfm[" in stderr
+    assert stderr.count("\n") == 1
+    assert not (environment.away / "checkpoint").exists()
+    assert not (environment.away / "model").exists()
+
+
+@pytest.mark.skipif(
+    not (ROOT / "models" / "zh-en" / "config.json").exists(), reason="no bundled model yet"
+)
+def test_the_bundled_model(environment: Environment) -> None:
+    status, stdout, stderr = environment.tfm("run", "我爱你。")
+    assert (status, stderr) == (0, "")
+    assert "love you" in stdout
+    assert stdout.count("\n") == 1
