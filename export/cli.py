@@ -48,14 +48,9 @@ def export(
     """
     import logging
 
-    try:
-        from .model_folder import export_checkpoint
-    except ModuleNotFoundError as error:
-        raise click.ClickException(_missing("export", error)) from error
-    from tfm.runtime import ModelError
     from tfm.trainer.errors import TrainError
 
-    from .errors import ExportError
+    from .model_folder import export_checkpoint
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfm.export").setLevel(logging.INFO)
@@ -64,7 +59,7 @@ def export(
         reports = export_checkpoint(
             checkpoint, model_folder, list(dict.fromkeys(variants)), sources, references
         )
-    except (TrainError, ExportError, ModelError) as error:
+    except TrainError as error:
         raise click.ClickException(str(error)) from error
     click.echo(_table(reports))
     click.echo(f"wrote {model_folder}; try: tfm run -m {model_folder}", err=True)
@@ -76,6 +71,8 @@ def export(
     "-m",
     "--model",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="TFM_MODEL",
+    show_envvar=True,
     help="Model folder.  [default: the bundled model]",
 )
 @click.option(
@@ -101,39 +98,35 @@ def evaluate(
 
     Prints a Markdown table with sacrebleu's signatures.
     """
-    try:
-        from .evaluate import as_table, evaluate_folder
-    except ModuleNotFoundError as error:
-        raise click.ClickException(_missing("evaluate", error)) from error
-    from tfm.runtime import ModelError
     from tfm.trainer.errors import TrainError
+
+    from .evaluate import as_table, evaluate_folder
 
     try:
         evaluations = evaluate_folder(model, test, variants, beam_size, threads)
-    except (TrainError, ModelError) as error:
+    except TrainError as error:
         raise click.ClickException(str(error)) from error
     if output:
-        output.write_text("".join(f"{line}\n" for line in evaluations[0].hypotheses), "utf-8")
+        lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
+        output.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     click.echo(as_table(evaluations))
-
-
-def _missing(command: str, error: ModuleNotFoundError) -> str:
-    return f"tfm {command} needs {error.name}: pip install 'tfm[cpu,export]'"
 
 
 def _sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]:
     """Evenly spread lines of the file, and their translations where every line has one."""
     try:
-        lines = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
         raise click.ClickException(
             f"{path}: not found; name sentences to verify on with --sentences"
         ) from error
     except UnicodeDecodeError as error:
         raise click.ClickException(f"{path}: not UTF-8 text: {error}") from error
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not lines:
         raise click.ClickException(f"{path}: holds no sentence to verify on")
-    rows = [line.split("\t") for line in lines[:: max(1, len(lines) // limit)][:limit]]
+    count = min(limit, len(lines))
+    rows = [lines[i * len(lines) // count].split("\t") for i in range(count)]
     sources = [row[0] for row in rows]
     return sources, [row[1] for row in rows] if all(len(row) > 1 for row in rows) else None
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfm.runtime import Translator
+from tfm.runtime.bundled import bundled_model
+from tfm.runtime.config import ModelConfig
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data import read_corpora
 from tfm.trainer.evaluate import Scores, score
@@ -43,7 +45,7 @@ def evaluate_folder(
     text = read_corpora([CorpusRecipe(path=str(test.resolve()))], Path())
     names = dict.fromkeys(text.corpora)
     evaluations = []
-    for variant in variants or Translator(folder, device="cpu").config.variants:
+    for variant in variants or ModelConfig.load(folder or bundled_model()).variants:
         translator = Translator(folder, variant=variant, intra_threads=threads)
         found = translator.translate_batch(text.sources, beam_size=beam_size)
         outputs = [translation.text for translation in found]

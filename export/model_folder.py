@@ -22,6 +22,7 @@ from tfm.runtime.config import (
     Tokenizer,
     Variant,
 )
+from tfm.runtime.device import load_onnxruntime
 from tfm.trainer.checkpoint import load_checkpoint
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
@@ -71,6 +72,9 @@ def export_checkpoint(
         ExportError: conversion or verification failed; the folder is as it was before
         TrainError: the checkpoint cannot be read
     """
+    folder = folder.resolve()
+    if folder == checkpoint.resolve():
+        raise ExportError(f"{folder} is the checkpoint itself: choose another folder")
     model, vocabulary = load_checkpoint(checkpoint)
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file: choose another name for the model folder")
@@ -80,9 +84,7 @@ def export_checkpoint(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        write_model_folder(
-            model, vocabulary, graphs, staging, variants, name or folder.resolve().name
-        )
+        write_model_folder(model, vocabulary, graphs, staging, variants, name or folder.name)
         reports = verify_folder(model, vocabulary, staging, variants, sentences, references)
         failures = [f"{v}: {f}" for v, report in reports.items() for f in report.failures]
         if failures:
@@ -151,9 +153,13 @@ def _variant(folder: Path, variant: str) -> Variant:
 
 
 def _write_report(path: Path, reports: dict[str, VariantReport]) -> None:
-    packages = ("tfm", "torch", "onnx", "onnxscript", "onnxsim", "onnxruntime", "sacrebleu")
+    packages = ("tfm", "torch", "onnx", "onnxscript", "onnxsim", "sacrebleu")
     content = {
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in packages},
+        "versions": {
+            "python": platform.python_version(),
+            "onnxruntime": load_onnxruntime().__version__,  # of whichever wheel brought it
+            **{package: version(package) for package in packages},
+        },
         "variants": {name: dataclasses.asdict(report) for name, report in reports.items()},
     }
     path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

@@ -20,13 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tfm.runtime import Translator
-from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
+from tfm.runtime.search import ScoredIds
 from tfm.trainer.data import encode_source, pad
 from tfm.trainer.evaluate import Scores, score
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import Vocabulary
 
-from .convert import cache_names, cross_names
+from .convert import layer_names
+from .reference import BEAM_SIZE, MAX_LENGTH, torch_greedy, torch_search
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,6 @@ TENSOR_TOLERANCE = 1e-3  # largest difference of a float32 output; 1e-5 is usual
 TIE = 1e-4  # log-probabilities closer than this may change places by rounding
 LEAST_CHRF = 75.0  # of a quantized variant's translations against PyTorch's
 LEAST_INVARIANT = 0.98  # share of sentences with the same tokens alone and in a batch
-BEAM_SIZE = 4
-MAX_LENGTH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def verify_folder(
     """
     sources = encode_source(vocabulary.source, list(sentences))
     expected_greedy = torch_greedy(model, sources)
-    expected_beam = torch_search(model, sources, BEAM_SIZE)
+    expected_beam = torch_search(model, sources)
     reports = {}
     for variant in variants:
         logger.info("verifying %s on %d sentences", variant, len(sentences))
@@ -130,76 +129,6 @@ def _failures(report: VariantReport, exact: bool) -> list[str]:
     return failures
 
 
-def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Greedy output of the PyTorch model, in batches of similar length."""
-    outputs: list[list[int]] = [[] for _ in sources]
-    for chosen in _by_length(sources):
-        batch = pad([sources[i] for i in chosen], model.config.pad_id)
-        for i, ids in zip(chosen, model.greedy(batch, MAX_LENGTH), strict=True):
-            outputs[i] = ids
-    return outputs
-
-
-def torch_search(
-    model: Transformer, sources: Sequence[Sequence[int]], beam_size: int, **options: Any
-) -> list[list[ScoredIds]]:
-    """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
-    outputs: list[list[ScoredIds]] = [[] for _ in sources]
-    wanted = SearchOptions(**{"beam_size": beam_size, "max_length": MAX_LENGTH, **options})
-    for chosen in _by_length(sources):
-        decoder = TorchDecoder(model, [sources[i] for i in chosen])
-        found = search(
-            decoder,
-            len(chosen),
-            wanted,
-            bos_id=model.config.bos_id,
-            eos_id=model.config.eos_id,
-        )
-        for i, hypotheses in zip(chosen, found, strict=True):
-            outputs[i] = hypotheses
-    return outputs
-
-
-class TorchDecoder:
-    """The PyTorch model as a decoder for the runtime's search: the uncached reference."""
-
-    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]]) -> None:
-        self._model = model
-        with torch.no_grad():
-            self._memory, self._bias = model.encode(pad(sources, model.config.pad_id))
-        self._prefixes: Tensor | None = None
-
-    @torch.no_grad()
-    def step(
-        self,
-        target_ids: NDArray[np.int64],
-        beam_origin: NDArray[np.int64],
-        scores: NDArray[np.float32],
-    ) -> Candidates:
-        """See `tfm.runtime.search.Decoder.step`."""
-        batch_size, beams = scores.shape
-        newest = torch.from_numpy(target_ids).unsqueeze(1)
-        if self._prefixes is None:
-            self._prefixes = newest
-        else:
-            self._prefixes = torch.cat((self._prefixes[torch.from_numpy(beam_origin)], newest), 1)
-        memory = self._memory.repeat_interleave(beams, 0)
-        bias = self._bias.repeat_interleave(beams, 0)
-        last = self._model.decode(self._prefixes, memory, bias)[:, -1]
-        log_probs = torch.unflatten(
-            self._model.projection(last).log_softmax(dim=1), 0, (batch_size, beams)
-        )
-        totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
-        values, best = totals.topk(2 * beams, dim=1)
-        vocab_size = log_probs.shape[2]
-        return Candidates(values.numpy(), (best % vocab_size).numpy(), (best // vocab_size).numpy())
-
-    def keep(self, sentences: NDArray[np.int64]) -> None:
-        """See `tfm.runtime.search.Decoder.keep`."""
-        kept = torch.from_numpy(sentences)
-        self._memory, self._bias = self._memory[kept], self._bias[kept]
-
-
 @torch.no_grad()
 def tensor_differences(
     model: Transformer, translator: Translator, sources: Sequence[Sequence[int]]
@@ -210,11 +139,11 @@ def tensor_differences(
     and later ones; the decoder is fed the same tokens on both sides.
     """
     worst: dict[str, float] = {}
-    longest = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    for chosen in ([longest[-1]], longest[:: max(1, len(longest) // 5)]):
+    by_length = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for chosen in ([by_length[-1]], by_length[:: max(1, len(by_length) // 5)]):
         for name, ours, theirs in _pairs(model, translator, [sources[i] for i in chosen]):
             difference = float(np.max(np.abs(ours - theirs), initial=0.0))
-            worst[name] = max(worst.get(name, 0.0), difference)
+            worst[name] = float(np.maximum(worst.get(name, 0.0), difference))  # keeps NaN
     return worst
 
 
@@ -230,14 +159,14 @@ def _pairs(
     target_ids = pad(
         [[config.bos_id, *ids[:4]] for ids in model.greedy(source_ids, 4)], config.eos_id
     )
-    with _outputs_of(model, "self_attention") as projected:
+    with _self_attention_outputs(model) as projected:
         hidden = model.decode(target_ids, memory, bias)
     log_probs = model.projection(hidden).log_softmax(dim=2)
 
     state = translator.model.encode(sources, beam_size=1)
     encoded = state.memory
     heads = (config.num_heads, -1)
-    for layer, (name_key, name_value) in enumerate(_paired(cross_names(layers))):
+    for layer, (name_key, name_value) in enumerate(_paired(layer_names("cross", layers))):
         attention = model.decoder_layers[layer].cross_attention
         key = torch.unflatten(attention.k_proj(memory), 2, heads).permute(0, 2, 3, 1)
         value = torch.unflatten(attention.v_proj(memory), 2, heads).transpose(1, 2)
@@ -257,7 +186,7 @@ def _pairs(
         best = log_probs[:, step].topk(2, dim=1).values
         yield "candidate_scores", candidates.scores, best.numpy()
     cache = state.cache
-    for layer, (name_key, name_value) in enumerate(_paired(cache_names("past", layers))):
+    for layer, (name_key, name_value) in enumerate(_paired(layer_names("past", layers))):
         for name, tensor in zip((name_key, name_value), projected[layer], strict=True):
             theirs = torch.unflatten(tensor, 2, heads).transpose(1, 2)
             yield name.replace("past", "present"), cache[name], theirs.numpy()
@@ -272,13 +201,12 @@ def _masked(
 
 
 @contextmanager
-def _outputs_of(model: Transformer, attention: str) -> Iterator[list[list[Tensor]]]:
+def _self_attention_outputs(model: Transformer) -> Iterator[list[list[Tensor]]]:
     """Record what each decoder layer's key and value projections put out."""
     recorded: list[list[Tensor]] = [[] for _ in model.decoder]
     hooks = []
     for store, layer in zip(recorded, model.decoder_layers, strict=True):
-        module = getattr(layer, attention)
-        for projection in (module.k_proj, module.v_proj):
+        for projection in (layer.self_attention.k_proj, layer.self_attention.v_proj):
 
             def record(
                 _module: nn.Module, _args: Any, output: Tensor, store: list[Tensor] = store
@@ -329,12 +257,6 @@ def _compare_beam(expected: list[list[ScoredIds]], found: list[list[ScoredIds]])
 
 def _texts(vocabulary: Vocabulary, found: list[list[ScoredIds]]) -> list[str]:
     return [vocabulary.target.decode(list(hypotheses[0].ids)) for hypotheses in found]
-
-
-def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:
-    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 def _paired(names: list[str]) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+import math
 import re
 import sys
 from collections.abc import Iterator
@@ -186,6 +187,8 @@ def run(
         raise click.UsageError("give TEXT or -i, not both")
     if n_best is not None and beam_size is not None and n_best > beam_size:
         raise click.UsageError(f"--n-best {n_best} is more than --beam-size {beam_size}")
+    if length_penalty is not None and not math.isfinite(length_penalty):
+        raise click.UsageError(f"--length-penalty {length_penalty} is not a finite number")
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
 

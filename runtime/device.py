@@ -84,5 +84,5 @@ def choose(
             return Choice(device, name, reason)
     raise ModelError(
         f"no variant for device {device!r}: this model has {', '.join(names)},"
-        f" export {' or '.join(_PREFERRED[device])}"
+        " `tfm export --variant fp32` makes one that runs everywhere"
     )

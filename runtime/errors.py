@@ -2,7 +2,7 @@
 
 
 class TfmError(Exception):
-    """Base of every error `tfm` raises on purpose; wrong arguments are ValueError instead."""
+    """Base of what runtime and export raise on purpose; wrong arguments are ValueError instead."""
 
 
 class ModelError(TfmError):

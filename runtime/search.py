@@ -1,6 +1,6 @@
 """Greedy and beam search in numpy, over any decoder that proposes candidates.
 
-This is what search means here, in numpy, in the `translate` graph and in the tests:
+This is what search means here, in the code below and in the tests:
 
 1. A sentence starts as one beam holding only BOS: of its K beams (K = beam_size) the first
    has score 0 and the others -inf, which means that they are not there. K = 1 is greedy.

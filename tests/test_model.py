@@ -216,7 +216,16 @@ def test_embeddings_are_scaled_and_placed() -> None:
     ids = torch.tensor([[1, 2, 3], [4, 4, 6]])
     expected = embeddings.tokens.weight[ids] * 4 + sinusoidal_positions(torch.arange(3.0), 16)
     torch.testing.assert_close(embeddings(ids), expected)
-    torch.testing.assert_close(embeddings(ids[:, 2:], first_position=2), expected[:, 2:])
+
+
+@pytest.mark.parametrize("tied", ["none", "target", "all"])
+def test_embeddings_start_at_unit_size_whatever_is_tied(tied: str) -> None:
+    torch.manual_seed(0)
+    sizes = {"source_vocab_size": 900, "target_vocab_size": 900}
+    model = Transformer(ModelConfig(**sizes, d_model=64, num_heads=4, tied_embeddings=tied))
+    for embeddings in (model.source_embeddings, model.target_embeddings):
+        std = embeddings.tokens.weight.detach().std()
+        assert float(std) * embeddings.scale == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("norm", ["post", "pre"])

@@ -44,7 +44,7 @@ def test_no_cuda_in_onnxruntime() -> None:
 
 
 def test_int8_alone_is_not_for_cuda() -> None:
-    with pytest.raises(ModelError, match="this model has int8, export fp16 or fp32"):
+    with pytest.raises(ModelError, match="this model has int8, `tfm export --variant fp32`"):
         choose(["int8"], CUDA, device="cuda")
 
 

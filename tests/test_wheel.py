@@ -76,7 +76,7 @@ def test_what_is_installed(environment: Environment) -> None:
 
 
 def test_the_wheel_is_as_small_as_promised(environment: Environment) -> None:
-    assert environment.wheel.stat().st_size < 25e6
+    assert environment.wheel.stat().st_size < 20e6
 
 
 def test_every_runtime_module_imports(environment: Environment) -> None:

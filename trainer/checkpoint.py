@@ -108,7 +108,11 @@ def read_weights(path: Path) -> Weights:
 def write_weights(path: Path, weights: Weights, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file so that path holds the old content or the new, never a part."""
     temporary = path.with_name(path.name + ".tmp")
-    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, temporary, metadata)
+    try:
+        save_file({name: t.contiguous() for name, t in weights.items()}, temporary, metadata)
+    except SafetensorError as error:  # a full disk, for one
+        temporary.unlink(missing_ok=True)
+        raise TrainError(f"{path}: cannot be written: {error}") from error
     os.replace(temporary, path)
 
 

@@ -28,19 +28,14 @@ def train(recipe: Path, folder: Path, resume: bool, threads: int | None) -> None
         tfm export checkpoint model
         tfm run -m model '你好。'
     """
-    try:
-        import torch
-
-        from .train import Interrupted
-        from .train import train as run
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"tfm train needs {error.name}: pip install 'tfm[train]'"
-        ) from error
     import logging
+
+    import torch
 
     from .config import load_recipe
     from .errors import TrainError
+    from .train import Interrupted
+    from .train import train as run
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if threads:

@@ -268,10 +268,6 @@ def _check(recipe: Recipe, path: Path) -> None:
         for weight in (corpus.weight, *corpus.corpora.values()):
             if not 0 <= weight <= 1000:
                 raise TrainError(f"{path}: corpus weight {weight}: choose 0 (left out) to 1000")
-    if recipe.model.tied_embeddings == "all" and not recipe.vocabulary.joint:
-        raise TrainError(
-            f"{path}: tied_embeddings 'all' needs a joint vocabulary: set joint = true"
-        )
     for name, (accepts, wanted) in _RANGES.items():
         for table in (recipe.model, recipe.vocabulary, data, training):
             value = getattr(table, name, None)
@@ -282,3 +278,7 @@ def _check(recipe: Recipe, path: Path) -> None:
             f"{path}: max_tokens {training.max_tokens} is below max_length {data.max_length} + 2 "
             "(BOS and EOS): one pair would not fit a batch; raise max_tokens"
         )
+    try:  # dimensions that do not fit each other, before any corpus is read
+        recipe.model.build(data, 1, 1 if recipe.vocabulary.joint else 2)
+    except TrainError as error:
+        raise TrainError(f"{path}: {error}") from error

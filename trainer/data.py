@@ -58,7 +58,8 @@ def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
         for name in recipe.corpora:
             if name not in names:
                 raise TrainError(
-                    f"{recipe.path}: no corpus {name!r}; it holds {', '.join(sorted(names))}"
+                    f"{recipe.path or recipe.source}: no corpus {name!r}; "
+                    f"it holds {', '.join(sorted(names))}"
                 )
     if not sources:
         raise TrainError("the corpora hold no sentence pair with a weight above 0")

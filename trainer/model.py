@@ -65,15 +65,10 @@ class Embeddings(nn.Module):
         self.scale = math.sqrt(d_model)
         self.dropout = Dropout(dropout)
 
-    def forward(self, ids: Tensor, first_position: int = 0) -> Tensor:
-        """Embed ids [B, L], the first of them at first_position; returns [B, L, D]."""
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embed ids [B, L]; returns [B, L, D]."""
         embedded = self.tokens(ids) * self.scale
-        positions = torch.arange(
-            first_position,
-            first_position + ids.shape[1],
-            device=ids.device,
-            dtype=torch.float32,
-        )
+        positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
         encoded = sinusoidal_positions(positions, embedded.shape[2])
         return self.dropout(embedded + encoded.to(embedded.dtype))  # type: ignore[no-any-return]
 
@@ -232,10 +227,10 @@ class Transformer(nn.Module):
         self.encoder_norm = final(d_model)
         self.decoder_norm = final(d_model)
         self.projection = nn.Linear(d_model, config.target_vocab_size, bias=False)
-        self.tie_embeddings()
         self.apply(_initialize)
+        self._tie_embeddings()  # after: the projection's initialization is not an embedding's
 
-    def tie_embeddings(self) -> None:
+    def _tie_embeddings(self) -> None:
         """Let the matrices that the configuration ties be one parameter (section 3.4)."""
         if self.config.tied_embeddings in ("target", "all"):
             self.projection.weight = self.target_embeddings.tokens.weight

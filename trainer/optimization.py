@@ -27,12 +27,13 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         )
         vocab_size = weight.shape[0]
-        hidden_chunks = torch.split(hidden.to(dtype), LOSS_CHUNK)
+        chunk = LOSS_CHUNK if device == "cpu" else 32 * LOSS_CHUNK
+        hidden_chunks = torch.split(hidden.to(dtype), chunk)
         projection = weight.to(dtype)
         hidden_grads, weight_grad = [], torch.zeros_like(weight)
         total = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
-            for rows, targets in zip(hidden_chunks, torch.split(labels, LOSS_CHUNK), strict=True):
+            for rows, targets in zip(hidden_chunks, torch.split(labels, chunk), strict=True):
                 targets = targets.unsqueeze(1)
                 log_probs = (rows @ projection.t()).float().log_softmax(dim=1)
                 picked = log_probs.gather(1, targets)

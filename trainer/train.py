@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from . import checkpoint as files
-from .config import Recipe, TrainingRecipe
+from .config import Recipe, TrainingRecipe, load_model_config
 from .data import EncodedText, ParallelText, read_corpora
 from .errors import TrainError
 from .evaluate import batch_loss, sample, score, translate, validation_loss
@@ -62,14 +62,23 @@ def train(recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool) -> f
     else:
         logger.info("training the vocabulary on %d pairs", len(text))
         vocabulary = train_vocabulary(*_vocabulary_sample(text, recipe), recipe.vocabulary)
+        _clear(folder)
         vocabulary.save(folder)
     trainer = Trainer(recipe, text, validation, vocabulary, folder)
+    files.write_pairs(folder / files.VALIDATION, *trainer.validation_sample)
     if resume:
         trainer.resume()
     else:
         shutil.copyfile(recipe_path, folder / files.RECIPE)
         files.write_config(folder, trainer.model.config)
     return trainer.run()
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier training left that never came to save its state."""
+    shutil.rmtree(folder / files.RECENT, ignore_errors=True)
+    for name in (files.MODEL, files.BEST, files.AVERAGE, files.METRICS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _vocabulary_sample(text: ParallelText, recipe: Recipe) -> tuple[list[str], list[str]]:
@@ -111,13 +120,19 @@ class Trainer:
         self.text = EncodedText(text, vocabulary, recipe.data.max_length)
         self.validation_text = EncodedText(validation, vocabulary)
         self.validation_sample = sample(validation, self.options.validation_max_sentences)
-        files.write_pairs(folder / files.VALIDATION, *self.validation_sample)
         if self.text.skipped:
             logger.info("%d pairs are over max_length and left out", self.text.skipped)
         self.progress = files.Progress()
 
     def resume(self) -> None:
-        """Continue from last.safetensors; metrics of steps after it are dropped."""
+        """Continue from last.safetensors; metrics of steps after it are dropped.
+
+        Raises:
+            TrainError: the state is damaged or of another model
+        """
+        heads = load_model_config(self.folder / files.CONFIG).num_heads
+        if heads != self.model.config.num_heads:  # the one dimension that no weight shows
+            raise TrainError(f"{self.folder} was trained with num_heads {heads}: use that recipe")
         self.progress = files.restore_state(self.folder, self.model, self.optimizer)
         drop_after(self.folder / files.METRICS, self.progress.step)
         for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
@@ -137,6 +152,7 @@ class Trainer:
                 total=options.max_steps,
                 initial=self.progress.step,
                 unit="step",
+                mininterval=1.0,
                 dynamic_ncols=True,
             ) as bar,
         ):
@@ -191,8 +207,7 @@ class Trainer:
     def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int]:
         """One update over a group of batches; returns summed loss in nats and target tokens."""
         batches = [self.text.batch(i) for i in indices]
-        pad_id = self.model.config.pad_id
-        tokens = sum(int((batch.target_ids[:, 1:] != pad_id).sum()) for batch in batches)
+        tokens = sum(int((self.text.target_lengths[i] - 1).sum()) for i in indices)
         total = 0.0
         for batch in batches:
             with self.autocast:

@@ -63,7 +63,8 @@ def train_vocabulary(
     """Train unigram models with byte fallback, so that no character is ever unknown.
 
     The source is normalized by NMT NFKC (full-width letters and digits become plain ones); the
-    target is left as it is, because what the decoder learns to write is what the user reads.
+    target is left as it is, because what the decoder learns to write is what the user reads
+    (a joint vocabulary normalizes both).
 
     Raises:
         TrainError: SentencePiece refuses, for instance because the size is too small

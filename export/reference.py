@@ -1,0 +1,89 @@
+"""What PyTorch itself decodes, slowly and without a cache: the reference for verification."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
+from tfm.trainer.data import pad
+from tfm.trainer.model import Transformer
+
+BEAM_SIZE = 4
+MAX_LENGTH = 100
+
+
+def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Greedy output of the PyTorch model, in batches of similar length."""
+    outputs: list[list[int]] = [[] for _ in sources]
+    for chosen in _by_length(sources):
+        batch = pad([sources[i] for i in chosen], model.config.pad_id)
+        for i, ids in zip(chosen, model.greedy(batch, MAX_LENGTH), strict=True):
+            outputs[i] = ids
+    return outputs
+
+
+def torch_search(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[ScoredIds]]:
+    """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
+    outputs: list[list[ScoredIds]] = [[] for _ in sources]
+    options = SearchOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
+    for chosen in _by_length(sources):
+        decoder = TorchDecoder(model, [sources[i] for i in chosen])
+        found = search(
+            decoder,
+            len(chosen),
+            options,
+            bos_id=model.config.bos_id,
+            eos_id=model.config.eos_id,
+        )
+        for i, hypotheses in zip(chosen, found, strict=True):
+            outputs[i] = hypotheses
+    return outputs
+
+
+class TorchDecoder:
+    """The PyTorch model as a decoder for the runtime's search: the uncached reference."""
+
+    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        with torch.no_grad():
+            self._memory, self._bias = model.encode(pad(sources, model.config.pad_id))
+        self._prefixes: Tensor | None = None
+
+    @torch.no_grad()
+    def step(
+        self,
+        target_ids: NDArray[np.int64],
+        beam_origin: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> Candidates:
+        """See `tfm.runtime.search.Decoder.step`."""
+        batch_size, beams = scores.shape
+        newest = torch.from_numpy(target_ids).unsqueeze(1)
+        if self._prefixes is None:
+            self._prefixes = newest
+        else:
+            self._prefixes = torch.cat((self._prefixes[torch.from_numpy(beam_origin)], newest), 1)
+        memory = self._memory.repeat_interleave(beams, 0)
+        bias = self._bias.repeat_interleave(beams, 0)
+        last = self._model.decode(self._prefixes, memory, bias)[:, -1]
+        log_probs = torch.unflatten(
+            self._model.projection(last).log_softmax(dim=1), 0, (batch_size, beams)
+        )
+        totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
+        values, best = totals.topk(2 * beams, dim=1)
+        vocab_size = log_probs.shape[2]
+        return Candidates(values.numpy(), (best % vocab_size).numpy(), (best // vocab_size).numpy())
+
+    def keep(self, sentences: NDArray[np.int64]) -> None:
+        """See `tfm.runtime.search.Decoder.keep`."""
+        kept = torch.from_numpy(sentences)
+        self._memory, self._bias = self._memory[kept], self._bias[kept]
+
+
+def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
