@@ -53,7 +53,7 @@ def random(*shape: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize(("columns", "block"), [(16, 16), (48, 16), (96, 32), (256, 128)])
+@pytest.mark.parametrize(("columns", "block"), [(16, 16), (48, 16), (96, 32), (256, 64)])
 def test_a_matrix_is_within_half_a_step(columns: int, block: int) -> None:
     matrix = random(20, columns)
     matrix[3] = 0
@@ -70,7 +70,7 @@ def test_a_matrix_is_within_half_a_step(columns: int, block: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["MatMul", "Gemm", "Gemm transposed"])
-@pytest.mark.parametrize(("columns", "block"), [(48, 16), (128, 128)])
+@pytest.mark.parametrize(("columns", "block"), [(48, 16), (128, 64)])
 def test_a_product_is_that_of_dequantized_weights(kind: str, columns: int, block: int) -> None:
     weight, bias, x = random(columns, 24), random(24, seed=1), random(7, columns, seed=2)
     if kind == "MatMul":
@@ -97,10 +97,11 @@ def test_a_product_is_that_of_dequantized_weights(kind: str, columns: int, block
     np.testing.assert_allclose(found, x @ weight + bias, atol=0.05 * columns**0.5)
 
 
-def test_a_row_does_not_depend_on_the_others() -> None:
+@pytest.mark.parametrize("columns", [64, 256, 1024])
+def test_a_row_does_not_depend_on_the_others(columns: int) -> None:
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    model = quantize_int8(model_of(node, TensorProto.FLOAT, w=random(64, 40)))
-    x = random(9, 64, seed=3)
+    model = quantize_int8(model_of(node, TensorProto.FLOAT, w=random(columns, 40)))
+    x = random(9, columns, seed=3)
     x[4] *= 1000
     alone = np.concatenate([run(model, row[None]) for row in x])
     np.testing.assert_array_equal(run(model, x), alone)

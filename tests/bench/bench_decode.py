@@ -56,7 +56,9 @@ def endless_model(preset: str, vocab_size: int) -> Transformer:
 
 def systems(model: Transformer, folder: Path, threads: int, length: int) -> dict[str, Run]:
     """Each system as a function of sources, batch size and beam size."""
-    write_model_folder(model, _no_text(), convert(model), folder / "tfm", ("int8", "fp32"), "bench")
+    ours_folder = folder / "tfm"
+    ours_folder.mkdir()
+    write_model_folder(model, _no_text(), convert(model), ours_folder, ("int8", "fp32"), "bench")
     runs: dict[str, Run] = {}
     for variant in ("int8", "fp32"):
         translator = Translator(
