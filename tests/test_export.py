@@ -9,17 +9,18 @@ import sacrebleu
 from click.testing import CliRunner
 from numerals import chinese, english
 
-from tfm.export.cli import _sentences, evaluate, export
+from tfm.export.cli import _sentences
+from tfm.runtime.cli import cli
 from tfm.trainer import checkpoint as files
 
 
 def run_export(*arguments: str | Path) -> tuple[int, str, str]:
-    result = CliRunner().invoke(export, [str(a) for a in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["export", *map(str, arguments)], catch_exceptions=False)
     return result.exit_code, result.stdout, result.stderr
 
 
 def run_evaluate(*arguments: str | Path) -> tuple[int, str, str]:
-    result = CliRunner().invoke(evaluate, [str(a) for a in arguments], catch_exceptions=False)
+    result = CliRunner().invoke(cli, ["evaluate", *map(str, arguments)], catch_exceptions=False)
     return result.exit_code, result.stdout, result.stderr
 
 
