@@ -56,7 +56,6 @@ def export_checkpoint(
     variants: Sequence[str],
     sentences: Sequence[str],
     references: Sequence[str] | None,
-    name: str | None = None,
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -66,7 +65,6 @@ def export_checkpoint(
     Args:
         sentences: real source sentences to verify on
         references: their translations, or None
-        name: of the model; None is the folder's name
 
     Raises:
         ExportError: conversion or verification failed; the folder is as it was before
@@ -84,7 +82,7 @@ def export_checkpoint(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        write_model_folder(model, vocabulary, graphs, staging, variants, name or folder.name)
+        write_model_folder(model, vocabulary, graphs, staging, variants, folder.name)
         reports = verify_folder(model, vocabulary, staging, variants, sentences, references)
         failures = [f"{v}: {f}" for v, report in reports.items() for f in report.failures]
         if failures:

@@ -77,6 +77,7 @@ def verify_folder(
     sources = encode_source(vocabulary.source, list(sentences))
     expected_greedy = torch_greedy(model, sources)
     expected_beam = torch_search(model, sources)
+    expected_texts = [vocabulary.target.decode(list(best[0].ids)) for best in expected_beam]
     reports = {}
     for variant in variants:
         logger.info("verifying %s on %d sentences", variant, len(sentences))
@@ -85,19 +86,22 @@ def verify_folder(
         differences = tensor_differences(model, translator, sources)
         options = {"max_length": MAX_LENGTH}
         found_greedy = translator.translate_ids(sources, beam_size=1, **options)
-        found_beam = translator.translate_ids(sources, beam_size=BEAM_SIZE, **options)
+        # From text to text, so that the runtime's own tokenizer is part of what is compared.
+        translations = translator.translate_batch(sentences, beam_size=BEAM_SIZE, **options)
+        best = [translation.hypotheses[0] for translation in translations]
+        found_beam = [[ScoredIds(hypothesis.tokens, hypothesis.score)] for hypothesis in best]
         # One sentence at a time, without batch mates or padding.
         alone = translator.translate_ids(
             sources, beam_size=BEAM_SIZE, max_batch_tokens=1, **options
         )
         same = [a[0].ids == b[0].ids for a, b in zip(alone, found_beam, strict=True)]
-        texts = _texts(vocabulary, found_beam)
+        texts = [hypothesis.text for hypothesis in best]
         report = VariantReport(
             max_abs_diff=differences,
             greedy=_compare_greedy(model, sources, expected_greedy, found_greedy),
             beam=_compare_beam(expected_beam, found_beam),
             alone_equals_batched=sum(same) / len(same),
-            chrf_against_torch=score(texts, _texts(vocabulary, expected_beam)).chrf,
+            chrf_against_torch=score(texts, expected_texts).chrf,
             scores=None if references is None else score(texts, list(references)),
             failures=[],
         )
@@ -253,10 +257,6 @@ def _compare_beam(expected: list[list[ScoredIds]], found: list[list[ScoredIds]])
         equal += same
         ties += not same and abs(theirs[0].score - ours[0].score) < TIE
     return Agreement(len(expected), equal, ties)
-
-
-def _texts(vocabulary: Vocabulary, found: list[list[ScoredIds]]) -> list[str]:
-    return [vocabulary.target.decode(list(hypotheses[0].ids)) for hypotheses in found]
 
 
 def _paired(names: list[str]) -> list[tuple[str, str]]:
