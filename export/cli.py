@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from .quality import Development
     from .verify import VariantReport
 
 
@@ -18,21 +19,33 @@ if TYPE_CHECKING:
     multiple=True,
     default=("int8", "fp32"),
     show_default=True,
-    type=click.Choice(["int8", "fp32"]),
-    help="What to export; may be given several times.",
+    type=click.Choice(["int8", "int4", "fp32"]),
+    help="What to export; may be given several times. int8 is the fastest, int4 the smallest.",
 )
 @click.option(
     "--sentences",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Verify on these: one sentence a line, or source<TAB>target.  [default: the "
-    "checkpoint's validation.tsv]",
+    help="Calibrate and verify on these: one sentence a line, or source<TAB>target.  [default: "
+    "the checkpoint's validation.tsv]",
 )
 @click.option(
     "--limit",
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Verify on so many of them.",
+    help="Calibrate and verify on so many of them.",
+)
+@click.option(
+    "--dev",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Measure quality, size and speed of every variant against fp32 on these lines of "
+    "source<TAB>target; not the ones that you test on.",
+)
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(0),
+    help="What a variant may lose on --dev, in chrF points: the most sensitive products stay in "
+    "float until it does not lose more.",
 )
 def export(
     checkpoint: Path,
@@ -40,6 +53,8 @@ def export(
     variants: tuple[str, ...],
     sentences: Path | None,
     limit: int,
+    dev: Path | None,
+    max_loss: float | None,
 ) -> None:
     """Export CHECKPOINT to MODEL_FOLDER, for `tfm run -m MODEL_FOLDER`.
 
@@ -52,12 +67,20 @@ def export(
 
     from .model_folder import export_checkpoint
 
+    if max_loss is not None and dev is None:
+        raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfm.export").setLevel(logging.INFO)
     try:
         sources, references = _sentences(sentences or checkpoint / "validation.tsv", limit)
+        development = None if dev is None else _development(dev, max_loss)
         reports = export_checkpoint(
-            checkpoint, model_folder, list(dict.fromkeys(variants)), sources, references
+            checkpoint,
+            model_folder,
+            list(dict.fromkeys(variants)),
+            sources,
+            references,
+            development,
         )
     except TrainError as error:
         raise click.ClickException(str(error)) from error
@@ -112,8 +135,29 @@ def evaluate(
     click.echo(as_table(evaluations))
 
 
+def _development(path: Path, max_loss: float | None) -> "Development":
+    from .quality import Development
+
+    rows = [line.split("\t") for line in _lines(path)]
+    for number, row in enumerate(rows, 1):
+        if len(row) < 2:
+            raise click.ClickException(
+                f"{path}: sentence {number} has no translation: lines are source<TAB>target"
+            )
+    return Development([row[0] for row in rows], [row[1] for row in rows], max_loss)
+
+
 def _sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]:
     """Evenly spread lines of the file, and their translations where every line has one."""
+    lines = _lines(path)
+    count = min(limit, len(lines))
+    rows = [lines[i * len(lines) // count].split("\t") for i in range(count)]
+    sources = [row[0] for row in rows]
+    return sources, [row[1] for row in rows] if all(len(row) > 1 for row in rows) else None
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a file that are not blank."""
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError as error:
@@ -125,20 +169,17 @@ def _sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]:
     lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
     if not lines:
         raise click.ClickException(f"{path}: holds no sentence to verify on")
-    count = min(limit, len(lines))
-    rows = [lines[i * len(lines) // count].split("\t") for i in range(count)]
-    sources = [row[0] for row in rows]
-    return sources, [row[1] for row in rows] if all(len(row) > 1 for row in rows) else None
+    return lines
 
 
 def _table(reports: "dict[str, VariantReport]") -> str:
-    heads = ("variant", "max diff", "greedy = torch", "beam 4 = torch", "alone = batch",
-             "chrF to torch", "BLEU", "chrF")  # fmt: skip
+    heads = ["variant", "max diff", "greedy = torch", "beam 4 = torch", "alone = batch",
+             "chrF to torch", "BLEU", "chrF"]  # fmt: skip
     rows = [heads]
     for name, report in reports.items():
         scores, greedy, beam = report.scores, report.greedy, report.beam
         rows.append(
-            (
+            [
                 name,
                 f"{max(report.max_abs_diff.values()):.1e}",
                 f"{greedy.equal}/{greedy.sentences}",
@@ -147,8 +188,35 @@ def _table(reports: "dict[str, VariantReport]") -> str:
                 f"{report.chrf_against_torch:.1f}",
                 f"{scores.bleu:.1f}" if scores else "-",
                 f"{scores.chrf:.1f}" if scores else "-",
-            )
+            ]
         )
+    return "\n\n".join([_aligned(rows), *_quality(reports)])
+
+
+def _quality(reports: "dict[str, VariantReport]") -> list[str]:
+    """A second table for what was measured on --dev, if anything was."""
+    rows = [["variant", "MB", "speed", "dev BLEU", "dev chrF", "chrF lost"]]
+    kept = []
+    for name, report in reports.items():
+        if report.quality is None:
+            return []
+        quality = report.quality
+        rows.append(
+            [
+                name,
+                f"{quality.megabytes:.1f}",
+                f"{quality.speed:.2f}x",
+                f"{quality.scores.bleu:.2f}",
+                f"{quality.scores.chrf:.2f}",
+                f"{quality.chrf_loss:.2f}",
+            ]
+        )
+        if quality.kept_float:
+            kept.append(f"{name} keeps in float: {', '.join(quality.kept_float)}")
+    return [_aligned(rows), *kept]
+
+
+def _aligned(rows: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))

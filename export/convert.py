@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import onnx
-import onnxsim
 import torch
 from torch import nn
 
@@ -15,6 +14,7 @@ from tfm.trainer.model import Transformer
 
 from .errors import ExportError
 from .graphs import DecoderGraph, EncoderGraph
+from .passes import divide_integers, name_dimensions, simplify
 
 OPSET = 20
 
@@ -44,15 +44,8 @@ def convert(model: Transformer) -> Graphs:
     """
     model = model.eval().to("cpu", torch.float32)
     with torch.no_grad():
-        return Graphs(simplify(_convert_encoder(model)), simplify(_convert_decoder(model)))
-
-
-def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants and drop what is redundant, with onnxsim; verify.py compares the results."""
-    simplified, _ = onnxsim.simplify(model)
-    del simplified.graph.input[:]  # onnxsim drops the name of beam_origin's dimension
-    simplified.graph.input.extend(model.graph.input)
-    return simplified  # type: ignore[no-any-return]
+        graphs = Graphs(_convert_encoder(model), _convert_decoder(model))
+    return Graphs(*(divide_integers(simplify(name_dimensions(graph))) for _, graph in graphs))
 
 
 def _convert_encoder(model: Transformer) -> onnx.ModelProto:
@@ -71,13 +64,13 @@ def _convert_decoder(model: Transformer) -> onnx.ModelProto:
     layers, heads = config.decoder_layers, config.num_heads
     size = config.d_model // heads
     # Example sizes are all different and none is 1 or 2, which tracing would take for constants.
-    batch, beams, past_rows, source, target = 3, 4, 13, 7, 5
-    rows = batch * beams
-    shape = (past_rows, heads, target, size)
+    batch, beams, source, entries = 3, 4, 7, 5
+    shape = (batch, heads, entries, size)
     example = (
-        torch.full((rows,), config.bos_id),
-        torch.zeros(rows, dtype=torch.int64),
+        torch.full((batch, beams), config.bos_id),
         torch.zeros(batch, beams),
+        torch.zeros(1, dtype=torch.int64),
+        torch.zeros(batch, beams, entries + beams),
         [(torch.zeros(shape), torch.zeros(shape)) for _ in range(layers)],
         [
             (torch.zeros(batch, heads, size, source), torch.zeros(batch, heads, source, size))
@@ -85,22 +78,24 @@ def _convert_decoder(model: Transformer) -> onnx.ModelProto:
         ],
         torch.zeros(batch, 1, 1, source),
     )
-    past = ({0: "P", 2: "T"}, {0: "P", 2: "T"})
+    rows = {0: "B", 1: "K"}
+    past = ({0: "B", 2: "E"}, {0: "B", 2: "E"})
     cross = ({0: "B", 3: "S"}, {0: "B", 2: "S"})
-    dynamic = (
-        {0: "N"},
-        {0: "N"},
-        {0: "B", 1: "K"},
+    dynamic: tuple[object, ...] = (
+        rows,
+        rows,
+        {},
+        {0: "B", 1: "K", 2: torch.export.Dim.AUTO},
         [past] * layers,
         [cross] * layers,
         {0: "B", 3: "S"},
     )
-    converted = _export(
+    return _export(
         DecoderGraph(model),
         example,
         dynamic,
         [
-            *("target_ids", "beam_origin", "scores"),
+            *("target_ids", "scores", "position", "history"),
             *layer_names("past", layers),
             *layer_names("cross", layers),
             "source_bias",
@@ -110,8 +105,6 @@ def _convert_decoder(model: Transformer) -> onnx.ModelProto:
             *layer_names("present", layers),
         ],
     )
-    _rename_dimensions(converted)
-    return converted
 
 
 def _export(
@@ -137,14 +130,6 @@ def _export(
         raise ExportError(f"torch {torch.__version__} cannot convert the model: {error}") from error
     assert program is not None
     return program.model_proto
-
-
-def _rename_dimensions(model: onnx.ModelProto) -> None:
-    """Write B where the exporter found N // K, so that the signature reads like the contract."""
-    names = {"(N//K)": "B", "K*((N//K))": "N"}
-    for value in (*model.graph.output, *model.graph.value_info):
-        for dimension in value.type.tensor_type.shape.dim:
-            dimension.dim_param = names.get(dimension.dim_param, dimension.dim_param)
 
 
 @contextmanager

@@ -6,11 +6,11 @@ import logging
 import os
 import platform
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-
-import onnx
 
 from tfm.runtime.config import (
     Architecture,
@@ -24,12 +24,19 @@ from tfm.runtime.config import (
 )
 from tfm.runtime.device import load_onnxruntime
 from tfm.trainer.checkpoint import load_checkpoint
+from tfm.trainer.data import encode_source
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 
+from .calibrate import Ranges, activation_ranges, random_sources
+from .compact import compact_graph
 from .convert import Graphs, convert
 from .errors import ExportError
-from .quantize import quantize_int8
+from .quality import Development, Quality, compare, tune
+from .sensitivity import sensitivities
+from .translate import Sizes, compose
+from .variants import CALIBRATED, make_variant
+from .variants import VARIANTS as VARIANTS
 from .verify import VariantReport, verify_folder
 from .weights import save_shared
 
@@ -40,22 +47,13 @@ WEIGHTS_FILE = "weights.bin"
 DECODING = Decoding(beam_size=4, length_penalty=1.0, max_length=256, max_source_length=512)
 
 
-def _as_converted(model: onnx.ModelProto) -> onnx.ModelProto:
-    return model
-
-
-VARIANTS: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-    "fp32": _as_converted,
-    "int8": quantize_int8,
-}
-
-
 def export_checkpoint(
     checkpoint: Path,
     folder: Path,
     variants: Sequence[str],
     sentences: Sequence[str],
     references: Sequence[str] | None,
+    development: Development | None = None,
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -63,11 +61,14 @@ def export_checkpoint(
     replaced.
 
     Args:
-        sentences: real source sentences to verify on
+        sentences: real source sentences to calibrate and to verify on
         references: their translations, or None
+        development: other sentences, to measure the quality of every variant on and to limit what
+            it may lose
 
     Raises:
-        ExportError: conversion or verification failed; the folder is as it was before
+        ExportError: conversion or verification failed, or a variant loses too much; the folder is
+            as it was before
         TrainError: the checkpoint cannot be read
     """
     folder = folder.resolve()
@@ -78,12 +79,21 @@ def export_checkpoint(
         raise ExportError(f"{folder} is a file: choose another name for the model folder")
     logger.info("converting to ONNX")
     graphs = convert(model)
+    sources = encode_source(vocabulary.source, list(sentences))
+    ranges = activation_ranges(model, sources) if CALIBRATED & set(variants) else {}
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        write_model_folder(model, vocabulary, graphs, staging, variants, folder.name)
+        source = Source(model, vocabulary, graphs, ranges, folder.name)
+        quality = {} if development is None else _quality(source, variants, sources, development)
+        kept = {variant: found.kept_float for variant, found in quality.items()}
+        _write(source, staging, variants, kept)
         reports = verify_folder(model, vocabulary, staging, variants, sentences, references)
+        reports = {
+            variant: dataclasses.replace(report, quality=quality.get(variant))
+            for variant, report in reports.items()
+        }
         failures = [f"{v}: {f}" for v, report in reports.items() for f in report.failures]
         if failures:
             raise ExportError(f"verification failed, nothing was written: {'; '.join(failures)}")
@@ -94,6 +104,38 @@ def export_checkpoint(
     return reports
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What every variant of a model folder is made of."""
+
+    model: Transformer
+    vocabulary: Vocabulary
+    graphs: Graphs
+    ranges: Ranges
+    name: str
+
+
+def _quality(
+    source: Source,
+    variants: Sequence[str],
+    sources: Sequence[Sequence[int]],
+    development: Development,
+) -> dict[str, Quality]:
+    """Tune the variants in folders that are gone afterwards, and say how they did."""
+
+    def write(folder: Path, variant: str, keep_float: Collection[str]) -> None:
+        folder.mkdir()
+        _write(source, folder, [variant], {variant: keep_float})
+
+    def rank(variant: str) -> list[str]:
+        logger.info("ranking the products by what they lose in %s", variant)
+        return list(sensitivities(source.model, sources, variant, source.ranges))
+
+    with tempfile.TemporaryDirectory() as trials:
+        tuned = tune(variants, write, rank, Path(trials), development)
+        return compare(tuned, development.sources)
+
+
 def write_model_folder(
     model: Transformer,
     vocabulary: Vocabulary,
@@ -101,20 +143,45 @@ def write_model_folder(
     folder: Path,
     variants: Sequence[str],
     name: str,
+    sources: Sequence[Sequence[int]] = (),
 ) -> None:
-    """Write config.json, the vocabulary and the variants into an empty folder, unverified."""
+    """Write config.json, the vocabulary and the variants into an empty folder, unverified.
+
+    Args:
+        sources: token ids of real sentences, to calibrate int8 on; random ids when there are
+            none, which fits random weights only
+    """
+    calibrated = CALIBRATED & set(variants)
+    sources = sources or random_sources(model.config)
+    ranges = activation_ranges(model, sources) if calibrated else {}
+    _write(Source(model, vocabulary, graphs, ranges, name), folder, variants, {})
+
+
+def _write(
+    source: Source,
+    folder: Path,
+    variants: Sequence[str],
+    keep_float: Mapping[str, Collection[str]],
+) -> None:
+    """Write into an empty folder, with some products of some variants in float."""
+    model, vocabulary, config = source.model, source.vocabulary, source.model.config
     vocabulary.save(folder)
     for variant in variants:
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
+        made = make_variant(source.graphs, variant, source.ranges, keep_float.get(variant, ()))
+        files = {
+            **dict(made),
+            "compact": compact_graph(made.decoder),
+            "translate": compose(made, Sizes.of(config)),
+        }
         save_shared(
-            [(folder / variant / f"{part}.onnx", VARIANTS[variant](g)) for part, g in graphs],
+            [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],
             folder / variant / WEIGHTS_FILE,
         )
-    config = model.config
     joint = vocabulary.source is vocabulary.target
     ModelConfig(
-        name=name,
+        name=source.name,
         architecture=Architecture(
             d_model=config.d_model,
             d_ff=config.d_ff,
@@ -146,6 +213,8 @@ def _variant(folder: Path, variant: str) -> Variant:
     return Variant(
         encoder=FileEntry.of(folder, f"{variant}/encoder.onnx"),
         decoder=FileEntry.of(folder, f"{variant}/decoder.onnx"),
+        compact=FileEntry.of(folder, f"{variant}/compact.onnx"),
+        translate=FileEntry.of(folder, f"{variant}/translate.onnx"),
         weights=FileEntry.of(folder, f"{variant}/{WEIGHTS_FILE}"),
     )
 

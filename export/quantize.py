@@ -1,188 +1,303 @@
-"""int8 by one named pass: weights in blocks of a row, activations row by row as they come.
+"""int8 and int4 as passes from graph to graph; a row of a product never depends on other rows.
 
-Every weight matrix becomes a com.microsoft.MatMulNBits node with 8 bits and accuracy_level 4:
-ONNX Runtime then quantizes each row of the activations by itself, so a sentence's numbers do not
-depend on the sentences that share its batch, which they would with one scale per tensor
-(DynamicQuantizeMatMul). An embedding table is read from the same bytes as the projection it is
-tied to, so the matrix is stored once.
+int8 is static: activations become bytes by the scale and the zero point that calibrate.py found,
+so a product is one of integers, exact in whatever order it is summed. Weights have one scale per
+output, and MatMulIntegerToFloat multiplies the scales back and adds the bias.
+
+int4 is the smallest: MatMulNBits holds weights in blocks of 4 bits with a scale each and, with
+accuracy_level 4, makes bytes of every row of the activations by itself as it comes.
+
+An embedding table is read from the same bytes as the projection it is tied to.
 """
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from .calibrate import ActivationRange
 from .errors import ExportError
 
-ZERO_POINT = 128  # MatMulNBits's default for 8 bits: stored byte = quantized value + 128
-# With blocks of 128, ORT 1.32's kernel for the last odd row of a batch sums in another order than
-# its kernel for pairs of rows; up to 64 the results are equal bit for bit, and closer to float.
-LARGEST_BLOCK = 64
+DOMAIN = "com.microsoft"
+LARGEST_BLOCK = 32  # of int4; closer to float than 64 and 128, and no slower
 SMALLEST_BLOCK = 16
+MIDDLE = 8  # the 4 bits that stand for zero
 
 
-def quantize_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 model with its weight matrices in 8 bits; other nodes stay as they are.
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The float matrices of a graph that are to be quantized, and what takes their place."""
+
+    matrices: Mapping[str, TensorProto]
+    tables: Collection[str]  # those that a Gather reads, row by row
+    added: dict[str, TensorProto]
+
+    def add(self, name: str, value: NDArray[np.generic] | np.generic) -> str:
+        """Store an initializer; returns its name."""
+        self.added[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class WeightProduct:
+    """A node that computes x @ weight + bias, and the weight with a row per output, [N, K]."""
+
+    x: str
+    weight: str
+    rows: NDArray[np.float32]
+    bias: str
+    output: str
+    name: str
+
+
+Replace = Callable[[Weights, WeightProduct], list[NodeProto] | None]
+Read = Callable[[Weights, NodeProto, NDArray[np.float32]], list[NodeProto] | None]
+
+
+def quantize_int8(
+    model: onnx.ModelProto,
+    ranges: Mapping[str, ActivationRange],
+    keep_float: Collection[str] = (),
+) -> onnx.ModelProto:
+    """A copy of a float32 graph with its weight products and embeddings in 8 bits.
+
+    Args:
+        ranges: of every product's input, by the name of the product's weight
+        keep_float: names of weights that stay as they are
 
     Raises:
-        ExportError: the model has no weight matrix that can be quantized
+        ExportError: a product's input has no range, or nothing is left to quantize
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(model)
-    graph = quantized.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    nodes: list[NodeProto] = []
-    packed: dict[str, TensorProto] = {}
-    for node in graph.node:
-        replacement = _quantize_node(node, weights, packed)
-        nodes.extend([node] if replacement is None else replacement)
-    if not packed:
-        raise ExportError("no weight matrix to quantize: is d_model a multiple of 16?")
-    del graph.node[:]
-    graph.node.extend(nodes)
-    used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *packed.values()])
-    if not any(opset.domain == "com.microsoft" for opset in quantized.opset_import):
-        quantized.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    return quantized
+    inputs: dict[tuple[str, ActivationRange], str] = {}
+
+    def replace(weights: Weights, product: WeightProduct) -> list[NodeProto]:
+        x, weight, nodes = product.x, product.weight, []
+        if weight not in ranges:
+            raise ExportError(f"{weight}: its input has no range: calibrate with this model")
+        how = ranges[weight]
+        scale = weights.add(f"{weight}.input_scale", np.float32(how.scale))
+        zero_point = weights.add(f"{weight}.input_zero_point", np.uint8(how.zero_point))
+        if (x, how) not in inputs:
+            inputs[x, how] = f"{x}.uint8_{len(inputs)}"
+            nodes.append(_node("QuantizeLinear", [x, scale, zero_point], inputs[x, how]))
+        values, scales = quantize_rows(product.rows)
+        scales_name = weights.add(f"{weight}.scales", scales)
+        if weight in weights.tables:
+            # A Gather of columns would be far slower than one of rows. ONNX Runtime transposes
+            # the constant once, when it loads the model.
+            table = weights.add(f"{weight}.int8", values)
+            columns = f"{weight}.int8.T"
+            nodes.append(_node("Transpose", [table], columns, perm=[1, 0]))
+        else:
+            columns = weights.add(f"{weight}.int8", np.ascontiguousarray(values.T))
+        operands = [inputs[x, how], columns, scale, scales_name, zero_point]
+        nodes.append(
+            helper.make_node(
+                "MatMulIntegerToFloat",
+                operands if not product.bias else [*operands, "", product.bias],
+                [product.output],
+                name=product.name,
+                domain=DOMAIN,
+            )
+        )
+        return nodes
+
+    return _rewrite(model, keep_float, replace, _read_int8)
 
 
-def quantize_matrix(
+def quantize_int4(model: onnx.ModelProto, keep_float: Collection[str] = ()) -> onnx.ModelProto:
+    """A copy of a float32 graph with its weights in 4 bits; see quantize_int8.
+
+    A weight whose rows are no multiple of 16 long stays as it is.
+
+    Raises:
+        ExportError: nothing is left to quantize
+    """
+    return _rewrite(model, keep_float, _replace_int4, _read_int4)
+
+
+def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Round each row to 8 bits, w = value x scale, with a scale that every x86 CPU computes with.
+
+    Those without VNNI add the products of two neighbours in 16 bits, and silently get 32767 where
+    the sum is larger. So neighbours of one sign make up 128 at most: 255 x 128 still fits.
+
+    Args:
+        matrix: [N, K], one row per output
+
+    Returns:
+        values [N, K] and scales [N]
+    """
+    pairs = np.pad(matrix, ((0, 0), (0, matrix.shape[1] % 2))).reshape(len(matrix), -1, 2)
+    largest = np.maximum(pairs.clip(min=0).sum(axis=2), -pairs.clip(max=0).sum(axis=2))
+    scales = largest.max(axis=1) / np.float32(127)  # and 1 more, where both are rounded up
+    divisors = np.where(scales == 0, np.float32(1), scales)
+    return np.rint(matrix / divisors[:, None]).astype(np.int8), scales.astype(np.float32)
+
+
+def quantize_blocks(
     matrix: NDArray[np.float32], block: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Round each block of a row to 8 bits: w = (byte - 128) x scale, scale = max|w| / 127.
+    """Round each block of a row to 4 bits: w = (value - 8) x scale.
 
     Args:
         matrix: [N, K], one row per output
         block: divides K
 
     Returns:
-        bytes [N, K / block, block] and scales [N, K / block]
+        values [N, K] of 0 to 15, and scales [N, K / block]
     """
     blocks = matrix.reshape(matrix.shape[0], -1, block)
-    scales = np.abs(blocks).max(axis=2) / np.float32(127)
+    scales = np.abs(blocks).max(axis=2) / np.float32(7)
     divisors = np.where(scales == 0, np.float32(1), scales)
-    rounded = np.rint(blocks / divisors[:, :, None]) + ZERO_POINT
-    return rounded.astype(np.uint8), scales.astype(np.float32)
+    values = np.rint(blocks / divisors[:, :, None]) + MIDDLE
+    return values.astype(np.uint8).reshape(matrix.shape), scales.astype(np.float32)
 
 
-def _quantize_node(
-    node: NodeProto, weights: dict[str, TensorProto], packed: dict[str, TensorProto]
-) -> list[NodeProto] | None:
-    """The nodes that replace one, or None to keep it."""
-    if node.op_type == "Gather" and _is_matrix(weights.get(node.input[0])):
-        return _quantized_gather(node, weights[node.input[0]], packed)
-    if node.op_type == "MatMul" and _is_matrix(weights.get(node.input[1])):
-        return _quantized_product(node, weights[node.input[1]], False, None, packed)
-    if node.op_type == "Gemm" and _is_matrix(weights.get(node.input[1])):
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        plain = attributes.get("transA", 0) == 0
-        if not plain or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
-            return None
-        bias = node.input[2] if len(node.input) > 2 else None
-        transposed = bool(attributes.get("transB", 0))
-        return _quantized_product(node, weights[node.input[1]], transposed, bias, packed)
-    return None
+def _rewrite(
+    model: onnx.ModelProto, keep_float: Collection[str], replace: Replace, read: Read
+) -> onnx.ModelProto:
+    """A copy in which `replace` stands for products and `read` for Gathers; None keeps a node."""
+    quantized = onnx.ModelProto()
+    quantized.CopyFrom(model)
+    graph = quantized.graph
+    matrices = {
+        tensor.name: tensor
+        for tensor in model.graph.initializer
+        if len(tensor.dims) == 2
+        and tensor.data_type == TensorProto.FLOAT
+        and tensor.name not in keep_float
+    }
+    readers = [node for node in graph.node if _is_read(node, matrices)]
+    weights = Weights(matrices, {node.input[0] for node in readers}, {})
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        product = _product(node, matrices)
+        replacement = None
+        if product is not None:
+            replacement = replace(weights, product)
+        elif _is_read(node, matrices):
+            replacement = read(weights, node, numpy_helper.to_array(matrices[node.input[0]]))
+        nodes.extend([node] if replacement is None else replacement)
+    if not weights.added:
+        raise ExportError("no weight matrix to quantize")
+    used = {name for node in nodes for name in node.input}
+    constants = [tensor for tensor in graph.initializer if tensor.name in used]
+    constants += [tensor for tensor in weights.added.values() if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+    if not any(opset.domain == DOMAIN for opset in quantized.opset_import):
+        quantized.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+    return quantized
 
 
-def _is_matrix(tensor: TensorProto | None) -> bool:
-    return tensor is not None and len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
+def _is_read(node: NodeProto, matrices: Mapping[str, TensorProto]) -> bool:
+    """Whether the node gathers rows of a matrix."""
+    axis = sum(attribute.i for attribute in node.attribute if attribute.name == "axis")
+    return node.op_type == "Gather" and node.input[0] in matrices and axis == 0
 
 
-def _block_of(columns: int) -> int | None:
-    """The largest power of two that divides the columns, at most LARGEST_BLOCK; None if small."""
-    block = min(columns & -columns, LARGEST_BLOCK)
-    return block if block >= SMALLEST_BLOCK else None
+def _product(node: NodeProto, matrices: Mapping[str, TensorProto]) -> WeightProduct | None:
+    """The node as a product with one of these weights, or None if it is none."""
+    if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in matrices:
+        return None
+    attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+    if any(attributes.get(name, plain) != plain for name, plain in
+           (("transA", 0), ("alpha", 1.0), ("beta", 1.0))):  # fmt: skip
+        return None
+    matrix = numpy_helper.to_array(matrices[node.input[1]])
+    return WeightProduct(
+        x=node.input[0],
+        weight=node.input[1],
+        rows=matrix if attributes.get("transB", 0) else np.ascontiguousarray(matrix.T),
+        bias=node.input[2] if len(node.input) > 2 else "",
+        output=node.output[0],
+        name=node.name,
+    )
 
 
-def _pack(
-    tensor: TensorProto, transposed: bool, packed: dict[str, TensorProto]
-) -> tuple[str, str, int, int, int] | None:
-    """Quantize a weight once; names of bytes and scales, then N, K and the block."""
-    matrix = numpy_helper.to_array(tensor)
-    rows = matrix if transposed else matrix.T
-    block = _block_of(rows.shape[1])
+def _read_int8(weights: Weights, node: NodeProto, table: NDArray[np.float32]) -> list[NodeProto]:
+    """Rows gathered as bytes and multiplied by their scales."""
+    (name, ids), output = node.input, node.output[0]
+    values, scales = quantize_rows(table)
+    stored = weights.add(f"{name}.int8", values)
+    row_scales = weights.add(f"{name}.row_scales", scales[:, None])
+    return [
+        _node("Gather", [stored, ids], f"{output}.int8"),  # [ids..., D]
+        _node("Cast", [f"{output}.int8"], f"{output}.integers", to=TensorProto.FLOAT),
+        _node("Gather", [row_scales, ids], f"{output}.scales"),  # [ids..., 1]
+        helper.make_node(
+            "Mul", [f"{output}.integers", f"{output}.scales"], [output], name=node.name
+        ),
+    ]
+
+
+def _replace_int4(weights: Weights, product: WeightProduct) -> list[NodeProto] | None:
+    outputs, inputs = product.rows.shape
+    block = block_of(inputs)
     if block is None:
         return None
-    suffix = "" if transposed else ".T"
-    names = (f"{tensor.name}{suffix}.int8", f"{tensor.name}{suffix}.scales")
-    if names[0] not in packed:
-        values, scales = quantize_matrix(np.ascontiguousarray(rows), block)
-        packed[names[0]] = numpy_helper.from_array(values, names[0])
-        packed[names[1]] = numpy_helper.from_array(scales, names[1])
-    return (*names, rows.shape[0], rows.shape[1], block)
-
-
-def _quantized_product(
-    node: NodeProto,
-    weight: TensorProto,
-    transposed: bool,
-    bias: str | None,
-    packed: dict[str, TensorProto],
-) -> list[NodeProto] | None:
-    """MatMulNBits for node.input[0] @ weight (+ bias)."""
-    parts = _pack(weight, transposed, packed)
-    if parts is None:
-        return None
-    values, scales, outputs, inputs, block = parts
+    values, scales = quantize_blocks(product.rows, block)
+    packed = _packed(values).reshape(outputs, inputs // block, block // 2)
+    stored = weights.add(f"{product.weight}.int4", packed)
+    scales_name = weights.add(f"{product.weight}.scales", scales)
     # Inputs 3 to 5 are zero points, group indices and bias; the first two have no use here.
-    optional = [] if bias is None else ["", "", bias]
+    optional = ["", "", product.bias] if product.bias else []
     return [
         helper.make_node(
             "MatMulNBits",
-            [node.input[0], values, scales, *optional],
-            list(node.output),
-            name=node.name,
-            domain="com.microsoft",
+            [product.x, stored, scales_name, *optional],
+            [product.output],
+            name=product.name,
+            domain=DOMAIN,
             K=inputs,
             N=outputs,
-            bits=8,
+            bits=4,
             block_size=block,
             accuracy_level=4,
         )
     ]
 
 
-def _quantized_gather(
-    node: NodeProto, table: TensorProto, packed: dict[str, TensorProto]
+def _read_int4(
+    weights: Weights, node: NodeProto, table: NDArray[np.float32]
 ) -> list[NodeProto] | None:
-    """Rows of an embedding table, gathered as bytes and turned back into floats."""
-    if any(a.name == "axis" and a.i != 0 for a in node.attribute):
+    block = block_of(table.shape[1])
+    if block is None:
         return None
-    parts = _pack(table, True, packed)
-    if parts is None:
-        return None
-    values, scales, _, columns, _ = parts
-    ids, output, name = node.input[1], node.output[0], node.name
-    constants = {
-        f"{name}.zero_point": np.float32(ZERO_POINT),
-        f"{name}.last_axis": np.array([-1], np.int64),
-        f"{name}.width": np.array([columns], np.int64),
-    }
-    for constant, value in constants.items():
-        packed[constant] = numpy_helper.from_array(np.asarray(value), constant)
-
-    def node_of(op: str, inputs: list[str], suffix: str) -> NodeProto:
-        return helper.make_node(op, inputs, [f"{name}.{suffix}"], name=f"{name}.{suffix}")
-
-    cast = node_of("Cast", [f"{name}.bytes"], "floats")
-    cast.attribute.append(helper.make_attribute("to", TensorProto.FLOAT))
+    name = node.input[0]
+    values, scales = quantize_blocks(table, block)
+    stored = weights.add(f"{name}.int4.rows", _packed(values))
+    scales_name = weights.add(f"{name}.scales.rows", scales)
     return [
-        node_of("Gather", [values, ids], "bytes"),  # [ids..., K / block, block]
-        cast,
-        node_of("Sub", [f"{name}.floats", f"{name}.zero_point"], "centred"),
-        node_of("Gather", [scales, ids], "row_scales"),  # [ids..., K / block]
-        node_of("Unsqueeze", [f"{name}.row_scales", f"{name}.last_axis"], "block_scales"),
-        node_of("Mul", [f"{name}.centred", f"{name}.block_scales"], "blocks"),
-        node_of("Shape", [ids], "ids_shape"),
         helper.make_node(
-            "Concat",
-            [f"{name}.ids_shape", f"{name}.width"],
-            [f"{name}.shape"],
-            name=f"{name}.shape",
-            axis=0,
-        ),
-        helper.make_node("Reshape", [f"{name}.blocks", f"{name}.shape"], [output], name=name),
+            "GatherBlockQuantized",
+            [stored, node.input[1], scales_name],
+            list(node.output),
+            name=node.name,
+            domain=DOMAIN,
+            gather_axis=0,
+            quantize_axis=1,
+            block_size=block,
+        )
     ]
+
+
+def _packed(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two neighbours of a row per byte, the first in its low half."""
+    return np.asarray(values[:, ::2] | values[:, 1::2] << 4)
+
+
+def block_of(length: int) -> int | None:
+    """The largest power of two that divides a row, at most LARGEST_BLOCK; None if small."""
+    block = min(length & -length, LARGEST_BLOCK)
+    return block if block >= SMALLEST_BLOCK else None
+
+
+def _node(op_type: str, inputs: list[str], output: str, **attributes: Any) -> NodeProto:
+    return helper.make_node(op_type, inputs, [output], name=output, **attributes)

@@ -61,14 +61,15 @@ class TorchDecoder:
     ) -> Candidates:
         """See `tfm.runtime.search.Decoder.step`."""
         batch_size, beams = scores.shape
-        newest = torch.from_numpy(target_ids).unsqueeze(1)
+        newest = torch.from_numpy(target_ids).unsqueeze(2)  # [B, K, 1]
         if self._prefixes is None:
             self._prefixes = newest
         else:
-            self._prefixes = torch.cat((self._prefixes[torch.from_numpy(beam_origin)], newest), 1)
+            inherited = torch.from_numpy(beam_origin).unsqueeze(2).expand_as(self._prefixes)
+            self._prefixes = torch.cat((self._prefixes.gather(1, inherited), newest), 2)
         memory = self._memory.repeat_interleave(beams, 0)
         bias = self._bias.repeat_interleave(beams, 0)
-        last = self._model.decode(self._prefixes, memory, bias)[:, -1]
+        last = self._model.decode(self._prefixes.flatten(0, 1), memory, bias)[:, -1]
         log_probs = torch.unflatten(
             self._model.projection(last).log_softmax(dim=1), 0, (batch_size, beams)
         )
@@ -81,6 +82,8 @@ class TorchDecoder:
         """See `tfm.runtime.search.Decoder.keep`."""
         kept = torch.from_numpy(sentences)
         self._memory, self._bias = self._memory[kept], self._bias[kept]
+        if self._prefixes is not None:
+            self._prefixes = self._prefixes[kept]
 
 
 def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:

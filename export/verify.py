@@ -27,6 +27,7 @@ from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import Vocabulary
 
 from .convert import layer_names
+from .quality import Quality
 from .reference import BEAM_SIZE, MAX_LENGTH, torch_greedy, torch_search
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class VariantReport:
     chrf_against_torch: float  # beam search, 100 = the same text
     scores: Scores | None  # beam search against the references, where there are any
     failures: list[str]
+    quality: Quality | None = None  # on the development set, where there is one
 
 
 def verify_folder(
@@ -182,9 +184,9 @@ def _pairs(
     yield "source_bias", np.where(np.isfinite(found), found, -1.0), finite
 
     scores = np.zeros((len(sources), 1), np.float32)
-    rows = np.arange(len(sources))
+    same_beam = np.zeros((len(sources), 1), np.int64)
     for step in range(target_ids.shape[1]):
-        candidates = state.step(target_ids[:, step].numpy(), rows, scores)
+        candidates = state.step(target_ids[:, step : step + 1].numpy(), same_beam, scores)
         theirs = log_probs[:, step].gather(1, torch.from_numpy(candidates.ids))
         yield "candidate_scores", candidates.scores, theirs.numpy()
         best = log_probs[:, step].topk(2, dim=1).values

@@ -12,7 +12,7 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from .errors import ModelError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG_FILE = "config.json"
 
 
@@ -130,16 +130,21 @@ class Tokenizer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """The graphs of one precision; both keep their weights in one external file."""
+    """The graphs of one precision, which keep their weights in one external file.
+
+    `translate` is encoder, decoder and search in one; the others are for a search step by step.
+    """
 
     encoder: FileEntry
     decoder: FileEntry
+    compact: FileEntry
+    translate: FileEntry
     weights: FileEntry
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return self.encoder.size + self.decoder.size + self.weights.size
+        return sum(getattr(self, field.name).size for field in fields(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,14 @@ from .errors import ModelError
 
 DEVICES = ("auto", "cpu", "cuda")
 CUDA_PROVIDER = "CUDAExecutionProvider"
-_PREFERRED = {"cpu": ("int8", "fp32", "fp16"), "cuda": ("fp16", "fp32")}
+_PREFERRED = {"cpu": ("int8", "int4", "fp32"), "cuda": ("fp16", "fp32")}
 _REASONS = {
     "cpu": "int8 is the smallest and fastest on a CPU",
     "cuda": "fp16 is the fastest on CUDA, which has no fast int8",
+}
+_REFUSED = {
+    ("cuda", "int8"): "CUDA has no kernels for its integer products, the CPU would do the work",
+    ("cpu", "fp16"): "a CPU has no kernels for it, every number would be converted back and forth",
 }
 
 
@@ -58,7 +62,8 @@ def choose(
 
     Raises:
         ValueError: device is unknown
-        ModelError: the device is not there, or the model has no such variant
+        ModelError: the device is not there, the model has no such variant, or the two do not
+            suit each other
     """
     if device not in DEVICES:
         raise ValueError(f"device is {device!r}: expected one of {', '.join(DEVICES)}")
@@ -76,6 +81,11 @@ def choose(
         on_cuda = any(name in wanted for name in _PREFERRED["cuda"])
         device = "cuda" if CUDA_PROVIDER in providers and on_cuda else "cpu"
     if variant is not None:
+        if (device, variant) in _REFUSED:
+            raise ModelError(
+                f"{variant} does not run well on {device}: {_REFUSED[device, variant]};"
+                f" choose one of {', '.join(_PREFERRED[device])}"
+            )
         return Choice(device, variant, "asked for")
     for name in _PREFERRED[device]:
         if name in wanted:

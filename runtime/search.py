@@ -23,7 +23,7 @@ This is what search means here, in the code below and in the tests:
 With these rules a model gives CTranslate2's sequences and scores (patience 1,
 min_decoding_length 0).
 
-Shapes: B sentences still running, K beams, N = B * K rows (row = sentence * K + beam).
+Shapes: B sentences still running, K beams.
 """
 
 from dataclasses import dataclass
@@ -52,17 +52,18 @@ class Decoder(Protocol):
         beam_origin: NDArray[np.int64],
         scores: NDArray[np.float32],
     ) -> Candidates:
-        """Feed one token per row and propose the next ones.
+        """Feed one token per beam and propose the next ones.
 
         Args:
-            target_ids: [N] newest token of every row
-            beam_origin: [N] the row of the previous step that this row continues
-            scores: [B, K] score of every row
+            target_ids: [B, K] newest token of every beam
+            beam_origin: [B, K] the beam of the previous step, of the same sentence, that this
+                one continues; without meaning in the first step
+            scores: [B, K] score of every beam
         """
         ...
 
     def keep(self, sentences: NDArray[np.int64]) -> None:
-        """Forget all sentences but these; beam_origin still counts the previous rows.
+        """Forget all sentences but these.
 
         Args:
             sentences: indices, in order, into the sentences of the latest step
@@ -124,8 +125,8 @@ def search(
     sequences = np.empty((batch_size, beam_size, 0), dtype=np.int64)  # [B, K, T]
     scores: NDArray[np.float32] = np.full((batch_size, beam_size), -np.inf, dtype=np.float32)
     scores[:, 0] = 0
-    target_ids = np.full(batch_size * beam_size, bos_id, dtype=np.int64)
-    beam_origin = np.arange(batch_size * beam_size, dtype=np.int64)
+    target_ids = np.full((batch_size, beam_size), bos_id, dtype=np.int64)
+    beam_origin = np.zeros((batch_size, beam_size), dtype=np.int64)
 
     for length in range(1, options.max_length + 1):
         candidates = decoder.step(target_ids, beam_origin, scores)
@@ -157,10 +158,9 @@ def search(
         if kept.size < running.size:
             decoder.keep(kept)
         running, best_was_eos = running[kept], best_was_eos[kept]
-        scores, ids, origins = scores[kept], ids[kept], origins[kept]
-        sequences = np.concatenate([sequences[kept[:, None], origins], ids[:, :, None]], axis=2)
-        target_ids = ids.ravel()
-        beam_origin = (kept[:, None] * beam_size + origins).ravel()
+        scores, target_ids, beam_origin = scores[kept], ids[kept], origins[kept]
+        before = sequences[kept[:, None], beam_origin]
+        sequences = np.concatenate([before, target_ids[:, :, None]], axis=2)
 
     return [_best(found, options.num_hypotheses) for found in hypotheses]
 

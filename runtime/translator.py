@@ -189,12 +189,19 @@ class Translator:
         found: list[list[ScoredIds]] = [[] for _ in sources]
         lengths = [len(ids) for ids in sources]
         for places in batches(lengths, max_batch_tokens // options.beam_size):
-            state = self.model.encode([sources[place] for place in places], options.beam_size)
-            ids = self.config.special_ids
-            results = search(state, len(places), options, bos_id=ids.bos_id, eos_id=ids.eos_id)
+            results = self._search([sources[place] for place in places], options)
             for place, hypotheses in zip(places, results, strict=True):
                 found[place] = hypotheses
         return found
+
+    def _search(
+        self, sources: Sequence[Sequence[int]], options: SearchOptions
+    ) -> list[list[ScoredIds]]:
+        if self.model.searches_itself:
+            return self.model.translate(sources, options)
+        state = self.model.encode(sources, options.beam_size)
+        ids = self.config.special_ids
+        return search(state, len(sources), options, bos_id=ids.bos_id, eos_id=ids.eos_id)
 
     def _texts(self, hypotheses: list[ScoredIds]) -> tuple[Hypothesis, ...]:
         texts = self._tokenizer.decode([found.ids for found in hypotheses])

@@ -315,10 +315,11 @@ def test_a_broken_pipe_is_quiet() -> None:
 
 
 def test_info_of_a_model(tmp_path: Path) -> None:
-    entry = {"path": "x", "size": 1_000_000, "sha256": "0"}
-    variant = {"encoder": entry, "decoder": entry, "weights": {**entry, "size": 500_000}}
+    entry = {"path": "x", "size": 500_000, "sha256": "0"}
+    graphs = ("encoder", "decoder", "compact", "translate")
+    variant = {**dict.fromkeys(graphs, entry), "weights": {**entry, "size": 600_000}}
     config = {
-        "format_version": 1,
+        "format_version": 2,
         "name": "little",
         "architecture": {
             "d_model": 64,
@@ -352,7 +353,7 @@ def test_info_of_a_model(tmp_path: Path) -> None:
         "3+1 layers",
         "pre-norm",
         "1.2 M",
-        "2.5 MB",
+        "2.6 MB",
         "int8 on c",
     ):
         assert part in stdout

@@ -16,10 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tfm.export.convert import Graphs
-from tfm.export.graphs import BLOCK, DecoderGraph, EncoderGraph, best_candidates
-from tfm.trainer.model import Transformer
+from tfm.export.graphs import (
+    BLOCK,
+    DecoderGraph,
+    EncoderGraph,
+    best_candidates,
+    divide,
+    position_encoding,
+)
+from tfm.trainer.model import Transformer, sinusoidal_positions
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+UNUSED = 5  # columns of the last block behind the vocabulary
 Arrays = dict[str, NDArray[Any]]
 # sentences, beams, source length: no two alike, so that no axis can stand in for another
 SIZES = [(1, 1, 1), (1, 4, 7), (3, 1, 5), (4, 3, 9), (2, 6, 3)]
@@ -57,7 +65,7 @@ class TorchPair(Pair):
             for p in ("past", "cross")
         )
         outputs = self.decoder(
-            *(tensors[name] for name in ("target_ids", "beam_origin", "scores")),
+            *(tensors[name] for name in ("target_ids", "scores", "position", "history")),
             past,
             cross,
             tensors["source_bias"],
@@ -142,7 +150,10 @@ def check_candidates(found: Arrays, totals: NDArray[np.float32]) -> None:
 
 
 def check_decoding(model: Transformer, pair: Pair, sizes: tuple[int, int, int]) -> None:
-    """Six steps with tokens, beams and sentences drawn at random, each against no cache."""
+    """Six steps with tokens, beams and sentences drawn at random, each against no cache.
+
+    Beams change places by the rows of `history` alone; a sentence leaves by slicing every array.
+    """
     batch, beams, length = sizes
     rng = np.random.default_rng(sum(sizes))
     source_ids = sources(model, batch, length, seed=batch)
@@ -150,33 +161,49 @@ def check_decoding(model: Transformer, pair: Pair, sizes: tuple[int, int, int]) 
     check_memory(model, source_ids, memory)
 
     heads, _, head_size = pair.empty
-    rows = batch * beams
-    cache = {
-        name.replace("present", "past"): np.zeros((rows, heads, 0, head_size), np.float32)
-        for name in presents(pair.layers)
-    }
+    cache = empty_cache(pair, batch)
+    history = np.zeros((batch, beams, 0), np.float32)
     scores = np.full((batch, beams), -np.inf, np.float32)
     scores[:, 0] = 0
     prefixes = np.full((batch, beams, 1), model.config.bos_id)
-    beam_origin = np.arange(rows)
     for step in range(6):
-        target_ids = np.ascontiguousarray(prefixes[:, :, -1].ravel())
-        inputs = {"target_ids": target_ids, "beam_origin": beam_origin, "scores": scores}
+        history = with_entries_of_this_step(history)
+        inputs = {
+            "target_ids": np.ascontiguousarray(prefixes[:, :, -1]),
+            "scores": scores,
+            "position": np.array([step]),
+            "history": history,
+        }
         found = pair.step({**inputs, **cache, **memory})
         check_candidates(found, uncached_totals(model, source_ids, prefixes, scores))
         for name in presents(pair.layers):
-            assert found[name].shape == (len(prefixes) * beams, heads, step + 1, head_size)
+            assert found[name].shape == (len(prefixes), heads, (step + 1) * beams, head_size)
         cache = {name.replace("present", "past"): found[name] for name in presents(pair.layers)}
 
         kept = np.arange(len(prefixes))
         if step in (1, 3) and len(kept) > 1:
-            kept = np.sort(rng.permutation(kept)[:-1])  # a finished sentence leaves: N < P
+            kept = np.sort(rng.permutation(kept)[:-1])  # a finished sentence leaves
         origins = rng.integers(0, beams, (len(kept), beams))
         tokens = rng.integers(0, model.config.target_vocab_size, (len(kept), beams, 1))
         prefixes = np.concatenate([prefixes[kept[:, None], origins], tokens], axis=2)
-        beam_origin = (kept[:, None] * beams + origins).ravel()
+        history = history[kept[:, None], origins]
         source_ids, memory = source_ids[kept], {name: a[kept] for name, a in memory.items()}
+        cache = {name: a[kept] for name, a in cache.items()}
         scores = rng.normal(size=(len(kept), beams)).astype(np.float32)
+
+
+def empty_cache(pair: Pair, batch: int) -> Arrays:
+    return {
+        name.replace("present", "past"): np.zeros((batch, *pair.empty), np.float32)
+        for name in presents(pair.layers)
+    }
+
+
+def with_entries_of_this_step(history: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[B, K, E] to [B, K, E + K]: of the K entries that a step adds, every beam has its own."""
+    batch, beams, _ = history.shape
+    own = np.where(np.eye(beams, dtype=bool), 0, -np.inf).astype(np.float32)
+    return np.concatenate([history, np.tile(own, (batch, 1, 1))], axis=2)
 
 
 @torch.no_grad()
@@ -237,20 +264,16 @@ def test_a_candidate_that_is_none_still_names_a_token(
     vocab_size = model.config.target_vocab_size
     beams = vocab_size  # the first step offers V candidates, and 2V are drawn
     pair = OnnxPair(model, graphs)
-    rows = np.full(beams, model.config.bos_id)
     scores = np.full((1, beams), -np.inf, np.float32)
     scores[0, 0] = 0
-    heads, _, size = pair.empty
     found = pair.step(
         {
-            "target_ids": rows,
-            "beam_origin": np.arange(beams),
+            "target_ids": np.full((1, beams), model.config.bos_id),
             "scores": scores,
+            "position": np.array([0]),
+            "history": with_entries_of_this_step(np.zeros((1, beams, 0), np.float32)),
             **pair.encode(sources(model, 1, 4, seed=0)),
-            **{
-                name.replace("present", "past"): np.zeros((beams, heads, 0, size), np.float32)
-                for name in presents(pair.layers)
-            },
+            **empty_cache(pair, 1),
         }
     )
     assert (found["candidate_scores"] > -np.inf).sum() == vocab_size
@@ -282,16 +305,17 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
 
     caches = {
         name: [
-            (f"{name}_{what}.{i}", FLOAT, [rows, heads, length, size])
+            (f"{name}_{what}.{i}", FLOAT, ["B", heads, entries, size])
             for i in layers
             for what in ("key", "value")
         ]
-        for name, rows, length in (("past", "P", "T"), ("present", "N", "T + 1"))
+        for name, entries in (("past", "E"), ("present", "E + K"))
     }
     assert list(signature(graphs.decoder.graph.input)) == [
-        ("target_ids", INT64, ["N"]),
-        ("beam_origin", INT64, ["N"]),
+        ("target_ids", INT64, ["B", "K"]),
         ("scores", FLOAT, ["B", "K"]),
+        ("position", INT64, [1]),
+        ("history", FLOAT, ["B", "K", "E + K"]),
         *caches["past"],
         *cross,
     ]
@@ -303,6 +327,14 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
     ]
 
 
+@pytest.mark.parametrize("d_model", [2, 64])
+@pytest.mark.parametrize("position", [0, 1, 2, 17, 255, 1023])
+def test_position_encoding_is_the_trainers(position: int, d_model: int) -> None:
+    expected = sinusoidal_positions(torch.tensor([float(position)]), d_model)
+    found = position_encoding(torch.tensor([position]), d_model)
+    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+
+
 def test_cross_attention_is_not_tiled_by_beam(converted: tuple[Transformer, Graphs]) -> None:
     """Nothing but the products themselves may read the encoder's keys and values."""
     graph = converted[1].decoder.graph
@@ -311,20 +343,20 @@ def test_cross_attention_is_not_tiled_by_beam(converted: tuple[Transformer, Grap
 
 
 class Best(nn.Module):
-    def forward(self, totals: Tensor) -> tuple[Tensor, Tensor]:
-        return best_candidates(totals.flatten(1), 2 * totals.shape[1])
+    def forward(self, log_probs: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return best_candidates(log_probs, scores, log_probs.shape[2] - UNUSED)
 
 
-@pytest.fixture(scope="module")
-def best() -> onnxruntime.InferenceSession:
+@pytest.fixture(scope="module", params=[1, 3], ids=["one block", "three blocks"])
+def best(request: pytest.FixtureRequest) -> onnxruntime.InferenceSession:
     """best_candidates as ONNX, whose TopK promises the lower index where torch's does not."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of its own internals
         program = torch.onnx.export(
             Best(),
-            (torch.zeros(3, 5, 2 * BLOCK),),
+            (torch.zeros(3, 5, request.param * BLOCK), torch.zeros(3, 5)),
             dynamo=True,
-            dynamic_shapes=({0: "B", 1: "K"},),
+            dynamic_shapes=({0: "B", 1: "K"}, {0: "B", 1: "K"}),
             verbose=False,
         )
     assert program is not None
@@ -332,23 +364,49 @@ def best() -> onnxruntime.InferenceSession:
 
 
 ties = st.sampled_from([-np.inf, -3.0, -2.5, -1.0, 0.0])
-any_total = st.floats(-50, 0, width=32)
+any_score = st.floats(-50, 0, width=32)
+
+
+@st.composite
+def beams(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
+    """Scores [B, K], many of them equal, and a seed for the log-probabilities."""
+    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 6)))
+    elements = draw(st.sampled_from([ties, any_score]))
+    return draw(arrays.arrays(np.float32, shape, elements=elements)), draw(st.integers(0, 10**6))
 
 
 @settings(deadline=None, max_examples=100)
-@given(
-    totals=st.tuples(st.integers(1, 3), st.integers(1, 6)).flatmap(
-        lambda shape: st.one_of(
-            arrays.arrays(np.float32, (*shape, 2 * BLOCK), elements=elements, fill=elements)
-            for elements in (ties, any_total)
-        )
-    )
-)
+@given(beams=beams(), coarse=st.booleans())
 def test_best_candidates_are_a_stable_sort(
-    best: onnxruntime.InferenceSession, totals: NDArray[np.float32]
+    best: onnxruntime.InferenceSession, beams: tuple[NDArray[np.float32], int], coarse: bool
 ) -> None:
-    flat = totals.reshape(len(totals), -1)
-    expected = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * totals.shape[1]]
-    values, indices = best.run(None, {best.get_inputs()[0].name: totals})
-    np.testing.assert_array_equal(indices, expected)
-    np.testing.assert_array_equal(values, np.take_along_axis(flat, expected, axis=1))
+    scores, seed = beams
+    log_probs_input, scores_input = best.get_inputs()
+    width = log_probs_input.shape[2]
+    rng = np.random.default_rng(seed)
+    log_probs = rng.uniform(-20, 0, (*scores.shape, width)).astype(np.float32)
+    if coarse:
+        log_probs = np.round(log_probs / 4)  # ties within a beam and between beams
+    log_probs[:, :, width - UNUSED :] = -np.inf
+    flat = (log_probs + scores[:, :, None]).reshape(len(scores), -1)
+    order = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * scores.shape[1]]
+    expected_beams, expected_tokens = np.divmod(order, width)
+
+    sums, tokens, origins = best.run(
+        None, {log_probs_input.name: log_probs, scores_input.name: scores}
+    )
+    expected = np.take_along_axis(flat, order, axis=1)
+    np.testing.assert_array_equal(sums, expected)
+    assert tokens.max() < width - UNUSED
+    real = expected > -np.inf  # which of those that are none comes first is left open
+    np.testing.assert_array_equal(tokens[real], expected_tokens[real])
+    np.testing.assert_array_equal(origins[real], expected_beams[real])
+    assert ((origins >= 0) & (origins < scores.shape[1])).all()
+
+
+@pytest.mark.parametrize("divisor", [1, 3, 64])
+def test_divide(divisor: int) -> None:
+    dividend = torch.tensor([0, 1, 63, 64, 65, 2**24 + 1, 2**40 + 7])
+    quotient, remainder = divide(dividend, divisor)
+    assert [int(n) for n in quotient] == [int(n) // divisor for n in dividend]
+    assert [int(n) for n in remainder] == [int(n) % divisor for n in dividend]

@@ -30,24 +30,30 @@ GRID = [
 
 
 class Ours:
-    """One model folder's fp32 graphs under the runtime's own search, on ids."""
+    """One model folder's fp32 graphs, on ids: translate.onnx, or the runtime's search by steps."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, by_steps: bool) -> None:
+        self.by_steps = by_steps
         self.config = ModelConfig.load(folder)
         self.model = Model.open(folder, self.config, device="cpu", variant="fp32", intra_threads=1)
 
     def translate(self, sources: list[list[int]], options: SearchOptions) -> list[list[ScoredIds]]:
+        if not self.by_steps:
+            return self.model.translate(sources, options)
         state = self.model.encode(sources, options.beam_size)
         ids = self.config.special_ids
         return search(state, len(sources), options, bos_id=ids.bos_id, eos_id=ids.eos_id)
 
 
-@pytest.fixture(scope="module", params=["tiny", "pre"])
+@pytest.fixture(
+    scope="module", params=itertools.product(["tiny", "pre"], ["translate", "steps"]), ids=str
+)
 def setup(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Transformer, Ours, Reference]:
-    model = request.getfixturevalue(f"{request.param}_model")
-    ours = Ours(request.getfixturevalue(f"{request.param}_folder"))
+    name, path = request.param
+    model = request.getfixturevalue(f"{name}_model")
+    ours = Ours(request.getfixturevalue(f"{name}_folder"), path == "steps")
     return model, ours, Reference(model, tmp_path_factory.mktemp("ctranslate2") / "model")
 
 

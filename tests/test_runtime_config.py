@@ -23,10 +23,17 @@ from tfm.runtime.errors import ModelError
 def config(tmp_path: Path) -> ModelConfig:
     """A model folder in tmp_path whose files are only names."""
     (tmp_path / "int8").mkdir()
-    paths = ("joint.spm", "int8/encoder.onnx", "int8/decoder.onnx", "int8/weights.bin")
-    for path in paths:
+    parts = {
+        "encoder": "int8/encoder.onnx",
+        "decoder": "int8/decoder.onnx",
+        "compact": "int8/compact.onnx",
+        "translate": "int8/translate.onnx",
+        "weights": "int8/weights.bin",
+    }
+    for path in ("joint.spm", *parts.values()):
         (tmp_path / path).write_text(f"the content of {path}", encoding="utf-8")
-    vocabulary, encoder, decoder, weights = (FileEntry.of(tmp_path, path) for path in paths)
+    vocabulary = FileEntry.of(tmp_path, "joint.spm")
+    files = {part: FileEntry.of(tmp_path, path) for part, path in parts.items()}
     config = ModelConfig(
         name="zh-en",
         architecture=Architecture(
@@ -44,7 +51,7 @@ def config(tmp_path: Path) -> ModelConfig:
         special_ids=SpecialIds(bos_id=1, eos_id=2, pad_id=3, unk_id=0),
         decoding=Decoding(beam_size=4, length_penalty=1.0, max_length=256, max_source_length=512),
         tokenizer=Tokenizer(source=vocabulary, target=vocabulary),
-        variants={"int8": Variant(encoder=encoder, decoder=decoder, weights=weights)},
+        variants={"int8": Variant(**files)},
     )
     config.save(tmp_path)
     return config
@@ -76,15 +83,15 @@ def test_an_integer_is_a_number(config: ModelConfig, tmp_path: Path) -> None:
 
 
 def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path) -> None:
-    rewrite(tmp_path, "variants.int8.translate", {"path": "int8/translate.onnx"})
+    rewrite(tmp_path, "variants.int8.prefill", {"path": "int8/prefill.onnx"})
     assert ModelConfig.load(tmp_path) == config
 
 
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        ("format_version", 2, "format_version is 2, this tfm reads 1"),
-        ("format_version", "1", "format_version is '1'"),
+        ("format_version", 1, "format_version is 1, this tfm reads 2"),
+        ("format_version", "2", "format_version is '2'"),
         ("format_version", True, "format_version is True"),
         ("format_version", ..., "format_version is None"),
         ("name", ..., "key 'name' is missing"),
@@ -100,6 +107,7 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
         ("languages", "zh-en", "languages is 'zh-en': expected an object"),
         ("variants", {}, "variants is empty"),
         ("variants.int8.encoder", ..., "key 'variants.int8.encoder' is missing"),
+        ("variants.int8.translate", ..., "key 'variants.int8.translate' is missing"),
         ("tokenizer.source.path", "../x.spm", "'../x.spm' is not inside the model folder"),
         ("tokenizer.source.path", "/x.spm", "'/x.spm' is not inside the model folder"),
         ("tokenizer.source.path", "a/../../x", "'a/../../x' is not inside the model folder"),

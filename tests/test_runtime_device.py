@@ -18,12 +18,13 @@ ALL = ["fp16", "fp32", "int8"]
         (ALL, CUDA, "auto", None, ("cuda", "fp16")),
         (ALL, CUDA, "cpu", None, ("cpu", "int8")),
         (["fp16", "fp32"], CPU, "auto", None, ("cpu", "fp32")),
-        (["fp16"], CPU, "auto", None, ("cpu", "fp16")),
+        (["int4", "fp32"], CPU, "auto", None, ("cpu", "int4")),
+        (ALL, CUDA, "auto", "fp16", ("cuda", "fp16")),
         (["fp32", "int8"], CUDA, "cuda", None, ("cuda", "fp32")),
         (["int8"], CUDA, "auto", None, ("cpu", "int8")),
         (ALL, CUDA, "auto", "int8", ("cpu", "int8")),
         (ALL, CUDA, "auto", "fp32", ("cuda", "fp32")),
-        (ALL, CUDA, "cuda", "int8", ("cuda", "int8")),
+        (ALL, CPU, "cpu", "fp32", ("cpu", "fp32")),
     ],
 )
 def test_choice(
@@ -46,6 +47,26 @@ def test_no_cuda_in_onnxruntime() -> None:
 def test_int8_alone_is_not_for_cuda() -> None:
     with pytest.raises(ModelError, match="this model has int8, `tfm export --variant fp32`"):
         choose(["int8"], CUDA, device="cuda")
+
+
+def test_fp16_alone_is_not_for_a_cpu() -> None:
+    with pytest.raises(ModelError, match="device 'cpu': this model has fp16, `tfm export"):
+        choose(["fp16"], CPU)
+
+
+@pytest.mark.parametrize(
+    ("providers", "device", "variant", "better"),
+    [
+        (CUDA, "cuda", "int8", "int8 does not run well on cuda: .*; choose one of fp16, fp32$"),
+        (CUDA, "cpu", "fp16", "fp16 does not run well on cpu: .*; choose one of int8, int4, fp32$"),
+        (CPU, "auto", "fp16", "fp16 does not run well on cpu: .*; choose one of int8, int4, fp32$"),
+    ],
+)
+def test_a_variant_that_does_not_suit_the_device_is_refused(
+    providers: list[str], device: str, variant: str, better: str
+) -> None:
+    with pytest.raises(ModelError, match=better):
+        choose(ALL, providers, device=device, variant=variant)
 
 
 def test_an_unknown_variant_names_the_known() -> None:

@@ -18,11 +18,11 @@ Distribution = Callable[[tuple[int, ...]], NDArray[np.float32]]  # prefix -> [V]
 
 
 class ToyDecoder:
-    """A decoder whose cache is the prefix of every row and whose memory is a distribution."""
+    """A decoder whose cache is the prefix of every beam and whose memory is a distribution."""
 
     def __init__(self, sentences: list[Distribution], beam_size: int) -> None:
         self.memory = list(sentences)
-        self.cache: list[tuple[int, ...]] = [()] * (len(sentences) * beam_size)
+        self.cache: list[list[tuple[int, ...]]] = [[()] * beam_size for _ in sentences]
         self.batch_sizes: list[int] = []
 
     def step(
@@ -35,21 +35,29 @@ class ToyDecoder:
         assert target_ids.dtype == beam_origin.dtype == np.int64
         assert scores.dtype == np.float32
         assert len(self.memory) == batch_size
-        assert len(target_ids) == len(beam_origin) == batch_size * beam_size
+        assert target_ids.shape == beam_origin.shape == (batch_size, beam_size)
         self.batch_sizes.append(batch_size)
-        rows = zip(target_ids.tolist(), beam_origin.tolist(), strict=True)
-        self.cache = [(*self.cache[origin], token) for token, origin in rows]
+        self.cache = [
+            [(*before[origin], token) for origin, token in zip(origins, tokens, strict=True)]
+            for before, origins, tokens in zip(
+                self.cache, beam_origin.tolist(), target_ids.tolist(), strict=True
+            )
+        ]
         log_probs = np.stack(
-            [self.memory[row // beam_size](prefix[1:]) for row, prefix in enumerate(self.cache)]
-        )
-        vocab_size = log_probs.shape[1]
-        totals = (scores.reshape(-1, 1) + log_probs).reshape(batch_size, -1)
+            [
+                [language(prefix[1:]) for prefix in beams]
+                for language, beams in zip(self.memory, self.cache, strict=True)
+            ]
+        )  # [B, K, V]
+        vocab_size = log_probs.shape[2]
+        totals = (scores[:, :, None] + log_probs).reshape(batch_size, -1)
         best = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam_size]
         origins, ids = np.divmod(best, vocab_size)
         return Candidates(np.take_along_axis(totals, best, axis=1), ids, origins)
 
     def keep(self, sentences: NDArray[np.int64]) -> None:
         self.memory = [self.memory[sentence] for sentence in sentences]
+        self.cache = [self.cache[sentence] for sentence in sentences]
 
 
 def toy_language(seed: int, vocab_size: int, eos_bonus: float = 0.0) -> Distribution:

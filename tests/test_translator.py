@@ -166,7 +166,7 @@ def copy(toy_model: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_model, tmp_path / "copy"))
 
 
-PARTS = ["int8/encoder.onnx", "int8/decoder.onnx", "int8/weights.bin", "source.spm", "target.spm"]
+PARTS = ["int8/translate.onnx", "int8/weights.bin", "source.spm", "target.spm"]
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -81,7 +81,7 @@ def test_a_model_folder_loads_and_is_as_small_as_its_weights(
 ) -> None:
     folder = tiny_folder / variant
     places = {}
-    for part in ("encoder", "decoder"):
+    for part in ("encoder", "decoder", "translate"):
         onnx.checker.check_model(folder / f"{part}.onnx")
         session(folder / f"{part}.onnx")
         places[part] = external(folder / f"{part}.onnx")

@@ -12,7 +12,10 @@ import pytest
 from numerals import chinese, english
 
 ROOT = Path(__file__).parent.parent
-SOURCES = ("export", "models", "runtime", "trainer", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    *("export", "models", "runtime", "trainer", "tests/bench"),
+    *("pyproject.toml", "README.md", "LICENSE"),
+)
 TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
 
 

@@ -1,0 +1,184 @@
+"""Write ONNX graphs as if they were Python: `b.Add(x, y)` appends a node and names its output."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+
+class GraphBuilder:
+    """The nodes of one graph, growing; the body of a loop is a builder of its own.
+
+    Tensors are known by their names. Every node and tensor has a name that is unique over the
+    graph and all its bodies, as ONNX Runtime wants it. Initializers belong to the outermost graph
+    and are visible in every body.
+
+    Example:
+        >>> b = GraphBuilder()
+        >>> total = b.Add("x", b.int64([1]))
+        >>> values, indices = b.TopK("x", b.int64([3]), outputs=2, axis=1)
+    """
+
+    def __init__(self, parent: "GraphBuilder | None" = None) -> None:
+        self.nodes: list[NodeProto] = []
+        self._root: GraphBuilder = self if parent is None else parent._root
+        if parent is None:
+            self.initializers: dict[str, TensorProto] = {}
+            self._count = 0
+
+    def __getattr__(self, op_type: str) -> Callable[..., Any]:
+        if not op_type[0].isupper():
+            raise AttributeError(op_type)
+
+        def append(*inputs: str, outputs: int = 1, **attributes: Any) -> Any:
+            name = self.unique(op_type)
+            names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
+            self.nodes.append(helper.make_node(op_type, inputs, names, name=name, **attributes))
+            return names[0] if outputs == 1 else names
+
+        return append
+
+    def unique(self, stem: str) -> str:
+        """A name that nothing else has."""
+        self._root._count += 1
+        return f"{stem}_{self._root._count}"
+
+    def constant(self, value: ArrayLike, dtype: type[np.generic]) -> str:
+        """An initializer; equal values share one."""
+        array: NDArray[Any] = np.asarray(value, dtype)
+        text = "x".join(map(str, array.ravel().tolist()))
+        name = f"{array.dtype.name}{list(array.shape)}={text}"
+        if name not in self._root.initializers:
+            self._root.initializers[name] = numpy_helper.from_array(array, name)
+        return name
+
+    def int64(self, value: ArrayLike) -> str:
+        """An int64 initializer."""
+        return self.constant(value, np.int64)
+
+    def float32(self, value: ArrayLike) -> str:
+        """A float32 initializer."""
+        return self.constant(value, np.float32)
+
+    def size(self, tensor: str, axis: int) -> str:
+        """One dimension of a tensor, [1]."""
+        name: str = self.Shape(tensor, start=axis, end=axis + 1)
+        return name
+
+    def insert(
+        self, graph: GraphProto, prefix: str, inputs: Mapping[str, str], outputs: Sequence[str]
+    ) -> list[str]:
+        """Put a copy of a graph here.
+
+        Args:
+            prefix: for the names of its nodes, tensors and initializers
+            inputs: the tensor to feed to each of its inputs
+            outputs: which of its outputs are wanted
+
+        Returns:
+            the tensors that hold those outputs
+        """
+        names = dict(inputs)
+        for tensor in graph.initializer:
+            names[tensor.name] = f"{prefix}{tensor.name}"
+            if names[tensor.name] not in self._root.initializers:
+                copy = self._root.initializers[names[tensor.name]] = TensorProto()
+                copy.CopyFrom(tensor)
+                copy.name = names[tensor.name]
+        for node in graph.node:
+            copied = NodeProto()
+            copied.CopyFrom(node)
+            copied.name = f"{prefix}{node.name or self.unique(node.op_type)}"
+            for field in (copied.input, copied.output):
+                for i, name in enumerate(field):
+                    field[i] = names.setdefault(name, f"{prefix}{name}") if name else ""
+            self.nodes.append(copied)
+        return [names[name] for name in outputs]
+
+    def loop(
+        self,
+        trips: str,
+        condition: str,
+        state: Mapping[str, str],
+        body: Callable[["GraphBuilder", dict[str, str]], tuple[str, dict[str, str]]],
+        kinds: Mapping[str, tuple[int, Sequence[int | str]]],
+    ) -> dict[str, str]:
+        """An ONNX Loop.
+
+        Args:
+            trips: most iterations, [1] int64; "" for no limit
+            condition: whether to begin, [1] bool
+            state: the values to begin with, by name
+            body: given a builder and the state's tensors in it, returns the condition to go on
+                and the new state, by the same names
+            kinds: element type and shape of each state, which may change its sizes
+
+        Returns:
+            the final state
+        """
+        name = self.unique("loop")
+        inner = GraphBuilder(self)
+        arguments = {key: f"{name}.{key}" for key in state}
+        go_on, updated = body(inner, arguments)
+        results = [inner.Identity(updated[key]) if updated[key] in arguments.values() else
+                   updated[key] for key in state]  # fmt: skip
+
+        def declared(key: str, tensor: str) -> ValueInfoProto:
+            return helper.make_tensor_value_info(tensor, *kinds[key])
+
+        graph = helper.make_graph(
+            inner.nodes,
+            f"{name}.body",
+            [
+                helper.make_tensor_value_info(f"{name}.iteration", TensorProto.INT64, []),
+                helper.make_tensor_value_info(f"{name}.condition", TensorProto.BOOL, [1]),
+                *(declared(key, tensor) for key, tensor in arguments.items()),
+            ],
+            [
+                helper.make_tensor_value_info(go_on, TensorProto.BOOL, [1]),
+                *(declared(key, tensor) for key, tensor in zip(state, results, strict=True)),
+            ],
+        )
+        finals = {key: f"{name}.{key}.final" for key in state}
+        self.nodes.append(
+            helper.make_node(
+                "Loop",
+                [trips, condition, *state.values()],
+                list(finals.values()),
+                name=name,
+                body=graph,
+            )
+        )
+        return finals
+
+    def model(
+        self,
+        name: str,
+        inputs: Sequence[ValueInfoProto],
+        outputs: Mapping[str, tuple[str, int, Sequence[int | str]]],
+        opset_imports: Sequence[onnx.OperatorSetIdProto],
+        ir_version: int,
+    ) -> onnx.ModelProto:
+        """The finished model.
+
+        Args:
+            outputs: by name, the tensor to give out with its element type and shape
+        """
+        for output, (tensor, _, _) in outputs.items():
+            self.nodes.append(helper.make_node("Identity", [tensor], [output], name=output))
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            inputs,
+            [
+                helper.make_tensor_value_info(output, kind, shape)
+                for output, (_, kind, shape) in outputs.items()
+            ],
+            list(self.initializers.values()),
+        )
+        return helper.make_model(
+            graph, opset_imports=list(opset_imports), ir_version=ir_version, producer_name="tfm"
+        )

@@ -1,0 +1,56 @@
+"""The variants of a model: the same graphs in different precisions."""
+
+from collections.abc import Callable, Collection, Mapping
+
+import onnx
+
+from .calibrate import ActivationRange, Ranges
+from .convert import Graphs
+from .passes import drop_clipped_relu
+from .products import in_graph
+from .quantize import quantize_int4, quantize_int8
+
+# A pass over one graph, given the ranges of its products' inputs and the weights to keep in float,
+# both by the name of the weight.
+Pass = Callable[[onnx.ModelProto, Mapping[str, ActivationRange], Collection[str]], onnx.ModelProto]
+
+
+def _as_converted(
+    model: onnx.ModelProto, _ranges: Mapping[str, ActivationRange], _keep_float: Collection[str]
+) -> onnx.ModelProto:
+    return model
+
+
+def _in_8_bits(
+    model: onnx.ModelProto, ranges: Mapping[str, ActivationRange], keep_float: Collection[str]
+) -> onnx.ModelProto:
+    return drop_clipped_relu(quantize_int8(model, ranges, keep_float))
+
+
+def _in_4_bits(
+    model: onnx.ModelProto, _ranges: Mapping[str, ActivationRange], keep_float: Collection[str]
+) -> onnx.ModelProto:
+    return quantize_int4(model, keep_float)
+
+
+VARIANTS: dict[str, Pass] = {"fp32": _as_converted, "int8": _in_8_bits, "int4": _in_4_bits}
+CALIBRATED = frozenset({"int8"})  # those that need ranges
+
+
+def make_variant(
+    graphs: Graphs, variant: str, ranges: Ranges, keep_float: Collection[str] = ()
+) -> Graphs:
+    """Give float32 graphs the precision of a variant.
+
+    Args:
+        ranges: of every product's input, for the variants of CALIBRATED
+        keep_float: names of products (products.py) that stay in float
+
+    Raises:
+        ExportError: nothing is left to quantize
+    """
+    kept = dict.fromkeys(keep_float)
+    change = VARIANTS[variant]
+    return Graphs(
+        *(change(graph, in_graph(part, ranges), in_graph(part, kept)) for part, graph in graphs)
+    )

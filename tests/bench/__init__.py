@@ -1,0 +1,1 @@
+"""The benchmark: decoding beside other engines, on the same weights (`tfm bench`)."""

@@ -1,0 +1,139 @@
+"""`tfm bench`. Only click and the names of the peers are imported here: see trainer/cli.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .systems import PEERS
+
+PARTS = ("cells", "mixed", "latency", "fresh", "floor")
+
+
+def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
+    """A callback for values of one type, separated by commas, each kept once."""
+
+    def convert(
+        context: click.Context, parameter: click.Parameter, value: str | None
+    ) -> list[Any] | None:
+        if value is None:
+            return None
+        parts = (part.strip() for part in value.split(","))
+        return list(dict.fromkeys(item.convert(part, parameter, context) for part in parts))
+
+    return convert
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--against",
+    callback=_list_of(click.Choice(list(PEERS))),
+    help=f"Other engines, of {', '.join(PEERS)}.  [default: those that are installed]",
+)
+@click.option(
+    "--variant", "variants", multiple=True, help="Ours; may be repeated.  [default: int8, fp32]"
+)
+@click.option(
+    "--batch", "batches", callback=_list_of(click.IntRange(1)), default="1,8,32", show_default=True
+)
+@click.option(
+    "--beam",
+    "beams",
+    callback=_list_of(click.IntRange(1)),
+    default="1,4",
+    show_default=True,
+    help="1 is greedy.",
+)
+@click.option(
+    "--threads", type=click.IntRange(1), default=2, show_default=True, help="For every system."
+)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--vocab-size", type=click.IntRange(100), help="Of a preset.  [default: 8000; base, big 32000]"
+)
+@click.option(
+    "--length",
+    type=click.IntRange(1, 511),
+    help="Tokens decoded per sentence.  [default: 30; with real weights at most 256]",
+)
+@click.option(
+    "--sentences",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="For real weights: one sentence a line, or source<TAB>target.  [default: the "
+    "checkpoint's validation.tsv]",
+)
+@click.option(
+    "--parts",
+    callback=_list_of(click.Choice(PARTS)),
+    default=",".join(PARTS),
+    show_default=True,
+    help="What to measure.",
+)
+@click.option("--length-scaling", is_flag=True, help="Also time per token at 32 and 256 tokens.")
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Convert into this folder, and use what an earlier run converted there.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for results.json and chart.png.",
+)
+def bench(
+    model: str,
+    against: list[str] | None,
+    variants: tuple[str, ...],
+    batches: list[int],
+    beams: list[int],
+    threads: int,
+    rounds: int,
+    vocab_size: int | None,
+    length: int | None,
+    sentences: Path | None,
+    parts: list[str],
+    length_scaling: bool,
+    keep: Path | None,
+    output: Path | None,
+) -> None:
+    """Measure how fast MODEL decodes, beside other engines with the same weights.
+
+    MODEL is a preset (tiny, edge, base, big: random weights, every system decodes the same
+    number of tokens), a checkpoint, or a model folder (our own variants only). Prints Markdown.
+
+    \b
+        tfm bench edge
+        tfm bench base --against ctranslate2 --batch 1,8 --parts cells,floor
+        tfm bench checkpoint --output results
+    """
+    import logging
+
+    from tfm.trainer.errors import TrainError
+
+    from .measure import Plan
+    from .run import run
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("tfm.bench").setLevel(logging.INFO)
+    plan = Plan(
+        batches=batches, beams=beams, rounds=rounds, parts=parts, length_scaling=length_scaling
+    )
+    try:
+        report = run(
+            model,
+            plan,
+            against=against,
+            variants=variants,
+            threads=threads,
+            vocab_size=vocab_size,
+            length=length,
+            sentences=sentences,
+            keep=keep,
+            output=output,
+        )
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report)

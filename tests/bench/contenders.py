@@ -1,0 +1,201 @@
+"""From the weights to a folder for every system."""
+
+import importlib.util
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from tfm.export.convert import convert
+from tfm.export.model_folder import VARIANTS, write_model_folder
+from tfm.runtime.config import ModelConfig
+
+from .errors import BenchError
+from .floor import write_floor
+from .subject import Subject, Weights
+from .systems import PEERS, System
+
+logger = logging.getLogger(__name__)
+
+VOCABULARY_FILES = {"source_vocabulary.json", "target_vocabulary.json", "shared_vocabulary.json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A converted system, its size without vocabularies, and for ours its floor.
+
+    Attributes:
+        megabytes: on disk
+        floor: the same variant's matrix products, as a system; None for peers
+    """
+
+    system: System
+    megabytes: float
+    floor: System | None = None
+
+
+def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
+    """The peers that can take part; None asks for all there are.
+
+    Raises:
+        BenchError: one that was asked for cannot, for want of a package or of weights
+    """
+    if subject.weights is None:
+        if wanted:
+            raise BenchError(
+                f"--against {','.join(wanted)}: {subject.name} has no weights that others could"
+                " load; give the checkpoint it was exported from"
+            )
+        return []
+    chosen = []
+    for peer in PEERS if wanted is None else wanted:
+        missing = next((name for name in PEERS[peer] if not _is_installed(name)), None)
+        if missing is not None:
+            line = (
+                f"{peer} needs {missing.split('.')[0]}, which is not installed:"
+                " pip install '.[bench]' -c constraints.txt"
+            )
+            if wanted is not None:
+                raise BenchError(line)
+            logger.warning("left out: %s", line)
+        elif peer in {"optimum", "transformers"} and subject.weights.model.config.norm == "pre":
+            logger.warning(
+                "left out: %s has no class for a pre-norm model with separate vocabularies", peer
+            )
+        else:
+            chosen.append(peer)
+    return chosen
+
+
+def convert_all(
+    subject: Subject,
+    variants: Sequence[str],
+    peers: Sequence[str],
+    folder: Path,
+    threads: int,
+    *,
+    floor: bool,
+) -> list[Contender]:
+    """Write a folder for every system: ours first, then the peers in order.
+
+    Args:
+        variants: ours; empty means all that a model folder has
+        folder: an existing folder to write into; what it holds already is not converted again
+        floor: write our variants' matrix products as well
+    """
+    contenders = _ours(subject, variants, folder, threads, floor)
+    for peer in peers:
+        assert subject.weights is not None
+        logger.info("converting for %s", peer)
+        for system in CONVERTERS[peer](subject.weights, folder, threads):
+            system = replace(system, special_ids=subject.special_ids)
+            contenders.append(Contender(system, _megabytes(Path(system.folder))))
+    return contenders
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of the package around it
+        return False
+
+
+def _ours(
+    subject: Subject, variants: Sequence[str], folder: Path, threads: int, floor: bool
+) -> list[Contender]:
+    model_folder = subject.folder
+    if model_folder is None:
+        assert subject.weights is not None
+        logger.info("converting for tfm")
+        unknown = next((variant for variant in variants if variant not in VARIANTS), None)
+        if unknown is not None:
+            raise BenchError(f"--variant {unknown}: choose of {', '.join(VARIANTS)}")
+        model, vocabulary = subject.weights.model, subject.weights.vocabulary
+
+        def write(path: Path) -> None:
+            path.mkdir()
+            write_model_folder(model, vocabulary, convert(model), path, variants, "bench")
+
+        model_folder = _once(folder / f"tfm-{'-'.join(variants)}", write)
+    config = ModelConfig.load(model_folder)
+    contenders = []
+    for variant in variants or config.variants:
+        if variant not in config.variants:
+            known = ", ".join(config.variants)
+            raise BenchError(f"--variant {variant}: {model_folder} has {known}")
+        floor_system = None
+        if floor:
+            source = model_folder / variant
+            path = _once(folder / f"floor-{variant}", partial(write_floor, source))
+            floor_system = System(f"floor of {variant}", "floor", str(path), variant, threads)
+        contenders.append(
+            Contender(
+                System(f"tfm {variant}", "tfm", str(model_folder), variant, threads),
+                _megabytes(model_folder / variant),
+                floor_system,
+            )
+        )
+    return contenders
+
+
+def _ctranslate2(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
+    """int8 with one thread as well: on some machines its second thread costs more than it gives."""
+    from .to_ctranslate2 import write_ctranslate2
+
+    for kind, quantization in (("int8", "int8"), ("float32", None)):
+        write = partial(write_ctranslate2, weights.model, quantization=quantization)
+        path = _once(folder / f"ctranslate2-{kind}", write)
+        name = f"CTranslate2 {kind}"
+        yield System(name, "ctranslate2", str(path), kind, threads)
+        if kind == "int8" and threads > 1:
+            yield System(f"{name}, 1 thread", "ctranslate2", str(path), kind, 1)
+
+
+def _optimum(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
+    from .to_marian import quantize_optimum, write_marian, write_optimum
+
+    marian = _once(folder / "transformers", partial(write_marian, weights.model))
+    plain = _once(folder / "optimum-fp32", partial(write_optimum, marian))
+    quantized = _once(folder / "optimum-int8", partial(quantize_optimum, plain))
+    for kind, path in (("int8", quantized), ("fp32", plain)):
+        yield System(f"optimum-onnx {kind}", "optimum", str(path), kind, threads)
+
+
+def _transformers(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
+    from .to_marian import write_marian
+
+    path = _once(folder / "transformers", partial(write_marian, weights.model))
+    yield System("transformers fp32", "transformers", str(path), "fp32", threads)
+
+
+def _torch(weights: Weights, _folder: Path, threads: int) -> Iterator[System]:
+    path = str(weights.checkpoint)
+    yield System("PyTorch, no cache", "torch", path, "fp32", threads, greedy_only=True)
+
+
+CONVERTERS: dict[str, Callable[[Weights, Path, int], Iterator[System]]] = {
+    "ctranslate2": _ctranslate2,
+    "optimum": _optimum,
+    "transformers": _transformers,
+    "torch": _torch,
+}
+
+
+def _once(path: Path, write: Callable[[Path], None]) -> Path:
+    """A folder that `write` fills, unless it is there from another run; whole or not at all."""
+    if not path.exists():
+        unfinished = path.with_name(path.name + ".partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write(unfinished)
+        unfinished.rename(path)
+    return path
+
+
+def _megabytes(folder: Path) -> float:
+    """Of all files but vocabularies and what a checkpoint keeps besides its weights."""
+    if (folder / "model.safetensors").exists():
+        return (folder / "model.safetensors").stat().st_size / 1e6
+    files = [path for path in folder.iterdir() if path.name not in VOCABULARY_FILES]
+    return sum(path.stat().st_size for path in files) / 1e6

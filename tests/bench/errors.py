@@ -1,0 +1,7 @@
+"""The one error of the benchmark."""
+
+from tfm.runtime import TfmError
+
+
+class BenchError(TfmError):
+    """What is wrong, the value, and what to do, in one line."""

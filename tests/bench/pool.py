@@ -1,0 +1,126 @@
+"""The worker processes, seen from the command."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .errors import BenchError
+from .systems import System
+from .workload import Cell
+
+# These libraries read them once, when they are loaded.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Worker:
+    """One system in its own process, loaded; stopped whenever it has nothing to answer.
+
+    Stopped, because threads that still spin after their turn would slow the next system down.
+
+    Attributes:
+        system: what it runs
+        import_s: seconds to import the engine
+        load_s: seconds to load the model
+    """
+
+    def __init__(self, system: System, log: Path) -> None:
+        """Start and load; log is a new file for what the process writes to stderr.
+
+        Raises:
+            BenchError: it died
+        """
+        self.system = system
+        self._log = log
+        threads = dict.fromkeys(THREAD_VARIABLES, str(system.threads))
+        with log.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "tfm.bench.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                encoding="utf-8",
+                env={**os.environ, **threads, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"},
+            )
+        try:
+            answer = self._ask({"do": "load", "system": system.to_json()})
+        except BaseException:
+            self.close()
+            raise
+        self.import_s: float = answer["import_s"]
+        self.load_s: float = answer["load_s"]
+
+    def translate(self, cell: Cell, *, repeats: int = 1, ids: bool = False) -> dict[str, Any]:
+        """`seconds` (the mean of the repeats), `tokens`, and `ids` where asked for."""
+        return self._ask(
+            {
+                "do": "translate",
+                "sources": cell.sources,
+                "batch": cell.batch,
+                "beam": cell.beam,
+                "length": cell.length,
+                "repeats": repeats,
+                "ids": ids,
+            }
+        )
+
+    def peak_memory(self) -> float:
+        """MB."""
+        return float(self._ask({"do": "memory"})["peak_mb"])
+
+    def close(self) -> None:
+        """End the process, whatever it is doing."""
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._signal("SIGCONT")
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise BenchError(self._obituary())
+        self._signal("SIGSTOP")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _signal(self, name: str) -> None:
+        if hasattr(signal, name):
+            self._process.send_signal(getattr(signal, name))
+
+    def _obituary(self) -> str:
+        status = self._process.wait()
+        lines = self._log.read_text("utf-8", "replace").strip().splitlines()
+        last = lines[-1].strip() if lines else "it wrote nothing to stderr"
+        return f"{self.system.name}: its worker ended with status {status}: {last}"
+
+
+@contextmanager
+def running(systems: Sequence[System], folder: Path) -> Iterator[list[Worker]]:
+    """A loaded worker for each system; all of them are gone afterwards.
+
+    Raises:
+        BenchError: one of them died
+    """
+    workers: list[Worker] = []
+    try:
+        for number, system in enumerate(systems):
+            workers.append(Worker(system, folder / f"worker-{number}.log"))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()

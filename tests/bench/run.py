@@ -1,0 +1,138 @@
+"""A whole run: convert, measure, report."""
+
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+
+from tfm.trainer.data import pad
+
+from .contenders import choose_peers, convert_all
+from .errors import BenchError
+from .machine import Neighbours, processor, versions
+from .measure import Plan, measure
+from .report import as_markdown, relative_speeds, write_json
+from .subject import Subject, open_subject, weights_digest
+from .systems import FILE_BATCH, chunks
+from .workload import SOURCE_LENGTH, Ids
+
+DEFAULT_VARIANTS = ("int8", "fp32")
+
+
+def run(
+    model: str,
+    plan: Plan,
+    *,
+    against: Sequence[str] | None,
+    variants: Sequence[str],
+    threads: int,
+    vocab_size: int | None,
+    length: int | None,
+    sentences: Path | None,
+    keep: Path | None,
+    output: Path | None,
+) -> str:
+    """Measure and return the report; see cli.py for the arguments.
+
+    Raises:
+        BenchError: an argument cannot be used, or a system failed
+        TrainError, ModelError: the model cannot be read
+    """
+    torch.set_num_threads(threads)
+    with _terminable(), tempfile.TemporaryDirectory(prefix="tfm-bench-") as temporary:
+        logs = Path(temporary)
+        folder = logs if keep is None else keep
+        folder.mkdir(parents=True, exist_ok=True)
+        subject = open_subject(
+            model, vocab_size=vocab_size, length=length, sentences=sentences, folder=folder
+        )
+        if plan.length_scaling and not subject.forced:
+            raise BenchError(f"--length-scaling needs a preset: {subject.name} ends where it likes")
+        _check_kept(folder, subject)
+        peers = choose_peers(against, subject)
+        ours = variants or (DEFAULT_VARIANTS if subject.weights else ())
+        floor = "floor" in plan.parts and subject.forced
+        contenders = convert_all(subject, ours, peers, folder, threads, floor=floor)
+        neighbours = Neighbours()
+        results = measure(contenders, subject.workload, plan, logs, _greedy(subject))
+    results.settings = _settings(subject, plan, threads, neighbours.share())
+    if output:
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(results, output / "results.json")
+        relative = relative_speeds(results)
+        if relative:
+            from .chart import write_chart
+
+            write_chart(
+                relative,
+                results.cells,
+                f"Decoding speed beside CTranslate2: {subject.name}",
+                f"{_count(threads, 'thread')}, {processor()}; b: sentences at a time",
+                output / "chart.png",
+            )
+    return as_markdown(results)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end workers and remove files, as Ctrl-C does."""
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_kept(folder: Path, subject: Subject) -> None:
+    """Refuse a --keep folder of other weights."""
+    identity = subject.name
+    if subject.weights is not None:
+        identity += f" {weights_digest(subject.weights.model)}"
+    note = folder / "weights.txt"
+    if note.exists() and note.read_text("utf-8") != identity:
+        raise BenchError(f"--keep {folder} holds conversions of other weights: choose another")
+    note.write_text(identity, "utf-8")
+
+
+def _greedy(subject: Subject) -> Callable[[Ids], Ids] | None:
+    """The model's own greedy outputs, where there is one."""
+    if subject.weights is None:
+        return None
+    model, length = subject.weights.model, subject.workload.length
+
+    def outputs(sources: Ids) -> Ids:
+        rows = (pad(chunk, model.config.pad_id) for chunk in chunks(sources, FILE_BATCH))
+        return [ids for chunk in rows for ids in model.greedy(chunk, length)]
+
+    return outputs
+
+
+def _count(number: int, thing: str) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{number} {thing}{'s' if number != 1 else ''}"
+
+
+def _settings(
+    subject: Subject, plan: Plan, threads: int, neighbours: float | None
+) -> dict[str, str]:
+    length = subject.workload.length
+    source = f"source {SOURCE_LENGTH} tokens (mixed: 3 to 60)" if subject.forced else "real text"
+    return {
+        "model": subject.name,
+        "lengths": f"{source}, target {'' if subject.forced else 'at most '}{length}",
+        "threads": _count(threads, "thread"),
+        "rounds": f"median of {_count(plan.rounds, 'round')}",
+        "versions": versions(),
+        "processor": processor(),
+        **(
+            {} if neighbours is None else {"others": f"other processes used {neighbours:.0%} of it"}
+        ),
+    }

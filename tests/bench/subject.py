@@ -1,0 +1,200 @@
+"""MODEL of the command: a preset with random weights, a checkpoint, or a model folder."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tfm.runtime.config import ModelConfig as FolderConfig
+from tfm.runtime.tokenizer import Tokenizer
+from tfm.trainer.checkpoint import (
+    MODEL,
+    VALIDATION,
+    load_checkpoint,
+    weights_of,
+    write_config,
+    write_weights,
+)
+from tfm.trainer.config import PRESETS, ModelConfig, VocabularyRecipe
+from tfm.trainer.model import Transformer
+from tfm.trainer.vocabulary import Vocabulary, train_vocabulary
+
+from .errors import BenchError
+from .workload import Workload, random_workload, real_workload
+
+VOCAB_SIZES = {"tiny": 8000, "edge": 8000, "base": 32000, "big": 32000}
+FORCED_LENGTH = 30  # tokens decoded with random weights
+NATURAL_LENGTH = 256  # most tokens decoded with real ones
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What can be converted for every system."""
+
+    model: Transformer
+    vocabulary: Vocabulary
+    checkpoint: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured, on which sentences.
+
+    Attributes:
+        name: for the settings line
+        weights: None where only a model folder was given
+        folder: the model folder that was given, else None
+        special_ids: bos_id, eos_id, pad_id, unk_id
+        forced: every translation has workload.length tokens, because EOS never comes
+    """
+
+    name: str
+    weights: Weights | None
+    folder: Path | None
+    special_ids: dict[str, int]
+    workload: Workload
+    forced: bool
+
+
+def open_subject(
+    model: str, *, vocab_size: int | None, length: int | None, sentences: Path | None, folder: Path
+) -> Subject:
+    """Find out what MODEL is.
+
+    Args:
+        model: as on the command line
+        vocab_size: of a preset
+        length: tokens to decode
+        sentences: instead of the checkpoint's validation.tsv
+        folder: an existing folder to keep things in
+
+    Raises:
+        BenchError: it is nothing of the three, or an option does not go with it
+        TrainError: the checkpoint cannot be read
+        ModelError: the model folder cannot be read
+    """
+    if model in PRESETS:
+        if sentences:
+            raise BenchError(f"--sentences: {model} has random weights and reads random tokens")
+        return _preset(model, vocab_size or VOCAB_SIZES[model], length or FORCED_LENGTH, folder)
+    if vocab_size:
+        raise BenchError(f"--vocab-size is for presets; {model} has its own vocabulary")
+    path = Path(model)
+    if not path.is_dir():
+        raise BenchError(
+            f"{model}: neither a preset ({', '.join(PRESETS)}) nor a checkpoint or model folder"
+        )
+    length = length or NATURAL_LENGTH
+    if (path / MODEL).exists():
+        return _checkpoint(path, sentences or path / VALIDATION, length)
+    if sentences is None:
+        raise BenchError(f"{model} is a model folder: name sentences to translate with --sentences")
+    return _model_folder(path, sentences, length)
+
+
+def endless_model(config: ModelConfig) -> Transformer:
+    """Random weights that never propose EOS, and say other things of other sentences.
+
+    The last normalization's bias opposes EOS's row of the projection, and no other row has a
+    part in that direction: to the other tokens it makes no difference. As they are initialized,
+    the weights would repeat one token for ever, because a tied projection knows the last token
+    best: random signs in the last normalization and weaker sub-layers prevent it.
+    """
+    torch.manual_seed(0)
+    model = Transformer(config).eval()
+    last = model.decoder_layers[-1].feed_forward_residual.norm
+    rows = model.projection.weight
+    with torch.no_grad():
+        for layer in model.decoder_layers:
+            for output in (
+                layer.self_attention.out_proj,
+                layer.cross_attention.out_proj,
+                layer.feed_forward.outer,
+            ):
+                output.weight.mul_(0.3)
+        last.weight.copy_(torch.randn_like(last.weight).sign())
+        eos = rows[config.eos_id].clone()
+        direction = eos / eos.norm()
+        rows.sub_((rows @ direction).outer(direction))
+        rows[config.eos_id] = eos
+        last.bias.add_(direction * (-50 / eos.norm()))
+    return model
+
+
+def weights_digest(model: Transformer) -> str:
+    """Tells weights apart: a hash of all of them."""
+    digest = hashlib.sha256()
+    for name, tensor in weights_of(model).items():
+        digest.update(name.encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
+    config = ModelConfig(
+        source_vocab_size=vocab_size,
+        target_vocab_size=vocab_size,
+        dropout=0.0,
+        **PRESETS[preset],
+    )
+    model = endless_model(config)
+    words = ["a b c d e f g", "h i j k l m n"] * 50  # nobody reads it; a model folder has one
+    vocabulary = train_vocabulary(words, words, VocabularyRecipe(size=300))
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    write_config(checkpoint, config)
+    write_weights(checkpoint / MODEL, weights_of(model))
+    return Subject(
+        name=f"{preset} (random weights), V {vocab_size}",
+        weights=Weights(model, vocabulary, checkpoint),
+        folder=None,
+        special_ids=_special_ids(config),
+        workload=random_workload(vocab_size, config.eos_id, length),
+        forced=True,
+    )
+
+
+def _checkpoint(path: Path, sentences: Path, length: int) -> Subject:
+    model, vocabulary = load_checkpoint(path)
+    eos = model.config.eos_id
+    encoded = vocabulary.source.encode(_read(sentences), out_type=int)
+    return Subject(
+        name=f"checkpoint {path.name}",
+        weights=Weights(model, vocabulary, path),
+        folder=None,
+        special_ids=_special_ids(model.config),
+        workload=real_workload([[*ids, eos] for ids in encoded if ids], length),
+        forced=False,
+    )
+
+
+def _model_folder(path: Path, sentences: Path, length: int) -> Subject:
+    config = FolderConfig.load(path)
+    encoded = Tokenizer(path, config).encode(_read(sentences))
+    return Subject(
+        name=f"model folder {path.name}",
+        weights=None,
+        folder=path,
+        special_ids=_special_ids(config.special_ids),
+        workload=real_workload([ids for ids in encoded if ids], length),
+        forced=False,
+    )
+
+
+def _special_ids(config: object) -> dict[str, int]:
+    return {name: getattr(config, name) for name in ("bos_id", "eos_id", "pad_id", "unk_id")}
+
+
+def _read(path: Path) -> list[str]:
+    """The first column of every line that has something in it."""
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError as error:
+        raise BenchError(f"{path}: not found; name sentences with --sentences") from error
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: not UTF-8 text: {error}") from error
+    found = [column for line in text.split("\n") if (column := line.split("\t")[0].strip())]
+    if not found:
+        raise BenchError(f"{path}: holds no sentence to translate")
+    return found

@@ -1,0 +1,324 @@
+"""The engines, as a worker process drives them: load, prepare, translate.
+
+Nothing but the standard library is imported before an engine is chosen, so that each worker
+holds what its own engine needs and nothing else.
+
+An engine has three methods. `prepare` does what is not the engine's work (naming or padding
+tokens), `translate` is what is timed, `outputs` turns what it returned into token ids.
+"""
+
+import importlib
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+Ids = list[list[int]]
+
+# The packages that each peer consists of, as Python imports them.
+PEERS: dict[str, tuple[str, ...]] = {
+    "ctranslate2": ("ctranslate2",),
+    "optimum": ("optimum.onnxruntime", "transformers"),
+    "transformers": ("transformers",),
+    "torch": ("torch",),
+}
+FILE_BATCH = 32  # sentences at a time for engines that leave batching a file to the caller
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A row of the table.
+
+    Attributes:
+        name: such as `CTranslate2 int8`
+        engine: a key of ENGINES
+        folder: the converted model
+        option: which precision of it, in the engine's own words
+        threads: for each operator
+        greedy_only: it has no beam search
+    """
+
+    name: str
+    engine: str
+    folder: str
+    option: str
+    threads: int
+    greedy_only: bool = False
+    special_ids: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the worker's first request."""
+        return asdict(self)
+
+
+class Engine(Protocol):
+    """A loaded model."""
+
+    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
+        """Inputs in the engine's form; batch None is its own batching of a whole file."""
+        ...
+
+    def translate(self, prepared: Any, beam: int, length: int) -> Any:
+        """What is timed."""
+        ...
+
+    def outputs(self, found: Any) -> Ids:
+        """Target ids of each sentence, in order, without BOS and EOS."""
+        ...
+
+
+def chunks(sources: Ids, size: int | None) -> list[Ids]:
+    """The sentences that are given at one time."""
+    size = size or len(sources)
+    return [sources[start : start + size] for start in range(0, len(sources), size)]
+
+
+class Tfm:
+    """Our runtime; a file is batched by its own token budget."""
+
+    imports = ("tfm.runtime.translator", "onnxruntime")
+
+    def __init__(self, system: System) -> None:
+        from tfm.runtime import Translator
+
+        self._translator = Translator(
+            system.folder, variant=system.option, device="cpu", intra_threads=system.threads
+        )
+
+    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
+        return chunks(sources, batch), batch
+
+    def translate(self, prepared: Any, beam: int, length: int) -> Any:
+        found: list[Any] = []
+        given, batch = prepared
+        for chunk in given:
+            options: dict[str, Any] = {"beam_size": beam, "max_length": length}
+            if batch is not None:  # all of them together, whatever the default budget says
+                options["max_batch_tokens"] = len(chunk) * beam * max(map(len, chunk))
+            found += self._translator.translate_ids(chunk, length_penalty=1.0, **options)
+        return found
+
+    def outputs(self, found: Any) -> Ids:
+        return [list(hypotheses[0].ids) for hypotheses in found]
+
+
+class CTranslate2:
+    """CTranslate2 sorts and batches a file by itself. Tokens are named `t<id>`."""
+
+    imports = ("ctranslate2",)
+
+    def __init__(self, system: System) -> None:
+        import ctranslate2
+
+        self._translator = ctranslate2.Translator(
+            system.folder,
+            device="cpu",
+            compute_type=system.option,
+            inter_threads=1,
+            intra_threads=system.threads,
+        )
+
+    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
+        named = [[[f"t{i}" for i in ids] for ids in chunk] for chunk in chunks(sources, batch)]
+        return named, FILE_BATCH if batch is None else 0
+
+    def translate(self, prepared: Any, beam: int, length: int) -> Any:
+        found: list[Any] = []
+        given, max_batch_size = prepared
+        for chunk in given:
+            found += self._translator.translate_batch(
+                chunk,
+                beam_size=beam,
+                length_penalty=1.0,
+                max_decoding_length=length,
+                min_decoding_length=0,
+                max_batch_size=max_batch_size,
+            )
+        return found
+
+    def outputs(self, found: Any) -> Ids:
+        return [[int(token[1:]) for token in result.hypotheses[0]] for result in found]
+
+
+class Generate:
+    """`generate()` of transformers, over its own model or over optimum's ONNX graphs."""
+
+    def __init__(self, system: System, model: Any) -> None:
+        self._model = model
+        self._ids = system.special_ids
+
+    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
+        import torch
+
+        prepared = []
+        for chunk in chunks(sources, batch or FILE_BATCH):
+            rows = [torch.tensor(ids) for ids in chunk]
+            ids = torch.nn.utils.rnn.pad_sequence(
+                rows, batch_first=True, padding_value=self._ids["pad_id"]
+            )
+            lengths = torch.tensor([len(row) for row in rows])
+            mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+            prepared.append({"input_ids": ids, "attention_mask": mask})
+        return prepared
+
+    def translate(self, prepared: Any, beam: int, length: int) -> Any:
+        return [
+            self._model.generate(
+                **inputs,
+                num_beams=beam,
+                do_sample=False,
+                length_penalty=1.0,
+                max_new_tokens=length,
+            )
+            for inputs in prepared
+        ]
+
+    def outputs(self, found: Any) -> Ids:
+        rows = [row[1:] for ids in found for row in ids.tolist()]
+        eos = self._ids["eos_id"]
+        return [row[: row.index(eos)] if eos in row else row for row in rows]
+
+
+class Transformers(Generate):
+    """PyTorch with the key/value cache of transformers."""
+
+    imports = ("torch", "transformers.models.marian.modeling_marian")
+
+    def __init__(self, system: System) -> None:
+        import torch
+        from transformers import MarianMTModel
+
+        torch.set_num_threads(system.threads)
+        super().__init__(system, MarianMTModel.from_pretrained(system.folder).eval())
+
+
+class Optimum(Generate):
+    """optimum-onnx: ONNX Runtime under generate()."""
+
+    imports = ("torch", "optimum.onnxruntime.modeling_seq2seq")
+
+    def __init__(self, system: System) -> None:
+        import onnxruntime
+        import torch
+        from optimum.onnxruntime import ORTModelForSeq2SeqLM
+
+        torch.set_num_threads(system.threads)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = system.threads
+        options.log_severity_level = 3
+        names = ("encoder_model", "decoder_model", "decoder_with_past_model")
+        suffix = "_quantized" if system.option == "int8" else ""
+        files = {
+            f"{part}_file_name": f"{name}{suffix}.onnx"
+            for part, name in zip(("encoder", "decoder", "decoder_with_past"), names, strict=True)
+        }
+        model = ORTModelForSeq2SeqLM.from_pretrained(
+            system.folder, session_options=options, **files
+        )
+        super().__init__(system, model)
+
+
+class Torch:
+    """The trainer's own model: greedy, without a cache."""
+
+    imports = ("torch", "tfm.trainer.model")
+
+    def __init__(self, system: System) -> None:
+        import torch
+
+        from tfm.trainer.checkpoint import CONFIG, MODEL, load_weights, read_weights
+        from tfm.trainer.config import load_model_config
+        from tfm.trainer.model import Transformer
+
+        torch.set_num_threads(system.threads)
+        folder = Path(system.folder)
+        self._model = Transformer(load_model_config(folder / CONFIG)).eval()
+        load_weights(self._model, read_weights(folder / MODEL))
+
+    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
+        from tfm.trainer.data import pad
+
+        pad_id = self._model.config.pad_id
+        return [pad(chunk, pad_id) for chunk in chunks(sources, batch or FILE_BATCH)]
+
+    def translate(self, prepared: Any, beam: int, length: int) -> Any:
+        return [row for ids in prepared for row in self._model.greedy(ids, length)]
+
+    def outputs(self, found: Any) -> Ids:
+        return found  # type: ignore[no-any-return]
+
+
+class Floor:
+    """The matrix products of a variant and nothing else (floor.py); it finds no words."""
+
+    imports = ("numpy", "onnxruntime")
+
+    def __init__(self, system: System) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = system.threads
+        options.log_severity_level = 3
+        self._encoder, self._decoder = (
+            onnxruntime.InferenceSession(
+                Path(system.folder) / f"{part}.onnx", options, providers=["CPUExecutionProvider"]
+            )
+            for part in ("encoder", "decoder")
+        )
+
+    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
+        return [
+            (
+                self._bind(self._encoder, len(chunk) * max(map(len, chunk))),
+                self._bind(self._decoder, len(chunk) * beam),
+            )
+            for chunk in chunks(sources, batch)
+        ]
+
+    def translate(self, prepared: Any, beam: int, length: int) -> Any:
+        for encoder, decoder in prepared:
+            self._encoder.run_with_iobinding(encoder)
+            for _ in range(length):
+                self._decoder.run_with_iobinding(decoder)
+
+    def outputs(self, found: Any) -> Ids:
+        return []
+
+    def _bind(self, session: Any, rows: int) -> Any:
+        """Random inputs of so many rows."""
+        import numpy as np
+
+        generator = np.random.default_rng(0)
+        binding = session.io_binding()
+        for value in session.get_inputs():
+            dtype = np.float16 if value.type == "tensor(float16)" else np.float32
+            binding.bind_cpu_input(
+                value.name,
+                generator.standard_normal((rows, value.shape[1]), np.float32).astype(dtype),
+            )
+        for value in session.get_outputs():
+            binding.bind_output(value.name, "cpu")
+        return binding
+
+
+ENGINES: dict[str, Any] = {
+    "tfm": Tfm,
+    "ctranslate2": CTranslate2,
+    "transformers": Transformers,
+    "optimum": Optimum,
+    "torch": Torch,
+    "floor": Floor,
+}
+
+
+def import_engine(name: str) -> None:
+    """Import what the engine is made of.
+
+    CTranslate2 imports torch and transformers where it finds them, for its converters; to
+    translate it needs neither, so its worker hides them.
+    """
+    if name == "ctranslate2":
+        for module in ("torch", "transformers"):
+            sys.modules[module] = None  # type: ignore[assignment]
+    for module in ENGINES[name].imports:
+        importlib.import_module(module)

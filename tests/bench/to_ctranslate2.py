@@ -1,0 +1,106 @@
+"""The trainer's weights in CTranslate2's format."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ctranslate2.specs import TransformerSpec
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tfm.trainer.model import (
+    FeedForward,
+    MultiHeadAttention,
+    Residual,
+    Transformer,
+    sinusoidal_positions,
+)
+
+LONGEST = 512  # positions that CTranslate2 stores
+
+
+def write_ctranslate2(model: Transformer, folder: Path, quantization: str | None = None) -> None:
+    """Write a CTranslate2 model; its tokens are named `t<id>`.
+
+    Args:
+        folder: a new folder
+        quantization: "int8", ...; None keeps float32
+    """
+    config = model.config
+    spec = spec_of(model)
+    spec.register_source_vocabulary([f"t{i}" for i in range(config.source_vocab_size)])
+    spec.register_target_vocabulary([f"t{i}" for i in range(config.target_vocab_size)])
+    spec.config.add_source_eos = spec.config.add_source_bos = False
+    spec.config.decoder_start_token = spec.config.bos_token = f"t{config.bos_id}"
+    spec.config.eos_token = f"t{config.eos_id}"
+    spec.config.unk_token = f"t{config.unk_id}"
+    spec.validate()
+    spec.optimize(quantization=quantization)
+    folder.mkdir()
+    spec.save(str(folder))
+
+
+def spec_of(model: Transformer) -> Any:
+    """The weights in CTranslate2's own tree, without a vocabulary."""
+    config = model.config
+    spec = TransformerSpec.from_config(
+        (config.encoder_layers, config.decoder_layers),
+        config.num_heads,
+        pre_norm=config.norm == "pre",
+    )
+    positions = _array(sinusoidal_positions(torch.arange(float(LONGEST)), config.d_model))
+    spec.encoder.position_encodings.encodings = positions
+    spec.decoder.position_encodings.encodings = positions
+    spec.encoder.embeddings[0].weight = _array(model.source_embeddings.tokens.weight)
+    spec.decoder.embeddings.weight = _array(model.target_embeddings.tokens.weight)
+    for to, encoder in zip(spec.encoder.layer, model.encoder_layers, strict=True):
+        _self_attention(to.self_attention, encoder.self_attention, encoder.self_attention_residual)
+        _feed_forward(to.ffn, encoder.feed_forward, encoder.feed_forward_residual)
+    for to, decoder in zip(spec.decoder.layer, model.decoder_layers, strict=True):
+        _self_attention(to.self_attention, decoder.self_attention, decoder.self_attention_residual)
+        _cross_attention(to.attention, decoder.cross_attention, decoder.cross_attention_residual)
+        _feed_forward(to.ffn, decoder.feed_forward, decoder.feed_forward_residual)
+    for to, norm in ((spec.encoder, model.encoder_norm), (spec.decoder, model.decoder_norm)):
+        if isinstance(norm, nn.LayerNorm):
+            _norm(to.layer_norm, norm)
+    spec.decoder.projection.weight = _array(model.projection.weight)
+    return spec
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    # A copy: CTranslate2 quantizes in place, and the next conversion needs the weights too.
+    return tensor.detach().numpy().copy()
+
+
+def _self_attention(to: Any, attention: MultiHeadAttention, residual: Residual) -> None:
+    _linear(to.linear[0], attention.q_proj, attention.k_proj, attention.v_proj)
+    _linear(to.linear[1], attention.out_proj)
+    _norm(to.layer_norm, residual.norm)
+
+
+def _cross_attention(to: Any, attention: MultiHeadAttention, residual: Residual) -> None:
+    _linear(to.linear[0], attention.q_proj)
+    _linear(to.linear[1], attention.k_proj, attention.v_proj)
+    _linear(to.linear[2], attention.out_proj)
+    _norm(to.layer_norm, residual.norm)
+
+
+def _feed_forward(to: Any, feed_forward: FeedForward, residual: Residual) -> None:
+    _linear(to.linear_0, feed_forward.inner)
+    _linear(to.linear_1, feed_forward.outer)
+    _norm(to.layer_norm, residual.norm)
+
+
+def _linear(to: Any, *layers: nn.Linear) -> None:
+    to.weight = np.concatenate([_array(layer.weight) for layer in layers])
+    to.bias = np.concatenate(
+        [
+            np.zeros(layer.out_features, np.float32) if layer.bias is None else _array(layer.bias)
+            for layer in layers
+        ]
+    )
+
+
+def _norm(to: Any, norm: nn.LayerNorm) -> None:
+    to.gamma, to.beta = _array(norm.weight), _array(norm.bias)

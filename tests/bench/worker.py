@@ -1,0 +1,76 @@
+"""A process that holds one system: python -m tfm.bench.worker, JSON lines in and out.
+
+Requests:
+    {"do": "load", "system": System}     {"import_s": float, "load_s": float}
+    {"do": "translate", "sources", "batch", "beam", "length", "repeats", "ids": bool}
+                                         {"seconds" of one, "tokens", "ids" if asked for}
+    {"do": "memory"}                     {"peak_mb": float}
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .systems import ENGINES, Engine, System, import_engine
+
+
+def main() -> None:
+    """Answer requests until stdin closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends this process
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what engines print must not get between the answers
+    engine: Engine | None = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if request["do"] == "load":
+            engine, answer = _load(System(**request["system"]))
+        elif request["do"] == "translate":
+            assert engine is not None
+            answer = _translate(engine, request)
+        else:
+            answer = {"peak_mb": peak_memory()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _load(system: System) -> tuple[Engine, dict[str, Any]]:
+    start = time.perf_counter()
+    import_engine(system.engine)
+    imported = time.perf_counter()
+    engine: Engine = ENGINES[system.engine](system)
+    return engine, {"import_s": imported - start, "load_s": time.perf_counter() - imported}
+
+
+def _translate(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
+    prepared = engine.prepare(request["sources"], request["batch"], request["beam"])
+    start = time.perf_counter()
+    for _ in range(request["repeats"]):
+        found = engine.translate(prepared, request["beam"], request["length"])
+    seconds = (time.perf_counter() - start) / request["repeats"]
+    ids = engine.outputs(found)
+    answer = {"seconds": seconds, "tokens": sum(map(len, ids))}
+    return {**answer, "ids": ids} if request["ids"] else answer
+
+
+def peak_memory() -> float:
+    """The largest resident set of this process so far, in MB.
+
+    Not ru_maxrss on Linux: that one survives exec, and is the parent's where that was larger.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text("utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What every system is given: batches of one size, and a file of mixed lengths."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SOURCE_LENGTH = 25  # tokens of the sentences in batches of one size, EOS not counted
+MIXED_SENTENCES = 64
+SHORTEST, LONGEST = 3, 60  # tokens of the mixed sentences
+LEAST_SENTENCES = 4  # of a cell: one short sentence alone is too little to time
+FIRST_ID = 4  # below are pad, unk, bos and eos
+
+Ids = list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One column of the table.
+
+    Attributes:
+        beam: 1 is greedy
+        batch: sentences given at a time; None gives all of them to the system's own batching
+        sources: token ids, EOS included
+        length: most tokens of a translation
+    """
+
+    beam: int
+    batch: int | None
+    sources: Ids
+    length: int
+
+    @property
+    def name(self) -> str:
+        """Such as `b8 beam 4`."""
+        return f"{'mixed' if self.batch is None else f'b{self.batch}'} {search_name(self.beam)}"
+
+
+def search_name(beam: int) -> str:
+    """`greedy`, or `beam 4`."""
+    return "greedy" if beam == 1 else f"beam {beam}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """The sentences of a run: `pool` for batches of one size, `mixed` in the order of a file."""
+
+    pool: Ids
+    mixed: Ids
+    length: int
+
+    def cells(self, batches: Sequence[int], beams: Sequence[int], *, mixed: bool) -> list[Cell]:
+        """All columns, the greedy ones first."""
+        sizes: list[int | None] = [*batches, *([None] if mixed else [])]
+        return [self.cell(batch, beam) for beam in beams for batch in sizes]
+
+    def cell(self, batch: int | None, beam: int, length: int | None = None) -> Cell:
+        """One column; another length than the workload's own is for `--length-scaling`."""
+        if batch is None:
+            sources = self.mixed
+        else:
+            count = max(batch, LEAST_SENTENCES)
+            sources = [self.pool[i * len(self.pool) // count] for i in range(count)]
+        return Cell(beam, batch, sources, length or self.length)
+
+
+def random_workload(vocab_size: int, eos_id: int, length: int) -> Workload:
+    """Random ids: for weights that are random as well."""
+    generator = np.random.default_rng(0)
+    lengths = generator.lognormal(np.log(18), 0.6, MIXED_SENTENCES).round().astype(int)
+
+    def sentences(lengths: Sequence[int]) -> Ids:
+        return [
+            [*generator.integers(FIRST_ID, vocab_size, count).tolist(), eos_id] for count in lengths
+        ]
+
+    return Workload(
+        sentences([SOURCE_LENGTH] * MIXED_SENTENCES),
+        sentences(lengths.clip(SHORTEST, LONGEST).tolist()),
+        length,
+    )
+
+
+def real_workload(sources: Ids, length: int) -> Workload:
+    """Sentences spread evenly over a file, shuffled as a file would mix them."""
+    count = min(MIXED_SENTENCES, len(sources))
+    spread = [sources[i * len(sources) // count] for i in range(count)]
+    order = np.random.default_rng(0).permutation(count)
+    mixed = [spread[i] for i in order]
+    return Workload(mixed, mixed, length)

@@ -1,0 +1,350 @@
+"""`tfm bench`: the conversions are exact, the figures are of what they say, errors are clear."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from conftest import MakeModel
+from onnx import TensorProto, helper, numpy_helper
+
+from tfm.bench import contenders, measure, subject
+from tfm.bench.errors import BenchError
+from tfm.bench.floor import floor_of, weight_products
+from tfm.bench.measure import Results
+from tfm.bench.pool import Worker
+from tfm.bench.report import relative_speeds
+from tfm.bench.systems import System
+from tfm.bench.to_ctranslate2 import write_ctranslate2
+from tfm.bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload
+from tfm.export.convert import Graphs
+from tfm.runtime.cli import cli
+from tfm.trainer import checkpoint
+from tfm.trainer.config import PRESETS, ModelConfig
+from tfm.trainer.model import Transformer
+from tfm.trainer.vocabulary import Vocabulary
+
+QUICK = ("--rounds", "1", "--threads", "1", "--length", "6")
+SMALL = {"d_model": 32, "d_ff": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 1}
+
+
+def bench(*arguments: str | int | Path) -> Result:
+    result = CliRunner().invoke(cli, ["bench", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def measured(folder: Path, *arguments: str | int | Path) -> dict[str, Any]:
+    """results.json, and the report under "text"."""
+    result = bench(*arguments, "--output", folder)
+    assert result.exit_code == 0, result.output
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
+    return {**results, "text": result.stdout}
+
+
+@pytest.fixture(scope="module")
+def tiny_checkpoint(
+    tiny_model: Transformer, tiny_vocabulary: Vocabulary, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    checkpoint.write_config(folder, tiny_model.config)
+    checkpoint.write_weights(folder / checkpoint.MODEL, checkpoint.weights_of(tiny_model))
+    tiny_vocabulary.save(folder)
+    sentences = ["三百零五", "七", "一千二百三十四", "九十"] * 5
+    checkpoint.write_pairs(folder / checkpoint.VALIDATION, sentences, ["?"] * 20)
+    return folder
+
+
+def test_a_preset_beside_ctranslate2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRESETS, "tiny", SMALL)
+    monkeypatch.setattr(measure, "FRESH_STARTS", 1)
+    found = measured(
+        tmp_path / "results",
+        *("tiny", "--vocab-size", 300, *QUICK, "--batch", "1,3", "--beam", "1,2"),
+        *("--against", "ctranslate2", "--length-scaling"),
+    )
+    ours, theirs = ["tfm int8", "tfm fp32"], ["CTranslate2 int8", "CTranslate2 float32"]
+    cells = ["b1 greedy", "b3 greedy", "mixed greedy", "b1 beam 2", "b3 beam 2", "mixed beam 2"]
+    assert found["systems"] == [*ours, *theirs]
+    assert found["cells"] == cells
+    for system in found["systems"]:
+        assert all(speed > 0 for cell in cells for speed in found["tokens_per_s"][system][cell])
+        assert {len(times) for times in found["latency_s"][system].values()} == {32}
+        assert 20 < found["fresh"][system]["peak_mb"] < 200  # no torch in there
+        assert found["seconds_per_token"][system].keys() == {"32", "256"}
+        assert f"| {system} |" in found["text"]
+    # The same weights in float32 find the same words, wherever they are decoded.
+    for system in ("tfm fp32", "CTranslate2 float32"):
+        assert found["exact_match"][system] == {"greedy": 1.0, "beam 2": 1.0}
+    assert found["references"] == {"greedy": "PyTorch", "beam 2": "CTranslate2 float32"}
+    assert found["megabytes"]["tfm int8"] < found["megabytes"]["tfm fp32"]
+    assert "| ms per token, b8 beam 2 | at 32 tokens | at 256 tokens | grows by |" in found["text"]
+    assert found["floor_share"].keys() == set(ours)
+    assert found["floor_share"]["tfm int8"].keys() == {c for c in cells if "mixed" not in c}
+    chart = (tmp_path / "results" / "chart.png").read_bytes()
+    assert chart.startswith(b"\x89PNG")
+    assert all(part in found["text"] for part in ("V 300", "ctranslate2 ", "; 1 thread;"))
+
+
+def test_a_checkpoint_and_its_own_sentences(
+    tiny_checkpoint: Path, tiny_graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "convert", lambda model: tiny_graphs)  # which is tiny_model's
+    found = measured(
+        tmp_path,
+        *(tiny_checkpoint, *QUICK, "--variant", "fp32", "--batch", "2"),
+        *("--against", "ctranslate2,torch", "--parts", "cells,mixed"),
+    )
+    assert found["exact_match"]["tfm fp32"] == {"greedy": 1.0, "beam 4": 1.0}
+    assert found["exact_match"]["PyTorch, no cache"] == {"greedy": 1.0}
+    assert not found["fresh"]
+
+
+def test_a_model_folder_alone(tiny_folder: Path, tmp_path: Path) -> None:
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("七\n\n九十\t?\n", "utf-8")
+    options = ("--sentences", sentences, "--parts", "mixed", "--variant", "int8")
+    found = measured(tmp_path, tiny_folder, *QUICK, *options)
+    assert found["systems"] == ["tfm int8"]
+    assert not (tmp_path / "chart.png").exists()  # nothing to compare with
+
+
+def test_what_cannot_be_measured(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def error(*arguments: str | Path) -> str:
+        result = bench(*arguments)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr.count("\n") == 1
+        return result.stderr.removeprefix("Error: ").strip()
+
+    (tmp_path / "empty.txt").write_text("\n\n", "utf-8")
+    empty = ("--sentences", tmp_path / "empty.txt")
+    assert "neither a preset (tiny, edge, base, big) nor" in error("huge")
+    assert "name sentences to translate with --sentences" in error(tiny_folder)
+    assert "holds no sentence to translate" in error(tiny_folder, *empty)
+    assert "has random weights" in error("tiny", *empty)
+    assert "--vocab-size is for presets" in error(tiny_folder, "--vocab-size", "500")
+    (tmp_path / "one.txt").write_text("七\n", "utf-8")
+    one = ("--sentences", tmp_path / "one.txt")
+    assert "has no weights that others could load" in error(tiny_folder, *one, "--against", "torch")
+    assert "--variant int3" in error(tiny_folder, *one, "--variant", "int3")
+    assert "--length-scaling needs a preset" in error(tiny_folder, *one, "--length-scaling")
+    monkeypatch.setattr(contenders, "_is_installed", lambda name: name != "ctranslate2")
+    assert error("tiny", "--vocab-size", "300", "--against", "ctranslate2") == (
+        "ctranslate2 needs ctranslate2, which is not installed:"
+        " pip install '.[bench]' -c constraints.txt"
+    )
+
+
+def test_wrong_options() -> None:
+    for arguments, reason in (
+        (["--against", "marian"], "'marian' is not one of"),
+        (["--batch", "1,zero"], "'zero' is not a valid integer"),
+        (["--beam", "0"], "0 is not in the range"),
+        (["--parts", "all"], "'all' is not one of"),
+    ):
+        result = bench("tiny", *arguments)
+        assert result.exit_code == 2
+        assert reason in result.stderr
+
+
+def test_a_worker_that_dies(tmp_path: Path) -> None:
+    system = System("tfm int8", "tfm", str(tmp_path), "int8", 1)
+    with pytest.raises(BenchError) as error:
+        Worker(system, tmp_path / "log")
+    message = str(error.value)
+    assert message.startswith("tfm int8: its worker ended with status 1: ")
+    assert f"{tmp_path} has no config.json" in message
+    assert "\n" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_ctrl_c_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("七\n", "utf-8")
+    options = ["--sentences", str(tmp_path / "one.txt"), "--rounds", "100000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tfm.runtime", "bench", str(tiny_folder), *options],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("*/worker-1.log")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert not list(tmp_path.glob("tfm-bench-*"))
+    with pytest.raises(ProcessLookupError):  # no worker is left in the session
+        os.killpg(process.pid, 0)
+
+
+@pytest.mark.parametrize("engine", ["tfm", "ctranslate2", "floor"])
+def test_workers_without_torch(engine: str) -> None:
+    code = (
+        "import sys, tfm.bench.worker as worker\n"
+        f"worker.import_engine({engine!r})\n"
+        "print(sys.modules.get('torch'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
+
+
+def test_random_weights_never_stop() -> None:
+    sizes = {"source_vocab_size": 300, "target_vocab_size": 300}
+    model = subject.endless_model(ModelConfig(**sizes, **PRESETS["tiny"]))
+    sources = torch.randint(4, 300, (20, 9), generator=torch.Generator().manual_seed(0))
+    outputs = model.greedy(sources, 12)
+    assert {len(ids) for ids in outputs} == {12}
+    assert len({tuple(ids) for ids in outputs}) > 10  # nor do they say the same of everything
+
+
+def test_the_workload() -> None:
+    workload = random_workload(500, 3, 30)
+    lengths = [len(ids) - 1 for ids in workload.mixed]
+    assert len(lengths) == MIXED_SENTENCES
+    assert SHORTEST <= min(lengths) < 8
+    assert 40 < max(lengths) <= LONGEST
+    assert lengths != sorted(lengths)
+    assert all(ids[-1] == 3 and min(ids[:-1]) > 3 for ids in workload.mixed)
+    assert workload == random_workload(500, 3, 30)
+    assert [len(workload.cell(batch, 1).sources) for batch in (1, 8, 32)] == [4, 8, 32]
+
+
+def test_converting_leaves_the_weights_alone(make_model: MakeModel, tmp_path: Path) -> None:
+    model = make_model(source_vocab_size=50, target_vocab_size=60, d_model=32, d_ff=64)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    write_ctranslate2(model, tmp_path / "int8", "int8")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("sizes", [(50, 70), (70, 50)])
+@pytest.mark.parametrize("tied", ["none", "target", "all"])
+def test_marian_is_the_same_function(
+    make_model: MakeModel, tied: str, sizes: tuple[int, int], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from tfm.bench.to_marian import FILLED, write_marian
+
+    source, target = (70, 70) if tied == "all" else sizes
+    model = make_model(
+        source_vocab_size=source, target_vocab_size=target, d_model=32, d_ff=64, num_heads=4,
+        encoder_layers=2, decoder_layers=2, tied_embeddings=tied,
+    )  # fmt: skip
+    write_marian(model, tmp_path / "marian")
+    marian = transformers.MarianMTModel.from_pretrained(tmp_path / "marian").eval()
+    source_ids = torch.tensor([[5, 9, 40, 3], [8, 3, 0, 0]])
+    target_ids = torch.tensor([[2, 7, 12, 30, 6], [2, 20, 21, 22, 23]])
+    with torch.no_grad():
+        expected = model(source_ids, target_ids)
+        found = marian(
+            input_ids=source_ids,
+            attention_mask=(source_ids != 0).long(),
+            decoder_input_ids=target_ids,
+        ).logits
+    assert (found[:, :, :target] - expected).abs().max() < 1e-4
+    assert (found[:, :, target:] < FILLED / 2).all()
+
+
+@pytest.mark.skipif(
+    not importlib.util.find_spec("transformers") or not importlib.util.find_spec("optimum"),
+    reason="transformers or optimum-onnx is not installed",
+)
+def test_transformers_and_optimum(
+    tiny_checkpoint: Path, tiny_graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "convert", lambda model: tiny_graphs)
+    options = (*QUICK, "--variant", "fp32", "--against", "optimum,transformers")
+    found = measured(tmp_path, tiny_checkpoint, *options, "--parts", "mixed")
+    for system in ("optimum-onnx fp32", "transformers fp32"):
+        assert found["exact_match"][system]["greedy"] == 1.0
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_the_floor_holds_all_products(
+    tiny_graphs: Graphs, tiny_folder: Path, tiny_model: Transformer, quantized: bool
+) -> None:
+    folder = tiny_folder / ("int8" if quantized else "fp32")
+    config = tiny_model.config
+    # encoder: QKV, out, and the two of the network, and cross keys and values at the end;
+    # decoder: QKV, out, cross query, cross out, the two of the network, and the projection
+    expected = {"encoder": 4 * config.encoder_layers + 1, "decoder": 6 * config.decoder_layers + 1}
+    for part, count in expected.items():
+        floor = floor_of(onnx.load(folder / f"{part}.onnx"))
+        assert len(floor.graph.node) == len(floor.graph.input) == count
+        session = onnxruntime.InferenceSession(floor.SerializeToString())
+        inputs = {
+            value.name: np.ones((5, value.shape[1]), np.float32) for value in session.get_inputs()
+        }
+        shapes = sorted(output.shape for output in session.run(None, inputs))
+        widths = {"encoder": 4 * config.d_model, "decoder": config.target_vocab_size}
+        assert shapes[-1] == (5, widths[part])
+
+
+def test_the_floor_keeps_what_quantizes_activations() -> None:
+    weight = np.arange(12, dtype=np.int8).reshape(4, 3)
+    nodes = [
+        helper.make_node("Relu", ["x"], ["r"]),
+        helper.make_node("DynamicQuantizeLinear", ["r"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["product"]),
+        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+    ]
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "example",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["R", 4])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["R", 3])],
+            [numpy_helper.from_array(weight, "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 20)],
+        ir_version=10,
+    )
+    floor = floor_of(model)
+    assert [node.op_type for node in floor.graph.node] == ["DynamicQuantizeLinear", "MatMulInteger"]
+    session = onnxruntime.InferenceSession(floor.SerializeToString())
+    (name,) = [value.name for value in session.get_inputs()]
+    (product,) = session.run(None, {name: np.full((2, 4), 255, np.float32)})
+    assert np.array_equal(product, np.tile(255 * weight.astype(np.int32).sum(axis=0), (2, 1)))
+
+
+def test_a_product_of_activations_is_no_weight_product() -> None:
+    model = helper.make_model(
+        helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "example", [], [])
+    )
+    assert not weight_products(model)
+
+
+def test_ratios_are_to_the_better_mode() -> None:
+    results = Results(
+        systems=["tfm int8", "CTranslate2 int8", "CTranslate2 float32"],
+        cells=["b1 greedy"],
+        tokens_per_s={
+            "tfm int8": {"b1 greedy": [600.0, 9.0, 700.0]},
+            "CTranslate2 int8": {"b1 greedy": [100.0]},
+            "CTranslate2 float32": {"b1 greedy": [300.0]},
+        },
+    )
+    ratios = {system: found["b1 greedy"] for system, found in relative_speeds(results).items()}
+    assert ratios == {
+        "tfm int8": 2.0,
+        "CTranslate2 int8": pytest.approx(1 / 3),
+        "CTranslate2 float32": 1.0,
+    }
