@@ -49,8 +49,11 @@ def divide_integers(model: onnx.ModelProto) -> onnx.ModelProto:
         else:
             kept.append(nodes[at])
             at += 1
-    del graph.node[:]
+    used = {name for node in kept for name in node.input}
+    constants_kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.node[:], graph.initializer[:]
     graph.node.extend(kept)
+    graph.initializer.extend(constants_kept)
     return divided
 
 

@@ -26,6 +26,8 @@ DOMAIN = "com.microsoft"
 LARGEST_BLOCK = 32  # of int4; closer to float than 64 and 128, and no slower
 SMALLEST_BLOCK = 16
 MIDDLE = 8  # the 4 bits that stand for zero
+# Which of -8 to 7 a block's largest weight may become; beyond -8 it is clipped.
+LARGEST_AT = (-9.0, -8.5, -8.0, -7.5, -7.0, -6.5, 6.5, 7.0, 7.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
 def quantize_blocks(
     matrix: NDArray[np.float32], block: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Round each block of a row to 4 bits: w = (value - 8) x scale.
+    """Round each block of a row to 4 bits, w = (value - 8) x scale, with the least squared error.
 
     Args:
         matrix: [N, K], one row per output
@@ -152,10 +154,23 @@ def quantize_blocks(
         values [N, K] of 0 to 15, and scales [N, K / block]
     """
     blocks = matrix.reshape(matrix.shape[0], -1, block)
-    scales = np.abs(blocks).max(axis=2) / np.float32(7)
-    divisors = np.where(scales == 0, np.float32(1), scales)
-    values = np.rint(blocks / divisors[:, :, None]) + MIDDLE
-    return values.astype(np.uint8).reshape(matrix.shape), scales.astype(np.float32)
+    places = np.abs(blocks).argmax(axis=2, keepdims=True)
+    largest = np.take_along_axis(blocks, places, axis=2)
+    values, scales = np.zeros_like(blocks), np.zeros_like(largest)
+    least = np.full_like(largest, np.inf)
+    for level in LARGEST_AT:
+        trial = np.where(largest == 0, np.float32(1), largest / np.float32(level))
+        rounded = np.clip(np.rint(blocks / trial), -MIDDLE, MIDDLE - 1)
+        norms = np.square(rounded).sum(axis=2, keepdims=True)
+        fitted = (rounded * blocks).sum(axis=2, keepdims=True) / np.maximum(norms, 1)
+        errors = np.square(rounded * fitted - blocks).sum(axis=2, keepdims=True)
+        better = errors < least
+        values, scales, least = (
+            np.where(better, new, old)
+            for new, old in ((rounded, values), (fitted, scales), (errors, least))
+        )
+    packable = (values + MIDDLE).astype(np.uint8).reshape(matrix.shape)
+    return packable, scales.astype(np.float32)[:, :, 0]
 
 
 def _rewrite(

@@ -28,7 +28,7 @@ def run_evaluate(*arguments: str | Path) -> tuple[int, str, str]:
     ("arguments", "message"),
     [
         (["nowhere", "model"], "'nowhere' does not exist"),
-        ([".", "model", "--variant", "int4"], "'int4' is not one of"),
+        ([".", "model", "--variant", "int3"], "'int3' is not one of"),
         ([".", "model", "--limit", "0"], "0 is not in the range"),
         ([".", "model", "--sentences", "nowhere"], "'nowhere' does not exist"),
         (["."], "Missing argument 'MODEL_FOLDER'"),

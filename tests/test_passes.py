@@ -62,6 +62,8 @@ def test_integers_are_divided_exactly(division: tuple[int, onnx.ModelProto]) -> 
     assert model.SerializeToString() == before
     assert "Floor" in operators(model)
     assert not {"Floor", "Abs", "Sign", "Cast"} & set(operators(divided))
+    used = {name for node in divided.graph.node for name in node.input}
+    assert {tensor.name for tensor in divided.graph.initializer} <= used
     quotient, remainder = run(divided, LARGE)
     np.testing.assert_array_equal(quotient, LARGE // divisor)
     np.testing.assert_array_equal(remainder, LARGE % divisor)

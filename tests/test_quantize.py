@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from tfm.export.calibrate import ActivationRange, activation_ranges, random_sources
+from tfm.export.calibrate import ActivationRange, Ranges, activation_ranges, random_sources
 from tfm.export.convert import Graphs
 from tfm.export.errors import ExportError
 from tfm.export.products import in_graph
@@ -71,6 +71,11 @@ def unpacked(values: NDArray[np.uint8]) -> NDArray[np.int64]:
 
 def random(*shape: int, seed: int = 0) -> Floats:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def tiny_ranges(tiny_model: Transformer) -> Ranges:
+    return activation_ranges(tiny_model, random_sources(tiny_model.config, count=2))
 
 
 @pytest.mark.parametrize("columns", [24, 33, 256])
@@ -249,9 +254,9 @@ def test_an_input_is_quantized_once() -> None:
 
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])
-def test_keep_float_keeps(variant: str, tiny_graphs: Graphs, tiny_model: Transformer) -> None:
+def test_keep_float_keeps(variant: str, tiny_graphs: Graphs, tiny_ranges: Ranges) -> None:
     model = tiny_graphs.decoder
-    ranges = in_graph("decoder", activation_ranges(tiny_model, random_sources(tiny_model.config)))
+    ranges = in_graph("decoder", tiny_ranges)
     kept = {"layers.0.cross_query.weight", "model.projection.weight"}
     if variant == "int8":
         quantized = quantize_int8(model, ranges, kept)
@@ -283,9 +288,9 @@ def test_nothing_to_quantize_is_an_error() -> None:
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])
 def test_a_tied_matrix_is_stored_once(
-    variant: str, tiny_graphs: Graphs, tiny_model: Transformer
+    variant: str, tiny_graphs: Graphs, tiny_model: Transformer, tiny_ranges: Ranges
 ) -> None:
-    ranges = in_graph("decoder", activation_ranges(tiny_model, random_sources(tiny_model.config)))
+    ranges = in_graph("decoder", tiny_ranges)
     model = tiny_graphs.decoder
     quantized = quantize_int8(model, ranges) if variant == "int8" else quantize_int4(model)
     names = [tensor.name for tensor in quantized.graph.initializer]
@@ -301,13 +306,10 @@ def test_a_tied_matrix_is_stored_once(
 
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])
-def test_no_float_matrix_is_left(
-    variant: str, tiny_graphs: Graphs, tiny_model: Transformer
-) -> None:
-    ranges = activation_ranges(tiny_model, random_sources(tiny_model.config))
+def test_no_float_matrix_is_left(variant: str, tiny_graphs: Graphs, tiny_ranges: Ranges) -> None:
     for part, graph in tiny_graphs:
         if variant == "int8":
-            quantized = quantize_int8(graph, in_graph(part, ranges))
+            quantized = quantize_int8(graph, in_graph(part, tiny_ranges))
         else:
             quantized = quantize_int4(graph)
         left = {name for name, array in constants(quantized).items()

@@ -17,7 +17,6 @@ from tfm.export import model_folder, verify
 from tfm.export.convert import Graphs
 from tfm.export.errors import ExportError
 from tfm.export.model_folder import export_checkpoint
-from tfm.export.quantize import quantize_int8
 from tfm.export.verify import Agreement, VariantReport, verify_folder
 from tfm.runtime import ModelError, Translator
 from tfm.trainer.checkpoint import MODEL, weights_of, write_config, write_weights
@@ -106,7 +105,8 @@ def test_a_good_export_replaces_what_was_there(checkpoint: Path, existing: Path)
     assert (existing / "README.md").read_text("utf-8") == "old README.md"
     assert set(content(existing)) == {
         *("README.md", "config.json", "source.spm", "target.spm", "verify.json"),
-        *(f"fp32/{name}" for name in ("decoder.onnx", "encoder.onnx", "weights.bin")),
+        *(f"fp32/{part}.onnx" for part in ("encoder", "decoder", "compact", "translate")),
+        "fp32/weights.bin",
     }
     translator = Translator(existing)
     assert translator.config.name == "model"
@@ -170,8 +170,10 @@ def test_a_broken_int8_pass_is_found_and_no_variant_is_written(
     graphs: Callable[[Graphs], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def reversed_rows(model: onnx.ModelProto) -> onnx.ModelProto:
-        return changed(quantize_int8(model), lambda a: a[::-1].copy(), TensorProto.UINT8)
+    intact = model_folder.VARIANTS["int8"]
+
+    def reversed_rows(model: onnx.ModelProto, *arguments: Any) -> onnx.ModelProto:
+        return changed(intact(model, *arguments), lambda a: a[::-1].copy(), TensorProto.INT8)
 
     monkeypatch.setitem(model_folder.VARIANTS, "int8", reversed_rows)
     check_refused(checkpoint, existing, "int8: translations are too far", "fp32", "int8")

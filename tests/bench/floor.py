@@ -7,7 +7,8 @@ waits for anything, and no operator between them costs time.
 Shapes: R rows (sentences x source length, or sentences x beams), K columns of the activations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -23,6 +24,18 @@ QUANTIZERS = {
     *("DynamicQuantizeLinear", "QuantizeLinear", "Abs", "ReduceMax", "Max", "Div", "Mul"),
     *("Reciprocal", "Clip", "Round", "Cast"),
 }
+
+# Of a constant these make another; ONNX Runtime computes them once, when it loads a graph.
+FOLDED = {"Transpose", "Cast", "Identity", "DequantizeLinear"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Constant:
+    """A weight, or what a folded node makes of one."""
+
+    dims: tuple[int, ...]
+    kind: int  # of TensorProto.DataType
+    maker: NodeProto | None = None
 
 
 def write_floor(variant: Path, folder: Path) -> None:
@@ -40,12 +53,12 @@ def write_floor(variant: Path, folder: Path) -> None:
 def floor_of(model: onnx.ModelProto) -> onnx.ModelProto:
     """The products of a graph, each on an input [R, K] of its own and with its own output."""
     graph = model.graph
-    weights = {tensor.name: tensor for tensor in graph.initializer}
+    constants = _constants(graph)
     makers = {output: node for node in graph.node for output in node.output}
-    nodes: list[NodeProto] = []
+    nodes = [c.maker for c in constants.values() if c.maker is not None]
     inputs, outputs = [], []
     for number, product in enumerate(weight_products(model)):
-        kept = [*_quantizers(product, makers, weights), product]
+        kept = [*_quantizers(product, makers, constants), product]
         made = {output for node in kept for output in node.output}
         given = f"activations.{number}"
         for place, node in enumerate(kept):
@@ -53,44 +66,65 @@ def floor_of(model: onnx.ModelProto) -> onnx.ModelProto:
             copy.CopyFrom(node)
             # Copies of one quantizer may serve several products: names must differ.
             copy.name = f"{number}.{place}"
-            copy.input[:] = [_renamed(name, number, given, made, weights) for name in node.input]
+            copy.input[:] = [_renamed(name, number, given, made, constants) for name in node.input]
             copy.output[:] = [name and f"{number}.{name}" for name in node.output]
             nodes.append(copy)
-        kind = _activation_type(product, weights)
-        columns = _columns(product, weights)
+        kind = _activation_kind(product, constants)
+        columns = _columns(product, constants)
         inputs.append(helper.make_tensor_value_info(given, kind, ["R", columns]))
         outputs.append(helper.make_empty_tensor_value_info(f"{number}.{product.output[0]}"))
     used = {name for node in nodes for name in node.input}
-    kept_weights = [tensor for name, tensor in weights.items() if name in used]
-    floor = helper.make_model(
-        helper.make_graph(nodes, "floor", inputs, outputs, kept_weights),
+    weights = [tensor for tensor in graph.initializer if tensor.name in used]
+    return helper.make_model(
+        helper.make_graph(nodes, "floor", inputs, outputs, weights),
         opset_imports=model.opset_import,
         ir_version=model.ir_version,
     )
-    return floor
 
 
 def weight_products(model: onnx.ModelProto) -> list[NodeProto]:
     """The nodes that multiply activations with a weight matrix."""
-    matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) >= 2}
+    constants = _constants(model.graph)
     return [
         node
         for node in model.graph.node
-        if node.op_type in PRODUCTS and any(name in matrices for name in node.input[1:])
+        if node.op_type in PRODUCTS and node.input[0] not in constants and _matrix(node, constants)
     ]
 
 
+def _constants(graph: onnx.GraphProto) -> dict[str, _Constant]:
+    found = {t.name: _Constant(tuple(t.dims), t.data_type) for t in graph.initializer}
+    for node in graph.node:
+        if node.op_type in FOLDED and all(name in found for name in node.input if name):
+            source = found[node.input[0]]
+            dims = source.dims[::-1] if node.op_type == "Transpose" else source.dims
+            is_float = node.op_type == "DequantizeLinear"
+            kind = TensorProto.FLOAT if is_float else _cast_to(node, source.kind)
+            found[node.output[0]] = _Constant(dims, kind, node)
+    return found
+
+
+def _cast_to(node: NodeProto, kind: int) -> int:
+    return next((a.i for a in node.attribute if a.name == "to"), kind)
+
+
+def _matrix(product: NodeProto, constants: Mapping[str, _Constant]) -> _Constant | None:
+    """The product's weights."""
+    found = (constants[name] for name in product.input[1:] if name in constants)
+    return next((constant for constant in found if len(constant.dims) >= 2), None)
+
+
 def _renamed(
-    name: str, number: int, given: str, made: set[str], weights: dict[str, TensorProto]
+    name: str, number: int, given: str, made: set[str], constants: Mapping[str, _Constant]
 ) -> str:
-    """A weight keeps its name, what is made here gets its number, the rest is the new input."""
-    if not name or name in weights:
+    """A constant keeps its name, what is made here gets its number, the rest is the new input."""
+    if not name or name in constants:
         return name
     return f"{number}.{name}" if name in made else given
 
 
 def _quantizers(
-    product: NodeProto, makers: dict[str, NodeProto], weights: dict[str, TensorProto]
+    product: NodeProto, makers: Mapping[str, NodeProto], constants: Mapping[str, _Constant]
 ) -> list[NodeProto]:
     """The nodes that turn float activations into the product's integers, in order."""
     if product.op_type not in INTEGER_PRODUCTS:
@@ -98,7 +132,7 @@ def _quantizers(
     found: list[NodeProto] = []
 
     def visit(node: NodeProto) -> None:
-        for maker in _makers_of(node, makers, weights):
+        for maker in _makers_of(node, makers, constants):
             if maker.op_type in QUANTIZERS and maker not in found:
                 visit(maker)
                 found.append(maker)
@@ -108,23 +142,22 @@ def _quantizers(
 
 
 def _makers_of(
-    node: NodeProto, makers: dict[str, NodeProto], weights: dict[str, TensorProto]
+    node: NodeProto, makers: Mapping[str, NodeProto], constants: Mapping[str, _Constant]
 ) -> Iterator[NodeProto]:
-    return (makers[name] for name in node.input if name in makers and name not in weights)
+    return (makers[name] for name in node.input if name in makers and name not in constants)
 
 
-def _columns(product: NodeProto, weights: dict[str, TensorProto]) -> int:
+def _columns(product: NodeProto, constants: Mapping[str, _Constant]) -> int:
     """K, the columns that the product expects of its activations."""
     attributes = {a.name: helper.get_attribute_value(a) for a in product.attribute}
     if "K" in attributes:
         return int(attributes["K"])
-    matrix = next(
-        weights[n] for n in product.input[1:] if n in weights and len(weights[n].dims) > 1
-    )
-    return int(matrix.dims[-1 if attributes.get("transB") else -2])
+    matrix = _matrix(product, constants)
+    assert matrix is not None
+    return matrix.dims[-1 if attributes.get("transB") else -2]
 
 
-def _activation_type(product: NodeProto, weights: dict[str, TensorProto]) -> int:
+def _activation_kind(product: NodeProto, constants: Mapping[str, _Constant]) -> int:
     """float16 where the product computes in it, which its float weights or scales show."""
-    kinds = {weights[name].data_type for name in product.input[1:] if name in weights}
+    kinds = {constants[name].kind for name in product.input[1:] if name in constants}
     return TensorProto.FLOAT16 if TensorProto.FLOAT16 in kinds else TensorProto.FLOAT

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from .measure import Results
@@ -63,7 +64,7 @@ def _speeds(results: Results) -> list[tuple[str, list[str]]]:
     if not results.cells:
         return []
     return [
-        (system, _cells(results, lambda cell, s=system: results.speed(s, cell), ".0f"))  # type: ignore[misc]
+        (system, _cells(results, partial(results.speed, system), ".0f"))
         for system in results.systems
     ]
 
@@ -85,18 +86,19 @@ def _singles(results: Results) -> str:
         columns["load + first token s"] = lambda s: f"{results.fresh[s].first_token_s:.2f}"
     for search in dict.fromkeys(searches):
         if results.latency_s:
-            columns[f"{search} p50 / p95 ms"] = lambda s, search=search: _percentiles(
-                results.latency_s.get(s, {}).get(search)
-            )
+            columns[f"{search} p50 / p95 ms"] = partial(_latency, results, search)
     for search in results.references:
-        columns[f"{search} equal"] = lambda s, search=search: _share(
-            results.exact_match.get(s, {}).get(search)
-        )
+        columns[f"{search} equal"] = partial(_equal, results, search)
     rows = [(system, [form(system) for form in columns.values()]) for system in results.systems]
     return _table("one process", list(columns), rows)
 
 
-def _percentiles(seconds: list[float] | None) -> str:
+def _equal(results: Results, search: str, system: str) -> str:
+    return _share(results.exact_match.get(system, {}).get(search))
+
+
+def _latency(results: Results, search: str, system: str) -> str:
+    seconds = results.latency_s.get(system, {}).get(search)
     if not seconds:
         return "-"
     ordered = sorted(seconds)
