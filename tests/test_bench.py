@@ -290,7 +290,7 @@ def test_the_floor_holds_all_products(
         floor = floor_of(onnx.load(folder / f"{part}.onnx"))
         assert len(weight_products(floor)) == len(floor.graph.input) == count
         others = {node.op_type for node in floor.graph.node if node not in weight_products(floor)}
-        assert others == ({"QuantizeLinear"} if quantized else set())
+        assert others - {"Transpose"} == ({"QuantizeLinear"} if quantized else set())
         session = onnxruntime.InferenceSession(floor.SerializeToString())
         inputs = {
             value.name: np.ones((5, value.shape[1]), np.float32) for value in session.get_inputs()
