@@ -35,8 +35,7 @@ from .errors import ExportError
 from .quality import Development, Quality, compare, tune
 from .sensitivity import sensitivities
 from .translate import Sizes, compose
-from .variants import CALIBRATED, make_variant
-from .variants import VARIANTS as VARIANTS
+from .variants import CALIBRATED, VARIANTS, make_variant
 from .verify import VariantReport, verify_folder
 from .weights import save_shared
 

@@ -8,8 +8,6 @@ from torch import nn
 
 from tfm.trainer.model import Transformer
 
-from .graphs import pack
-
 Value = TypeVar("Value")
 
 
@@ -29,10 +27,6 @@ class Product:
     def name(self) -> str:
         """What people read: encoder/layers.0.query_key_value."""
         return f"{self.graph}/{self.weight.removesuffix('.weight')}"
-
-    def packed(self) -> nn.Linear:
-        """The product as one linear map (graphs.py also scales queries: see scaled_query)."""
-        return pack(*self.linears)
 
 
 def weight_products(model: Transformer) -> list[Product]:

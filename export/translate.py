@@ -17,17 +17,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from tfm.runtime.model import ALIGNMENT, PHASE
 from tfm.trainer.config import ModelConfig
 
 from .builder import GraphBuilder
 from .compact import gather_entries
 from .convert import Graphs, layer_names
-
-# runtime/model.py compacts its cache by the same numbers, so that both add up the same entries
-# in the same order and give the same bits.
-PHASE = 8  # steps between compactions
-ALIGNMENT = 16  # entries; a whole number of vector registers, so that what a sentence's batch
-# mates keep moves none of its own entries to another lane
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
 Kinds = dict[str, tuple[int, list[int | str]]]

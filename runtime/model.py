@@ -23,10 +23,11 @@ from .search import Candidates, ScoredIds, SearchOptions
 
 logger = logging.getLogger(__name__)
 
-# The cache is compacted every PHASE steps, to a multiple of ALIGNMENT entries: export/translate.py
-# has the same numbers and says why.
-PHASE = 8
-ALIGNMENT = 16
+# How often the cache is compacted, here and in translate.onnx, so that both add up the same entries
+# in the same order and give the same bits.
+PHASE = 8  # steps between compactions
+ALIGNMENT = 16  # entries; a whole number of vector registers, so that what a sentence's batch
+# mates keep moves none of its own entries to another lane
 
 _CANDIDATES = ("candidate_scores", "candidate_ids", "candidate_origins")
 

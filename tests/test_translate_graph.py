@@ -138,10 +138,6 @@ def test_neighbours_and_padding_change_nothing(loaded: Model, beam_size: int) ->
     assert_same(by_steps(loaded, [*sources, *longer], options)[0][:-1], alone, tolerance or 1e-6)
 
 
-def test_both_paths_compact_at_the_same_steps() -> None:
-    assert (model.PHASE, model.ALIGNMENT) == (translate.PHASE, translate.ALIGNMENT)
-
-
 @pytest.mark.parametrize("eos_id", [None, NO_EOS])
 def test_compaction_keeps_the_cache_small_and_the_result_as_it_is(
     loaded: Model, eos_id: int | None, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ import pytest
 from numerals import chinese
 from onnx import TensorProto, numpy_helper
 
-from tfm.export import model_folder, verify
+from tfm.export import model_folder, variants, verify
 from tfm.export.convert import Graphs
 from tfm.export.errors import ExportError
 from tfm.export.model_folder import export_checkpoint
@@ -170,12 +170,12 @@ def test_a_broken_int8_pass_is_found_and_no_variant_is_written(
     graphs: Callable[[Graphs], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    intact = model_folder.VARIANTS["int8"]
+    intact = variants.VARIANTS["int8"]
 
     def reversed_rows(model: onnx.ModelProto, *arguments: Any) -> onnx.ModelProto:
         return changed(intact(model, *arguments), lambda a: a[::-1].copy(), TensorProto.INT8)
 
-    monkeypatch.setitem(model_folder.VARIANTS, "int8", reversed_rows)
+    monkeypatch.setitem(variants.VARIANTS, "int8", reversed_rows)
     check_refused(checkpoint, existing, "int8: translations are too far", "fp32", "int8")
 
 

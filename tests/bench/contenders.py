@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from tfm.export.convert import convert
-from tfm.export.model_folder import VARIANTS, write_model_folder
+from tfm.export.model_folder import write_model_folder
+from tfm.export.variants import VARIANTS
 from tfm.runtime.config import ModelConfig
 
 from .errors import BenchError
