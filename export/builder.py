@@ -1,5 +1,6 @@
 """Write ONNX graphs as if they were Python: `b.Add(x, y)` appends a node and names its output."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,12 @@ import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+
+def type_of(value: ValueInfoProto) -> tuple[int, list[int | str]]:
+    """Element type and shape of an input or output; dimensions that vary are names."""
+    tensor = value.type.tensor_type
+    return tensor.elem_type, [d.dim_param or d.dim_value for d in tensor.shape.dim]
 
 
 class GraphBuilder:
@@ -50,6 +57,8 @@ class GraphBuilder:
         """An initializer; equal values share one."""
         array: NDArray[Any] = np.asarray(value, dtype)
         text = "x".join(map(str, array.ravel().tolist()))
+        if array.size > 8:
+            text = hashlib.sha256(array.tobytes()).hexdigest()[:16]
         name = f"{array.dtype.name}{list(array.shape)}={text}"
         if name not in self._root.initializers:
             self._root.initializers[name] = numpy_helper.from_array(array, name)
@@ -103,7 +112,7 @@ class GraphBuilder:
         trips: str,
         condition: str,
         state: Mapping[str, str],
-        body: Callable[["GraphBuilder", dict[str, str]], tuple[str, dict[str, str]]],
+        body: Callable[["GraphBuilder", dict[str, str], str], tuple[str, dict[str, str]]],
         kinds: Mapping[str, tuple[int, Sequence[int | str]]],
     ) -> dict[str, str]:
         """An ONNX Loop.
@@ -112,8 +121,9 @@ class GraphBuilder:
             trips: most iterations, [1] int64; "" for no limit
             condition: whether to begin, [1] bool
             state: the values to begin with, by name
-            body: given a builder and the state's tensors in it, returns the condition to go on
-                and the new state, by the same names
+            body: given a builder, the state's tensors in it and the number of iterations made
+                before ([] int64), returns the condition to go on and the new state, by the same
+                names
             kinds: element type and shape of each state, which may change its sizes
 
         Returns:
@@ -122,7 +132,7 @@ class GraphBuilder:
         name = self.unique("loop")
         inner = GraphBuilder(self)
         arguments = {key: f"{name}.{key}" for key in state}
-        go_on, updated = body(inner, arguments)
+        go_on, updated = body(inner, arguments, f"{name}.iteration")
         results = [inner.Identity(updated[key]) if updated[key] in arguments.values() else
                    updated[key] for key in state]  # fmt: skip
 
@@ -153,6 +163,48 @@ class GraphBuilder:
             )
         )
         return finals
+
+    def branch(
+        self,
+        condition: str,
+        then: Callable[["GraphBuilder"], dict[str, str]],
+        otherwise: Callable[["GraphBuilder"], dict[str, str]],
+        kinds: Mapping[str, tuple[int, Sequence[int | str]]],
+    ) -> dict[str, str]:
+        """An ONNX If.
+
+        Args:
+            condition: [1] bool
+            then: given a builder, returns tensors by name; tensors of this builder may be among
+                them
+            otherwise: the same, with the same names
+            kinds: element type and shape of each
+
+        Returns:
+            the tensors of the branch that was taken, by the same names
+        """
+        name = self.unique("if")
+        bodies = {"then_branch": GraphBuilder(self), "else_branch": GraphBuilder(self)}
+        found = [
+            build(inner) for build, inner in zip((then, otherwise), bodies.values(), strict=True)
+        ]
+        keys, other_keys = map(list, found)
+        if keys != other_keys:
+            raise ValueError(f"the branches give {keys} and {other_keys}")
+        graphs = {}
+        for (which, inner), tensors in zip(bodies.items(), found, strict=True):
+            made = {output for node in inner.nodes for output in node.output}
+            given: list[ValueInfoProto] = []
+            for key, tensor in tensors.items():
+                fresh = tensor in made and all(tensor != value.name for value in given)
+                own = tensor if fresh else inner.Identity(tensor)
+                given.append(helper.make_tensor_value_info(own, *kinds[key]))
+            graphs[which] = helper.make_graph(inner.nodes, f"{name}.{which}", [], given)
+        results = {key: f"{name}.{key}" for key in keys}
+        self.nodes.append(
+            helper.make_node("If", [condition], list(results.values()), name=name, **graphs)
+        )
+        return results
 
     def model(
         self,

@@ -1,11 +1,12 @@
 """compact.onnx: take finished sentences and dead entries out of memory and cache, on the device."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx
 from onnx import ValueInfoProto, helper
 
-from .builder import GraphBuilder
+from .builder import GraphBuilder, type_of
+from .convert import Graphs
 
 
 def gather_entries(
@@ -34,16 +35,17 @@ def gather_entries(
     return {name: b.Gather(b.Reshape(one, matrix), rows, axis=0) for name, one in caches.items()}
 
 
-def compact_graph(decoder: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph for a decoder's memory and cache.
+def compact_graph(graphs: Graphs) -> onnx.ModelProto:
+    """The graph for the encoder's outputs and the decoder's cache.
 
-    Inputs: kept [B'] and chosen [B', E'] int64, then all past_* and cross_* and source_bias as
-    the decoder has them. Outputs: compact_NAME for each of these.
+    Inputs: kept [B'] and chosen [B', E'] int64, then all past_* as the decoder has them and
+    cross_* and source_bias as the encoder has them. Outputs: compact_NAME for each of these.
     """
     b = GraphBuilder()
-    values = {value.name: value for value in decoder.graph.input}
-    caches = {name: name for name in values if name.startswith("past_")}
-    memory = [name for name in values if name.startswith("cross_") or name == "source_bias"]
+    past = [value for value in graphs.decoder.graph.input if value.name.startswith("past_")]
+    values = {value.name: value for value in (*past, *graphs.encoder.graph.output)}
+    caches = {value.name: value.name for value in past}
+    memory = [value.name for value in graphs.encoder.graph.output]
     gathered = gather_entries(b, caches, "kept", "chosen")
     gathered |= {name: b.Gather(name, "kept", axis=0) for name in memory}
     integers = onnx.TensorProto.INT64
@@ -54,20 +56,12 @@ def compact_graph(decoder: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_tensor_value_info("chosen", integers, ["B'", "E'"]),
             *(values[name] for name in (*caches, *memory)),
         ],
-        {
-            f"compact_{name}": (tensor, _element(values[name]), _shape(values[name]))
-            for name, tensor in gathered.items()
-        },
-        decoder.opset_import,
-        decoder.ir_version,
+        {f"compact_{name}": (tensor, *_smaller(values[name])) for name, tensor in gathered.items()},
+        graphs.decoder.opset_import,
+        graphs.decoder.ir_version,
     )
 
 
-def _element(value: ValueInfoProto) -> int:
-    return value.type.tensor_type.elem_type
-
-
-def _shape(value: ValueInfoProto) -> Sequence[int | str]:
-    primed = {"B": "B'", "E": "E'"}
-    dimensions = value.type.tensor_type.shape.dim
-    return [primed.get(d.dim_param, d.dim_param) or d.dim_value for d in dimensions]
+def _smaller(value: ValueInfoProto) -> tuple[int, list[int | str]]:
+    element, shape = type_of(value)
+    return element, [f"{size}'" if size in ("B", "E") else size for size in shape]

@@ -14,9 +14,9 @@ from tfm.trainer.model import Transformer
 
 from .errors import ExportError
 from .graphs import DecoderGraph, EncoderGraph
-from .passes import divide_integers, name_dimensions, simplify
+from .passes import name_dimensions, simplify
 
-OPSET = 20
+OPSET = 23  # the first with Attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def convert(model: Transformer) -> Graphs:
     model = model.eval().to("cpu", torch.float32)
     with torch.no_grad():
         graphs = Graphs(_convert_encoder(model), _convert_decoder(model))
-    return Graphs(*(divide_integers(simplify(name_dimensions(graph))) for _, graph in graphs))
+    return Graphs(*(simplify(name_dimensions(graph)) for _, graph in graphs))
 
 
 def _convert_encoder(model: Transformer) -> onnx.ModelProto:
@@ -68,42 +68,37 @@ def _convert_decoder(model: Transformer) -> onnx.ModelProto:
     shape = (batch, heads, entries, size)
     example = (
         torch.full((batch, beams), config.bos_id),
-        torch.zeros(batch, beams),
-        torch.zeros(1, dtype=torch.int64),
-        torch.zeros(batch, beams, entries + beams),
+        torch.zeros(1, config.d_model),
+        torch.zeros(batch, 1, beams, entries + beams),
         [(torch.zeros(shape), torch.zeros(shape)) for _ in range(layers)],
         [
-            (torch.zeros(batch, heads, size, source), torch.zeros(batch, heads, source, size))
+            (torch.zeros(batch, heads, source, size), torch.zeros(batch, heads, source, size))
             for _ in range(layers)
         ],
-        torch.zeros(batch, 1, 1, source),
+        torch.zeros(batch, 1, beams, source),
     )
     rows = {0: "B", 1: "K"}
     past = ({0: "B", 2: "E"}, {0: "B", 2: "E"})
-    cross = ({0: "B", 3: "S"}, {0: "B", 2: "S"})
+    cross = ({0: "B", 2: "S"}, {0: "B", 2: "S"})
     dynamic: tuple[object, ...] = (
         rows,
-        rows,
         {},
-        {0: "B", 1: "K", 2: torch.export.Dim.AUTO},
+        {0: "B", 2: "K", 3: torch.export.Dim.AUTO},
         [past] * layers,
         [cross] * layers,
-        {0: "B", 3: "S"},
+        {0: "B", 2: "K", 3: "S"},
     )
     return _export(
         DecoderGraph(model),
         example,
         dynamic,
         [
-            *("target_ids", "scores", "position", "history"),
+            *("target_ids", "position_encoding", "history"),
             *layer_names("past", layers),
             *layer_names("cross", layers),
             "source_bias",
         ],
-        [
-            *("candidate_scores", "candidate_ids", "candidate_origins"),
-            *layer_names("present", layers),
-        ],
+        ["logits", *layer_names("present", layers)],
     )
 
 

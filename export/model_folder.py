@@ -34,7 +34,8 @@ from .convert import Graphs, convert
 from .errors import ExportError
 from .quality import Development, Quality, compare, tune
 from .sensitivity import sensitivities
-from .translate import Sizes, compose
+from .step import Sizes, step_graph
+from .translate import compose
 from .variants import CALIBRATED, VARIANTS, make_variant
 from .verify import VariantReport, verify_folder
 from .weights import save_shared
@@ -169,10 +170,12 @@ def _write(
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
         made = make_variant(source.graphs, variant, source.ranges, keep_float.get(variant, ()))
+        sizes = Sizes.of(config)
         files = {
-            **dict(made),
-            "compact": compact_graph(made.decoder),
-            "translate": compose(made, Sizes.of(config)),
+            "encoder": made.encoder,
+            "decoder": step_graph(made.decoder, sizes),
+            "compact": compact_graph(made),
+            "translate": compose(made, sizes),
         }
         save_shared(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],

@@ -1,4 +1,5 @@
-"""int8 and int4 as passes from graph to graph; a row of a product never depends on other rows.
+"""int8 and int4 as passes from graph to graph; a row of a product never depends on other rows
+(with int4 and AVX2 alone, but for its last bits).
 
 int8 is static: activations become bytes by the scale and the zero point that calibrate.py found,
 so a product is one of integers, exact in whatever order it is summed. Weights have one scale per

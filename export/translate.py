@@ -11,45 +11,21 @@ E entries of the cache, H heads, C head size.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from tfm.runtime.model import ALIGNMENT, PHASE
-from tfm.trainer.config import ModelConfig
 
 from .builder import GraphBuilder
+from .candidates import Candidates, Grid, best_candidates, best_token, grid
 from .compact import gather_entries
 from .convert import Graphs, layer_names
+from .step import Sizes, position_encoding, source_bias_by_beam
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
 Kinds = dict[str, tuple[int, list[int | str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the loops need to know of a model."""
-
-    decoder_layers: int
-    num_heads: int
-    head_size: int
-    bos_id: int
-    eos_id: int
-    pad_id: int
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Self:
-        """The sizes of a model."""
-        return cls(
-            decoder_layers=config.decoder_layers,
-            num_heads=config.num_heads,
-            head_size=config.d_model // config.num_heads,
-            bos_id=config.bos_id,
-            eos_id=config.eos_id,
-            pad_id=config.pad_id,
-        )
 
 
 def compose(graphs: Graphs, sizes: Sizes) -> onnx.ModelProto:
@@ -71,7 +47,7 @@ def compose(graphs: Graphs, sizes: Sizes) -> onnx.ModelProto:
         "",
         b.constant([True], np.bool_),
         state,
-        lambda body, s: _phase(body, s, graphs.decoder, sizes, shared, memory_names, kinds),
+        lambda body, s, _: _phase(body, s, graphs.decoder, sizes, shared, memory_names, kinds),
         kinds,
     )
     imports = {o.domain: o for _, graph in graphs for o in graph.opset_import}
@@ -103,10 +79,8 @@ class Arguments:
     hypotheses: str
     max_length: str
     length_penalty: str  # []
-    ranks: str  # [2K] 0, 1, 2 ...
-    among_best: str  # [2K] bool: the first K
-    itself: str  # [1, K, K] float: 0 on the diagonal, -inf elsewhere
-    worse: str  # 2K, to sort EOS behind all others
+    greedy: str  # bool: K = 1
+    itself: str  # [K, K] float: 0 on the diagonal, -inf elsewhere
     enough: str  # finished hypotheses at which a sentence may end
     not_free: str  # bool: length_penalty is not 0
 
@@ -115,8 +89,6 @@ def _arguments(b: GraphBuilder) -> Arguments:
     one = b.int64([1])
     beams = b.Reshape("beam_size", one)
     hypotheses = b.Reshape("num_hypotheses", one)
-    count = b.Add("beam_size", "beam_size")
-    ranks = b.Range(b.int64(0), count, b.int64(1))
     columns = b.Range(b.int64(0), "beam_size", b.int64(1))
     diagonal = b.Equal(b.Unsqueeze(columns, b.int64([1])), columns)
     free = b.Equal("length_penalty", b.float32(0))
@@ -125,10 +97,8 @@ def _arguments(b: GraphBuilder) -> Arguments:
         hypotheses=hypotheses,
         max_length=b.Reshape("max_length", one),
         length_penalty="length_penalty",
-        ranks=ranks,
-        among_best=b.Less(ranks, "beam_size"),
-        itself=b.Unsqueeze(b.Where(diagonal, b.float32(0), b.float32(-np.inf)), b.int64([0])),
-        worse=b.Add(beams, beams),
+        greedy=b.Equal(beams, one),
+        itself=b.Where(diagonal, b.float32(0), b.float32(-np.inf)),
         enough=b.Where(free, hypotheses, beams),
         not_free=b.Not(free),
     )
@@ -139,29 +109,32 @@ def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments) -> dict[str, st
     batch = b.size("source_ids", 0)
     by_beam = b.Concat(batch, shared.beams, axis=0)
     by_hypothesis = b.Concat(batch, shared.hypotheses, axis=0)
-    first = b.Equal(b.Slice(shared.ranks, b.int64([0]), shared.beams), b.int64(0))
-    nothing = b.Expand(b.float32(-np.inf), by_hypothesis)
-    none = b.Expand(b.int64(0), by_hypothesis)
-    rows = b.Concat(batch, b.Add(shared.beams, shared.hypotheses), b.int64([0]), axis=0)
-    empty = b.Concat(batch, b.int64([sizes.num_heads, 0, sizes.head_size]), axis=0)
+    nothing_by_row = b.Concat(b.Mul(batch, shared.beams), b.int64([0]), axis=0)
+    nothing_by_hypothesis = b.Concat(by_hypothesis, b.int64([0]), axis=0)
     by_sentence = b.Concat(batch, b.int64([1]), axis=0)
+    first = b.Slice(shared.itself, b.int64([0]), b.int64([1]))  # [1, K]: 0, -inf, -inf ...
+    no_score = b.Expand(b.float32(-np.inf), by_hypothesis)
+    no_length = b.Expand(b.int64(0), by_hypothesis)
+    no_ids = b.Expand(b.int64(0), nothing_by_hypothesis)
+    empty = b.Concat(batch, b.int64([sizes.num_heads, 0, sizes.head_size]), axis=0)
     cache = b.Expand(b.float32(0), empty)
     return {
         "target_ids": b.Expand(b.int64(sizes.bos_id), by_beam),
-        "scores": b.Expand(b.Where(first, b.float32(0), b.float32(-np.inf)), by_beam),
+        "scores": b.Expand(first, by_beam),
         "position": b.int64([0]),
-        "history": b.Expand(b.float32(0), b.Concat(by_beam, b.int64([0]), axis=0)),
-        "sequences": b.Expand(b.int64(0), rows),
-        "pool_scores": nothing,
-        "pool_lengths": none,
+        "history": b.Expand(b.float32(0), nothing_by_row),
+        "sequences": b.Expand(b.int64(0), nothing_by_row),
+        "pool_ids": no_ids,
+        "pool_lengths": no_length,
+        "pool_scores": no_score,
         "count": b.Expand(b.int64(0), by_sentence),
         "best_was_eos": b.Expand(b.constant(False, np.bool_), by_sentence),
         "running": b.Expand(b.constant(True, np.bool_), by_sentence),
         **dict.fromkeys(layer_names("past", sizes.decoder_layers), cache),
         "place": b.Range(b.int64(0), b.Squeeze(batch), b.int64(1)),
-        "result_ids": b.Expand(b.int64(0), b.Concat(by_hypothesis, b.int64([0]), axis=0)),
-        "result_lengths": none,
-        "result_scores": nothing,
+        "result_ids": no_ids,
+        "result_lengths": no_length,
+        "result_scores": no_score,
     }
 
 
@@ -171,10 +144,11 @@ def _kinds(sizes: Sizes, memory_names: list[str]) -> Kinds:
         "target_ids": (INT64, ["B", "K"]),
         "scores": (FLOAT, ["B", "K"]),
         "position": (INT64, [1]),
-        "history": (FLOAT, ["B", "K", "E"]),
-        "sequences": (INT64, ["B", "R+K", "T"]),  # the pool's hypotheses, then the beams
-        "pool_scores": (FLOAT, ["B", "R"]),
+        "history": (FLOAT, ["N", "E"]),
+        "sequences": (INT64, ["N", "T"]),
+        "pool_ids": (INT64, ["B", "R", "P"]),
         "pool_lengths": (INT64, ["B", "R"]),
+        "pool_scores": (FLOAT, ["B", "R"]),
         "count": (INT64, ["B", 1]),
         "best_was_eos": (BOOL, ["B", 1]),
         "running": (BOOL, ["B", 1]),
@@ -187,9 +161,7 @@ def _kinds(sizes: Sizes, memory_names: list[str]) -> Kinds:
     for name in layer_names("past", sizes.decoder_layers):
         kinds[name] = (FLOAT, ["B", heads, "E", size])
     for name in memory_names:
-        if name.startswith("cross_key"):
-            kinds[name] = (FLOAT, ["B", heads, size, "S"])
-        elif name.startswith("cross_value"):
+        if name.startswith("cross_"):
             kinds[name] = (FLOAT, ["B", heads, "S", size])
     return kinds
 
@@ -198,18 +170,24 @@ def _kinds(sizes: Sizes, memory_names: list[str]) -> Kinds:
 class Phase:
     """Tensors that every step of a phase reads and none changes."""
 
-    itself: str  # [B, K, K] what the entries of a step add to the history
-    pool_rows: str  # [B, R] 0, 1, 2 ...: the pool's hypotheses continue themselves,
-    pool_tokens: str  # [B, R] with padding
+    grid: Grid
+    itself: str  # [N, K] what the entries of a step add to the history
+    by_beam: str  # [4] the shape B, 1, K, -1
+    encodings: str  # [PHASE, D] of the positions of the phase
+    first_picks: str  # [B, 1] where each sentence's rows begin among R + K per sentence
 
 
-def _constants(b: GraphBuilder, batch: str, sizes: Sizes, shared: Arguments) -> Phase:
-    by_hypothesis = b.Concat(batch, shared.hypotheses, axis=0)
-    numbers = b.Range(b.int64(0), b.Squeeze(shared.hypotheses), b.int64(1))
+def _constants(b: GraphBuilder, state: Mapping[str, str], sizes: Sizes, shared: Arguments) -> Phase:
+    batch, one = b.size(state["place"], 0), b.int64([1])
+    positions = b.Add(state["position"], b.int64(np.arange(PHASE)))
+    sentences = b.Range(b.int64(0), b.Squeeze(batch), b.int64(1))
+    per_sentence = b.Add(shared.beams, shared.hypotheses)
     return Phase(
-        itself=b.Expand(shared.itself, b.Concat(batch, b.int64([1, 1]), axis=0)),
-        pool_rows=b.Expand(numbers, by_hypothesis),
-        pool_tokens=b.Expand(b.int64(sizes.pad_id), by_hypothesis),
+        grid=grid(b, state["scores"], sizes.vocab_size),
+        itself=b.Tile(shared.itself, b.Concat(batch, one, axis=0)),
+        by_beam=b.Concat(batch, one, shared.beams, b.int64([-1]), axis=0),
+        encodings=position_encoding(b, positions, sizes.d_model),
+        first_picks=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
     )
 
 
@@ -223,47 +201,67 @@ def _phase(
     kinds: Kinds,
 ) -> tuple[str, dict[str, str]]:
     """Body of the outer loop: compact, make PHASE steps, note what was found."""
-    state = _compact(b, state, sizes, memory_names)
+    state = _compact(b, state, sizes, shared, memory_names)
     memory = {name: state[name] for name in memory_names}
-    phase = _constants(b, b.size(state["place"], 0), sizes, shared)
+    memory["source_bias"] = source_bias_by_beam(b, state["source_bias"], shared.beams)
+    phase = _constants(b, state, sizes, shared)
     outside = {*memory_names, "place", "result_ids", "result_lengths", "result_scores"}
     stepped = b.loop(
         b.int64([PHASE]),
         b.constant([True], np.bool_),
         {name: tensor for name, tensor in state.items() if name not in outside},
-        lambda body, s: _step(body, s, decoder, sizes, shared, memory, phase),
+        lambda body, s, number: _step(
+            body, s, number, decoder, sizes, shared, memory, phase, kinds
+        ),
         kinds,
     )
     state = {**state, **stepped}
 
     place = b.Unsqueeze(state["place"], b.int64([1]))
-    grown = b.Sub(b.size(state["sequences"], 2), b.size(state["result_ids"], 2))
-    sides = b.Shape(state["result_lengths"])
-    padding = b.Expand(b.int64(sizes.pad_id), b.Concat(sides, grown, axis=0))
-    pool_ids = b.Slice(state["sequences"], b.int64([0]), shared.hypotheses, b.int64([1]))
-    widened = b.Concat(state["result_ids"], padding, axis=2)
-    state["result_ids"] = b.ScatterND(widened, place, pool_ids)
-    for what in ("lengths", "scores"):
-        state[f"result_{what}"] = b.ScatterND(state[f"result_{what}"], place, state[f"pool_{what}"])
+    for name in ("ids", "lengths", "scores"):
+        result, pool = state[f"result_{name}"], state[f"pool_{name}"]
+        if name == "ids":
+            result = _widened(b, result, state["position"], sizes)
+            pool = _widened(b, pool, state["position"], sizes)
+        state[f"result_{name}"] = b.ScatterND(result, place, pool)
     return _some_run(b, state["running"], state["position"], shared), state
 
 
+def _widened(b: GraphBuilder, ids: str, width: str, sizes: Sizes) -> str:
+    """[X, R, P] to [X, R, width] with padding."""
+    lacking = b.Concat(b.int64([0] * 5), b.Sub(width, b.size(ids, 2)), axis=0)
+    name: str = b.Pad(ids, lacking, b.int64(sizes.pad_id))
+    return name
+
+
 def _compact(
-    b: GraphBuilder, state: dict[str, str], sizes: Sizes, memory_names: list[str]
+    b: GraphBuilder,
+    state: dict[str, str],
+    sizes: Sizes,
+    shared: Arguments,
+    memory_names: list[str],
 ) -> dict[str, str]:
     """Keep the running sentences, and of the cache what some beam descends from."""
     kept = b.Reshape(b.NonZero(b.Reshape(state["running"], b.int64([-1]))), b.int64([-1]))
     compacted = dict(state)
     for name in (
-        *("target_ids", "scores", "history", "sequences", "pool_scores", "pool_lengths"),
+        *("target_ids", "scores", "pool_ids", "pool_lengths", "pool_scores"),
         *("count", "best_was_eos", "running", "place", *memory_names),
     ):
         compacted[name] = b.Gather(state[name], kept, axis=0)
+    by_sentence = {}
+    for name in ("history", "sequences"):
+        width = b.size(state[name], 1)
+        split = b.Reshape(state[name], b.Concat(b.int64([-1]), shared.beams, width, axis=0),
+                          allowzero=1)  # fmt: skip
+        by_sentence[name] = b.Gather(split, kept, axis=0)  # [B, K, ...]
+        rows = b.Concat(b.Mul(b.size(kept, 0), shared.beams), width, axis=0)
+        compacted[name] = b.Reshape(by_sentence[name], rows, allowzero=1)
 
     beams = b.Shape(compacted["scores"])
     spare = b.Concat(beams, b.int64([ALIGNMENT - 1]), axis=0)
     dead = b.Expand(b.float32(-np.inf), spare)
-    history = b.Concat(compacted["history"], dead, axis=2)  # [B, K, E + ALIGNMENT - 1]
+    history = b.Concat(by_sentence["history"], dead, axis=2)  # [B, K, E + ALIGNMENT - 1]
     alive = b.ReduceMax(history, b.int64([1]), keepdims=0)  # [B, E + ...], 0 or -inf
     counts = b.ReduceSum(b.Cast(b.Equal(alive, b.float32(0)), to=INT64), b.int64([1]), keepdims=0)
     most = b.ReduceMax(counts, b.int64([0]), keepdims=1)
@@ -273,10 +271,12 @@ def _compact(
     _, chosen = b.TopK(alive, wanted, outputs=2, axis=1)  # [B, E']
     by_beam = b.Expand(
         b.Unsqueeze(chosen, b.int64([1])),
-        b.Concat(b.int64([1]), b.size(compacted["scores"], 1), b.int64([1]), axis=0),
+        b.Concat(b.int64([1]), shared.beams, b.int64([1]), axis=0),
     )
-    compacted["history"] = b.GatherElements(history, by_beam, axis=2)
-
+    by_row = b.Concat(b.Mul(b.size(kept, 0), shared.beams), wanted, axis=0)
+    compacted["history"] = b.Reshape(
+        b.GatherElements(history, by_beam, axis=2), by_row, allowzero=1
+    )
     pasts = layer_names("past", sizes.decoder_layers)
     caches = {name: state[name] for name in pasts}
     return {**compacted, **gather_entries(b, caches, kept, chosen)}
@@ -293,90 +293,173 @@ def _some_run(b: GraphBuilder, running: str, position: str, shared: Arguments) -
 def _step(
     b: GraphBuilder,
     state: dict[str, str],
+    number: str,
     decoder: onnx.ModelProto,
     sizes: Sizes,
     shared: Arguments,
     memory: Mapping[str, str],
     phase: Phase,
+    kinds: Kinds,
 ) -> tuple[str, dict[str, str]]:
     """Body of the inner loop: rules 2 to 7 for one step."""
     pasts = layer_names("past", sizes.decoder_layers)
     presents = layer_names("present", sizes.decoder_layers)
-    history = b.Concat(state["history"], phase.itself, axis=2)
-    scores, ids, origins, *caches = b.insert(
+    history = b.Concat(state["history"], phase.itself, axis=1)  # [N, E + K]
+    logits, *caches = b.insert(
         decoder.graph,
         "decoder/",
         {
-            **{name: state[name] for name in ("target_ids", "scores", "position", *pasts)},
+            **{name: state[name] for name in ("target_ids", *pasts)},
             **memory,
-            "history": history,
+            "position_encoding": b.Gather(phase.encodings, number, axis=0),
+            "history": b.Reshape(history, phase.by_beam),
         },
-        ["candidate_scores", "candidate_ids", "candidate_origins", *presents],
+        ["logits", *presents],
     )
     length = b.Add(state["position"], b.int64([1]))
-    is_eos = b.Equal(ids, b.int64(sizes.eos_id))  # [B, 2K]
+    picked = b.branch(
+        shared.greedy,
+        lambda body: _pick_token(body, logits, state["scores"], phase.grid, sizes),
+        lambda body: _pick_beams(body, logits, state["scores"], phase.grid, sizes, shared),
+        PICKED,
+    )
+    last = b.Equal(length, shared.max_length)
+    something_ends = b.Or(last, b.Equal(picked["lowest"], b.float32([-np.inf])))
+    names = ("pool_ids", "pool_lengths", "pool_scores", "count", "best_was_eos", "running")
+    before = {name: state[name] for name in names}
+    after = b.branch(
+        something_ends,
+        lambda body: _finish(
+            body, {**before, **picked}, state["sequences"], length, last, sizes, shared, phase
+        ),
+        lambda body: {"goes_on": body.constant([True], np.bool_), **before},
+        {"goes_on": (BOOL, [1]), **kinds},
+    )
+    goes_on = after.pop("goes_on")
+    continued = b.Gather(state["sequences"], picked["next_rows"], axis=0)
+    tokens = b.Reshape(picked["next_ids"], b.int64([-1, 1]))
+    return goes_on, {
+        "target_ids": picked["next_ids"],
+        "scores": picked["next_scores"],
+        "position": length,
+        "history": b.Gather(history, picked["next_rows"], axis=0),
+        "sequences": b.Concat(continued, tokens, axis=1),
+        **after,
+        **dict(zip(pasts, caches, strict=True)),
+    }
+
+
+# The candidates, X = 2K or X = K = 1 of them; the beams of the next step, their tokens, and the
+# rows that they continue; and what is -inf when one of the K best candidates is EOS or none.
+PICKED: Kinds = {
+    "scores": (FLOAT, ["B", "X"]),
+    "ids": (INT64, ["B", "X"]),
+    "rows": (INT64, ["B", "X"]),
+    "next_scores": (FLOAT, ["B", "K"]),
+    "next_ids": (INT64, ["B", "K"]),
+    "next_rows": (INT64, ["N"]),
+    "lowest": (FLOAT, [1]),
+}
+
+
+def _pick_token(
+    b: GraphBuilder, logits: str, scores: str, cells: Grid, sizes: Sizes
+) -> dict[str, str]:
+    """Rules 2 and 4 for K = 1, where a sentence ends with its first EOS: what follows is
+    without meaning, and may be EOS."""
+    found = best_token(b, logits, scores, cells, sizes.vocab_size)
+    without_eos = _without_eos(b, found, sizes)
+    return {
+        "scores": found.scores,
+        "ids": found.ids,
+        "rows": found.rows,
+        "next_scores": found.scores,
+        "next_ids": found.ids,
+        "next_rows": b.Reshape(found.rows, b.int64([-1])),
+        "lowest": _lowest(b, without_eos),
+    }
+
+
+def _pick_beams(
+    b: GraphBuilder, logits: str, scores: str, cells: Grid, sizes: Sizes, shared: Arguments
+) -> dict[str, str]:
+    """Rules 2 and 4: the 2K best candidates; the K best that are not EOS go on."""
+    found = best_candidates(b, logits, scores, cells, sizes.vocab_size)
+    without_eos = _without_eos(b, found, sizes)
+    next_scores, beams = b.TopK(without_eos, shared.beams, outputs=2, axis=1)
+    rows = b.GatherElements(found.rows, beams, axis=1)
+    among_best = b.Slice(without_eos, b.int64([0]), shared.beams, b.int64([1]))
+    return {
+        "scores": found.scores,
+        "ids": found.ids,
+        "rows": found.rows,
+        "next_scores": next_scores,
+        "next_ids": b.GatherElements(found.ids, beams, axis=1),
+        "next_rows": b.Reshape(rows, b.int64([-1])),
+        "lowest": _lowest(b, among_best),
+    }
+
+
+def _without_eos(b: GraphBuilder, found: Candidates, sizes: Sizes) -> str:
+    """The candidates' scores, -inf where the token is EOS."""
+    is_eos = b.Equal(found.ids, b.int64(sizes.eos_id))
+    name: str = b.Where(is_eos, b.float32(-np.inf), found.scores)
+    return name
+
+
+def _lowest(b: GraphBuilder, scores: str) -> str:
+    name: str = b.Reshape(b.ReduceMin(scores, keepdims=0), b.int64([1]))
+    return name
+
+
+def _finish(
+    b: GraphBuilder,
+    state: Mapping[str, str],
+    sequences: str,
+    length: str,
+    last: str,
+    sizes: Sizes,
+    shared: Arguments,
+    phase: Phase,
+) -> dict[str, str]:
+    """Rules 3 and 5 to 7: what finishes at this step, and which sentences end with it."""
+    best = (b.int64([0]), shared.beams, b.int64([1]))
+    scores, ids, rows = (b.Slice(state[name], *best) for name in ("scores", "ids", "rows"))
+    is_eos = b.Equal(ids, b.int64(sizes.eos_id))  # [B, K]
 
     # Rules 3 and 5: which candidates finish, with the score of rule 7.
-    complete = b.Or(is_eos, b.Equal(length, shared.max_length))
+    complete = b.Or(is_eos, last)
     there = b.Greater(scores, b.float32(-np.inf))
-    eligible = b.And(shared.among_best, state["running"])
-    finishes = b.And(b.And(complete, there), eligible)
+    finishes = b.And(b.And(complete, there), state["running"])
     penalty = b.Pow(b.Cast(length, to=FLOAT), shared.length_penalty)
     finals = b.Where(finishes, b.Div(scores, penalty), b.float32(-np.inf))
-    eos = b.Cast(is_eos, to=INT64)
-    lengths = b.Sub(length, eos)
+    lengths = b.Sub(length, b.Cast(is_eos, to=INT64))
 
     # The R best of those found before and now; ties to what was found first.
     pool_scores, chosen = b.TopK(
         b.Concat(state["pool_scores"], finals, axis=1), shared.hypotheses, outputs=2, axis=1
     )
-    pool_lengths = b.GatherElements(
-        b.Concat(state["pool_lengths"], lengths, axis=1), chosen, axis=1
-    )
-
-    # Rule 4: the K best that are not EOS go on.
-    order = b.Add(b.Mul(eos, shared.worse), shared.ranks)
-    _, beams = b.TopK(order, shared.beams, outputs=2, axis=1, largest=0)
-    next_scores = b.GatherElements(scores, beams, axis=1)
-
-    # The rows of `sequences` [B, R + K, T], the pool's and then the beams', and how each goes on.
-    picked = b.Concat(chosen, b.Add(beams, shared.hypotheses), axis=1)
-    rows = b.GatherElements(
-        b.Concat(phase.pool_rows, b.Add(origins, shared.hypotheses), axis=1), picked, axis=1
-    )
-    tokens = b.GatherElements(b.Concat(phase.pool_tokens, ids, axis=1), picked, axis=1)
-    sequences = b.Concat(
-        _reorder(b, state["sequences"], rows, state["position"]),
-        b.Unsqueeze(tokens, b.int64([2])),
-        axis=2,
-    )
-    behind = (shared.hypotheses, b.int64([np.iinfo(np.int64).max]), b.int64([1]))
-    next_origins = b.Sub(b.Slice(rows, *behind), shared.hypotheses)
+    all_lengths = b.Concat(state["pool_lengths"], lengths, axis=1)
+    before = b.Gather(sequences, rows, axis=0)  # [B, K, T - 1]
+    found = b.Concat(before, b.Unsqueeze(ids, b.int64([2])), axis=2)
+    pool = _widened(b, state["pool_ids"], length, sizes)
+    all_ids = b.Concat(pool, found, axis=1)  # [B, R + K, T]
+    flat = b.Reshape(all_ids, b.Concat(b.int64([-1]), length, axis=0))
+    pool_ids = b.Gather(flat, b.Add(chosen, phase.first_picks), axis=0)
 
     # Rule 6.
     count = b.Add(state["count"], b.ReduceSum(b.Cast(finishes, to=INT64), b.int64([1]), keepdims=1))
     first = (b.int64([0]), b.int64([1]), b.int64([1]))
     best_was_eos = b.Or(state["best_was_eos"], b.Slice(finishes, *first))
     ends = b.And(b.GreaterOrEqual(count, shared.enough), b.Or(best_was_eos, shared.not_free))
-    goes_on = b.Greater(b.Slice(next_scores, *first), b.float32(-np.inf))
-    running = b.And(b.And(state["running"], goes_on), b.Not(ends))
-    return _some_run(b, running, length, shared), {
-        "target_ids": b.Slice(tokens, *behind),
-        "scores": next_scores,
-        "position": length,
-        "history": _reorder(b, history, next_origins, b.size(history, 2)),
-        "sequences": sequences,
+    alive = b.Greater(b.Slice(state["next_scores"], *first), b.float32(-np.inf))
+    running = b.And(b.And(state["running"], alive), b.Not(ends))
+    return {
+        "goes_on": _some_run(b, running, length, shared),
+        "pool_ids": pool_ids,
+        "pool_lengths": b.GatherElements(all_lengths, chosen, axis=1),
         "pool_scores": pool_scores,
-        "pool_lengths": pool_lengths,
         "count": count,
         "best_was_eos": best_was_eos,
         "running": running,
-        **dict(zip(pasts, caches, strict=True)),
     }
-
-
-def _reorder(b: GraphBuilder, tensor: str, rows: str, width: str) -> str:
-    """tensor [B, X, W] to [B, Y, W] by row numbers [B, Y]; width [1] is W."""
-    wide = b.Expand(b.Unsqueeze(rows, b.int64([2])), b.Concat(b.int64([1, 1]), width, axis=0))
-    name: str = b.GatherElements(tensor, wide, axis=1)
-    return name

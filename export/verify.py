@@ -174,11 +174,11 @@ def _pairs(
     heads = (config.num_heads, -1)
     for layer, (name_key, name_value) in enumerate(_paired(layer_names("cross", layers))):
         attention = model.decoder_layers[layer].cross_attention
-        key = torch.unflatten(attention.k_proj(memory), 2, heads).permute(0, 2, 3, 1)
+        key = torch.unflatten(attention.k_proj(memory), 2, heads).transpose(1, 2)
         value = torch.unflatten(attention.v_proj(memory), 2, heads).transpose(1, 2)
-        real = torch.isfinite(bias)
+        real = torch.isfinite(bias).transpose(2, 3)
         yield name_key, *_masked(encoded[name_key], key, real)
-        yield name_value, *_masked(encoded[name_value], value, real.transpose(2, 3))
+        yield name_value, *_masked(encoded[name_value], value, real)
     finite = torch.where(torch.isfinite(bias), bias, -1.0).numpy()
     found = encoded["source_bias"]
     yield "source_bias", np.where(np.isfinite(found), found, -1.0), finite

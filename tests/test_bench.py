@@ -267,6 +267,8 @@ def test_marian_is_the_same_function(
     not importlib.util.find_spec("transformers") or not importlib.util.find_spec("optimum"),
     reason="transformers or optimum-onnx is not installed",
 )
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # of optimum's folder
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_transformers_and_optimum(
     tiny_checkpoint: Path, tiny_graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

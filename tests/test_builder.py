@@ -40,7 +40,7 @@ def all_names(graph: onnx.GraphProto) -> list[str]:
 def summing(b: GraphBuilder) -> dict[str, str]:
     """Adds 0 + 1 + 2 ... until the sum reaches `limit` or the trips are over; keeps each sum."""
 
-    def body(inner: GraphBuilder, s: dict[str, str]) -> tuple[str, dict[str, str]]:
+    def body(inner: GraphBuilder, s: dict[str, str], _: str) -> tuple[str, dict[str, str]]:
         total = inner.Add(s["total"], s["number"])
         go_on = inner.Less(total, "limit")  # of the graph around it
         return go_on, {
@@ -96,11 +96,37 @@ def test_a_loop_ends_after_its_trips() -> None:
     assert (total.tolist(), len(every)) == ([sum(range(10))], 10)
 
 
+def branching() -> onnx.ModelProto:
+    """x + 1 and x where x is positive; else x - 1 and -x, with one output twice."""
+    b = GraphBuilder()
+    positive = b.Greater("x", b.float32([0]))
+    found = b.branch(
+        positive,
+        lambda then: {"near": then.Add("x", b.float32(1)), "far": "x"},
+        lambda other: dict.fromkeys(("near", "far"), other.Neg("x")),
+        {"near": (FLOAT, [1]), "far": (FLOAT, [1])},
+    )
+    outputs = {name: (tensor, FLOAT, [1]) for name, tensor in found.items()}
+    return b.model("branching", [value("x", FLOAT, [1])], outputs, OPSET, 10)
+
+
+@pytest.mark.parametrize(("x", "near", "far"), [(2.0, 3.0, 2.0), (-5.0, 5.0, 5.0)])
+def test_a_branch(x: float, near: float, far: float) -> None:
+    found = run(branching(), x=np.array([x], np.float32))
+    assert [one.tolist() for one in found] == [[near], [far]]
+
+
+def test_branches_give_the_same() -> None:
+    b = GraphBuilder()
+    with pytest.raises(ValueError, match="the branches give"):
+        b.branch("x", lambda _: {"a": "x"}, lambda _: {"b": "x"}, {"a": (FLOAT, [1])})
+
+
 def test_names_are_unique_over_all_bodies() -> None:
-    model = sum_model(loops=2)
-    names = [*all_names(model.graph), *(tensor.name for tensor in model.graph.initializer)]
-    assert len(names) == len(set(names))
-    run(model, limit=np.array([3]))
+    for model in (sum_model(loops=2), branching()):
+        names = [*all_names(model.graph), *(tensor.name for tensor in model.graph.initializer)]
+        assert len(names) == len(set(names))
+    run(sum_model(loops=2), limit=np.array([3]))
 
 
 def test_equal_constants_share_an_initializer() -> None:
@@ -110,6 +136,8 @@ def test_equal_constants_share_an_initializer() -> None:
     others = [b.int64(1), b.int64([[1]]), b.float32([1]), b.int64([1, 1]), b.int64([11])]
     assert len({one, *others}) == len(b.initializers) == 6
     assert numpy_helper.to_array(b.initializers[one]).tolist() == [1]
+    assert len({b.int64(range(100)), b.int64(range(100)), b.int64(range(1, 101))}) == 2
+    assert max(map(len, b.initializers)) < 60
     with pytest.raises(AttributeError):
         b.no_operator  # noqa: B018
 
@@ -155,7 +183,7 @@ def test_a_graph_inserted_twice() -> None:
 def test_a_graph_inserted_in_a_loop_keeps_its_weights_outside() -> None:
     b = GraphBuilder()
 
-    def body(inner: GraphBuilder, s: dict[str, str]) -> tuple[str, dict[str, str]]:
+    def body(inner: GraphBuilder, s: dict[str, str], _: str) -> tuple[str, dict[str, str]]:
         (y,) = inner.insert(scale_and_shift(), "in/", {"x": s["x"], "shift": s["x"]}, ["y"])
         return inner.Identity(b.constant([True], np.bool_)), {"x": y}
 

@@ -1,6 +1,5 @@
 """Both graphs, as PyTorch wrappers and as ONNX, against the model without a cache."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,25 +8,16 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from onnx import helper
 
+from tfm.export.builder import GraphBuilder
 from tfm.export.convert import Graphs
-from tfm.export.graphs import (
-    BLOCK,
-    DecoderGraph,
-    EncoderGraph,
-    best_candidates,
-    divide,
-    position_encoding,
-)
+from tfm.export.graphs import DecoderGraph, EncoderGraph
+from tfm.export.step import Sizes, position_encoding, step_graph
 from tfm.trainer.model import Transformer, sinusoidal_positions
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-UNUSED = 5  # columns of the last block behind the vocabulary
 Arrays = dict[str, NDArray[Any]]
 # sentences, beams, source length: no two alike, so that no axis can stand in for another
 SIZES = [(1, 1, 1), (1, 4, 7), (3, 1, 5), (4, 3, 9), (2, 6, 3)]
@@ -37,7 +27,7 @@ class Pair:
     """An encoder and a decoder: numpy in and out, by the names of the graph table."""
 
     def __init__(self, model: Transformer) -> None:
-        self.layers = model.config.decoder_layers
+        self.layers, self.d_model = model.config.decoder_layers, model.config.d_model
         self.empty = (model.config.num_heads, 0, model.config.d_model // model.config.num_heads)
 
     def encode(self, source_ids: NDArray[np.int64]) -> Arrays:
@@ -64,20 +54,32 @@ class TorchPair(Pair):
             [(tensors[f"{p}_key.{i}"], tensors[f"{p}_value.{i}"]) for i in range(self.layers)]
             for p in ("past", "cross")
         )
-        outputs = self.decoder(
-            *(tensors[name] for name in ("target_ids", "scores", "position", "history")),
+        batch, beams = tensors["scores"].shape
+        logits, *caches = self.decoder(
+            tensors["target_ids"],
+            sinusoidal_positions(tensors["position"].float(), self.d_model),
+            tensors["history"].unsqueeze(1),
             past,
             cross,
-            tensors["source_bias"],
+            tensors["source_bias"].expand(-1, -1, beams, -1),
         )
-        names = ["candidate_scores", "candidate_ids", "candidate_origins", *presents(self.layers)]
-        return {k: v.numpy() for k, v in zip(names, outputs, strict=True)}
+        totals = logits.log_softmax(dim=1).view(batch, beams, -1) + tensors["scores"].unsqueeze(2)
+        values, best = totals.flatten(1).topk(2 * beams, dim=1)
+        vocab_size = logits.shape[1]
+        return {
+            "candidate_scores": values.numpy(),
+            "candidate_ids": (best % vocab_size).numpy(),
+            "candidate_origins": (best // vocab_size).numpy(),
+            **{k: v.numpy() for k, v in zip(presents(self.layers), caches, strict=True)},
+        }
 
 
 class OnnxPair(Pair):
     def __init__(self, model: Transformer, graphs: Graphs) -> None:
         super().__init__(model)
-        self.encoder, self.decoder = session(graphs.encoder), session(graphs.decoder)
+        step = step_graph(graphs.decoder, Sizes.of(model.config))
+        onnx.checker.check_model(step, full_check=True)
+        self.encoder, self.decoder = session(graphs.encoder), session(step)
 
     def encode(self, source_ids: NDArray[np.int64]) -> Arrays:
         return run(self.encoder, {"source_ids": source_ids})
@@ -219,7 +221,7 @@ def check_memory(model: Transformer, source_ids: NDArray[np.int64], memory: Arra
     real = source_ids != model.config.pad_id
     for i, layer in enumerate(model.decoder_layers):
         for what, projection, axes in (
-            ("key", layer.cross_attention.k_proj, (0, 3, 1, 2)),
+            ("key", layer.cross_attention.k_proj, (0, 2, 1, 3)),
             ("value", layer.cross_attention.v_proj, (0, 2, 1, 3)),
         ):
             expected = projection(encoded).numpy().reshape(shape)
@@ -297,7 +299,7 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
 
     cross: list[tuple[str, int, list[int | str]]] = []
     for i in layers:
-        cross.append((f"cross_key.{i}", FLOAT, ["B", heads, size, "S"]))
+        cross.append((f"cross_key.{i}", FLOAT, ["B", heads, "S", size]))
         cross.append((f"cross_value.{i}", FLOAT, ["B", heads, "S", size]))
     cross.append(("source_bias", FLOAT, ["B", 1, 1, "S"]))
     assert list(signature(graphs.encoder.graph.input)) == [("source_ids", INT64, ["B", "S"])]
@@ -311,7 +313,8 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
         ]
         for name, entries in (("past", "E"), ("present", "E + K"))
     }
-    assert list(signature(graphs.decoder.graph.input)) == [
+    step = step_graph(graphs.decoder, Sizes.of(model.config))
+    assert list(signature(step.graph.input)) == [
         ("target_ids", INT64, ["B", "K"]),
         ("scores", FLOAT, ["B", "K"]),
         ("position", INT64, [1]),
@@ -319,94 +322,45 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
         *caches["past"],
         *cross,
     ]
-    assert list(signature(graphs.decoder.graph.output)) == [
+    assert list(signature(step.graph.output)) == [
         ("candidate_scores", FLOAT, ["B", "2*K"]),
         ("candidate_ids", INT64, ["B", "2*K"]),
         ("candidate_origins", INT64, ["B", "2*K"]),
         *caches["present"],
     ]
+    assert list(signature(graphs.decoder.graph.input)) == [
+        ("target_ids", INT64, ["B", "K"]),
+        ("position_encoding", FLOAT, [1, model.config.d_model]),
+        ("history", FLOAT, ["B", 1, "K", "E + K"]),
+        *caches["past"],
+        *cross[:-1],
+        ("source_bias", FLOAT, ["B", 1, "K", "S"]),
+    ]
+    assert list(signature(graphs.decoder.graph.output)) == [
+        ("logits", FLOAT, ["N", model.config.target_vocab_size]),
+        *caches["present"],
+    ]
 
 
 @pytest.mark.parametrize("d_model", [2, 64])
-@pytest.mark.parametrize("position", [0, 1, 2, 17, 255, 1023])
-def test_position_encoding_is_the_trainers(position: int, d_model: int) -> None:
-    expected = sinusoidal_positions(torch.tensor([float(position)]), d_model)
-    found = position_encoding(torch.tensor([position]), d_model)
-    torch.testing.assert_close(found, expected, atol=2e-4, rtol=0)
+def test_position_encoding_is_the_trainers(d_model: int) -> None:
+    positions = np.array([0, 1, 2, 17, 255, 1023])
+    b = GraphBuilder()
+    encoding = position_encoding(b, "positions", d_model)
+    model = b.model(
+        "encoding",
+        [helper.make_tensor_value_info("positions", INT64, ["P"])],
+        {"encoding": (encoding, FLOAT, ["P", d_model])},
+        [helper.make_opsetid("", 23)],
+        10,
+    )
+    found = run(session(model), {"positions": positions})["encoding"]
+    expected = sinusoidal_positions(torch.from_numpy(positions).float(), d_model)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 def test_cross_attention_is_not_tiled_by_beam(converted: tuple[Transformer, Graphs]) -> None:
-    """Nothing but the products themselves may read the encoder's keys and values."""
+    """Nothing but attention itself may read the encoder's keys and values."""
     graph = converted[1].decoder.graph
     readers = [n.op_type for n in graph.node if any(i.startswith("cross_") for i in n.input)]
-    assert readers == ["MatMul"] * 4
-
-
-class Best(nn.Module):
-    def forward(self, log_probs: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return best_candidates(log_probs, scores, log_probs.shape[2] - UNUSED)
-
-
-@pytest.fixture(scope="module", params=[1, 3], ids=["one block", "three blocks"])
-def best(request: pytest.FixtureRequest) -> onnxruntime.InferenceSession:
-    """best_candidates as ONNX, whose TopK promises the lower index where torch's does not."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of its own internals
-        program = torch.onnx.export(
-            Best(),
-            (torch.zeros(3, 5, request.param * BLOCK), torch.zeros(3, 5)),
-            dynamo=True,
-            dynamic_shapes=({0: "B", 1: "K"}, {0: "B", 1: "K"}),
-            verbose=False,
-        )
-    assert program is not None
-    return session(program.model_proto)
-
-
-ties = st.sampled_from([-np.inf, -3.0, -2.5, -1.0, 0.0])
-any_score = st.floats(-50, 0, width=32)
-
-
-@st.composite
-def beams(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
-    """Scores [B, K], many of them equal, and a seed for the log-probabilities."""
-    shape = (draw(st.integers(1, 3)), draw(st.integers(1, 6)))
-    elements = draw(st.sampled_from([ties, any_score]))
-    return draw(arrays.arrays(np.float32, shape, elements=elements)), draw(st.integers(0, 10**6))
-
-
-@settings(deadline=None, max_examples=100)
-@given(beams=beams(), coarse=st.booleans())
-def test_best_candidates_are_a_stable_sort(
-    best: onnxruntime.InferenceSession, beams: tuple[NDArray[np.float32], int], coarse: bool
-) -> None:
-    scores, seed = beams
-    log_probs_input, scores_input = best.get_inputs()
-    width = log_probs_input.shape[2]
-    rng = np.random.default_rng(seed)
-    log_probs = rng.uniform(-20, 0, (*scores.shape, width)).astype(np.float32)
-    if coarse:
-        log_probs = np.round(log_probs / 4)  # ties within a beam and between beams
-    log_probs[:, :, width - UNUSED :] = -np.inf
-    flat = (log_probs + scores[:, :, None]).reshape(len(scores), -1)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * scores.shape[1]]
-    expected_beams, expected_tokens = np.divmod(order, width)
-
-    sums, tokens, origins = best.run(
-        None, {log_probs_input.name: log_probs, scores_input.name: scores}
-    )
-    expected = np.take_along_axis(flat, order, axis=1)
-    np.testing.assert_array_equal(sums, expected)
-    assert tokens.max() < width - UNUSED
-    real = expected > -np.inf  # which of those that are none comes first is left open
-    np.testing.assert_array_equal(tokens[real], expected_tokens[real])
-    np.testing.assert_array_equal(origins[real], expected_beams[real])
-    assert ((origins >= 0) & (origins < scores.shape[1])).all()
-
-
-@pytest.mark.parametrize("divisor", [1, 3, 64])
-def test_divide(divisor: int) -> None:
-    dividend = torch.tensor([0, 1, 63, 64, 65, 2**24 + 1, 2**40 + 7])
-    quotient, remainder = divide(dividend, divisor)
-    assert [int(n) for n in quotient] == [int(n) // divisor for n in dividend]
-    assert [int(n) for n in remainder] == [int(n) % divisor for n in dividend]
+    assert readers == ["Attention"] * 2

@@ -1,20 +1,15 @@
-"""Passes leave what a graph computes as it is, or make it exact where it was not."""
+"""Passes leave what a graph computes as it is."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import Tensor, nn
 
-from tfm.export.graphs import divide
-from tfm.export.passes import divide_integers, drop_clipped_relu
+from tfm.export.passes import drop_clipped_relu
 
-LARGE = np.array([0, 1, 63, 64, 2**24 - 1, 2**24 + 1, 3 * 2**25 - 1, 2**40 + 7])
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 
 
@@ -28,56 +23,6 @@ def run(model: onnx.ModelProto, x: Any) -> list[Any]:
 
 def operators(model: onnx.ModelProto) -> list[str]:
     return [node.op_type for node in model.graph.node]
-
-
-class Divide(nn.Module):
-    def __init__(self, divisor: int) -> None:
-        super().__init__()
-        self.divisor = divisor
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return divide(x, self.divisor)
-
-
-@pytest.fixture(scope="module", params=[3, 64])
-def division(request: pytest.FixtureRequest) -> tuple[int, onnx.ModelProto]:
-    """A division as torch writes it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of its own internals
-        program = torch.onnx.export(
-            Divide(request.param),
-            (torch.zeros(3, dtype=torch.int64),),
-            dynamo=True,
-            dynamic_shapes=({0: "N"},),
-            verbose=False,
-        )
-    assert program is not None
-    return request.param, program.model_proto
-
-
-def test_integers_are_divided_exactly(division: tuple[int, onnx.ModelProto]) -> None:
-    divisor, model = division
-    before = model.SerializeToString()
-    divided = divide_integers(model)
-    assert model.SerializeToString() == before
-    assert "Floor" in operators(model)
-    assert not {"Floor", "Abs", "Sign", "Cast"} & set(operators(divided))
-    used = {name for node in divided.graph.node for name in node.input}
-    assert {tensor.name for tensor in divided.graph.initializer} <= used
-    quotient, remainder = run(divided, LARGE)
-    np.testing.assert_array_equal(quotient, LARGE // divisor)
-    np.testing.assert_array_equal(remainder, LARGE % divisor)
-    assert not np.array_equal(run(model, LARGE)[0], LARGE // divisor)  # why the pass is there
-
-
-def test_other_divisions_stay_as_they_are() -> None:
-    nodes = [
-        helper.make_node("Div", ["x", "two"], ["h"]),
-        helper.make_node("Abs", ["h"], ["i"]),
-        helper.make_node("Floor", ["i"], ["y"]),
-    ]
-    model = model_of(nodes, {"y": FLOAT}, two=np.float32(2))
-    assert divide_integers(model) == model
 
 
 def model_of(

@@ -161,8 +161,12 @@ def test_a_row_does_not_depend_on_the_others(variant: str, columns: int, outputs
     x = random(133, columns, seed=3)
     x[4] *= 1000
     alone = np.concatenate([run(model, row[None]) for row in x[:9]])
+    # With AVX2 and no more, ONNX Runtime sums the 4-bit blocks of a single row in another order.
+    last_bits = 0 if variant == "int8" else 1e-5
     for rows in (2, 3, 4, 9, 32, 133):
-        np.testing.assert_array_equal(run(model, x[:rows])[:9], alone[:rows])
+        found, expected = run(model, x[:rows])[:9], alone[:rows]
+        largest = np.abs(expected).max(axis=1, keepdims=True)
+        assert np.all(np.abs(found - expected) <= last_bits * largest)
 
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])

@@ -1,0 +1,135 @@
+"""decoder.onnx: one step of decoding, from the beams' last tokens to the next candidates.
+
+Shapes: B sentences, K beams, E entries of the cache, D d_model.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from tfm.trainer.config import ModelConfig
+
+from .builder import GraphBuilder, type_of
+from .candidates import best_candidates, grid
+
+INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the graphs around the decoder need to know of a model."""
+
+    decoder_layers: int
+    num_heads: int
+    d_model: int
+    vocab_size: int
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+    @classmethod
+    def of(cls, config: ModelConfig) -> Self:
+        """The sizes of a model."""
+        return cls(
+            decoder_layers=config.decoder_layers,
+            num_heads=config.num_heads,
+            d_model=config.d_model,
+            vocab_size=config.target_vocab_size,
+            bos_id=config.bos_id,
+            eos_id=config.eos_id,
+            pad_id=config.pad_id,
+        )
+
+    @property
+    def head_size(self) -> int:
+        """C, numbers per head."""
+        return self.d_model // self.num_heads
+
+
+def step_graph(decoder: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
+    """Add to the decoder what comes before its layers and after its logits.
+
+    Inputs: target_ids [B, K] int64, scores [B, K], position [1] int64 (how many steps came
+    before), history [B, K, E + K] (0 where a beam descends from an entry of the cache and -inf
+    elsewhere; the last K entries are the ones that this step adds, one per beam); then past_* and
+    the encoder's outputs as the decoder has them.
+    Outputs: candidate_scores, candidate_ids, candidate_origins [B, 2K], best first, origins being
+    beams; then present_*.
+    """
+    b = GraphBuilder()
+    values = {value.name: value for value in decoder.graph.input}
+    kept = [name for name in values if name.startswith(("past_", "cross_"))]
+    presents = {v.name: v for v in decoder.graph.output if v.name.startswith("present_")}
+    logits, *caches = b.insert(
+        decoder.graph,
+        "layers/",
+        {
+            **{name: name for name in kept},
+            "target_ids": "target_ids",
+            "position_encoding": position_encoding(b, "position", sizes.d_model),
+            "history": b.Unsqueeze("history", b.int64([1])),
+            "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
+        },
+        ["logits", *presents],
+    )
+    cells = grid(b, "scores", sizes.vocab_size)
+    found = best_candidates(b, logits, "scores", cells, sizes.vocab_size)
+    origins = b.Mod(found.rows, b.size("scores", 1))
+    candidates = {"scores": (found.scores, FLOAT), "ids": (found.ids, INT64),
+                  "origins": (origins, INT64)}  # fmt: skip
+    return b.model(
+        "decoder",
+        [
+            helper.make_tensor_value_info("target_ids", INT64, ["B", "K"]),
+            helper.make_tensor_value_info("scores", FLOAT, ["B", "K"]),
+            helper.make_tensor_value_info("position", INT64, [1]),
+            helper.make_tensor_value_info("history", FLOAT, ["B", "K", "E + K"]),
+            *(values[name] for name in kept),
+            helper.make_tensor_value_info("source_bias", FLOAT, ["B", 1, 1, "S"]),
+        ],
+        {
+            **{
+                f"candidate_{name}": (tensor, kind, ["B", "2*K"])
+                for name, (tensor, kind) in candidates.items()
+            },
+            **{
+                name: (tensor, *type_of(presents[name]))
+                for name, tensor in zip(presents, caches, strict=True)
+            },
+        },
+        decoder.opset_import,
+        decoder.ir_version,
+    )
+
+
+def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:
+    """Append what repeats the encoder's [B, 1, 1, S] to [B, 1, K, S], as Attention wants it.
+
+    Args:
+        beams: [1] K
+    """
+    one = b.int64([1])
+    name: str = b.Expand(source_bias, b.Concat(one, one, beams, one, axis=0))
+    return name
+
+
+def position_encoding(b: GraphBuilder, positions: str, d_model: int) -> str:
+    """Append trainer.model.sinusoidal_positions of some positions.
+
+    Args:
+        positions: [P] int64
+
+    Returns:
+        [P, D]: sin(p f), cos(p f) = sin(p f + pi / 2), ... for the D / 2 frequencies f
+    """
+    even = np.arange(0, d_model, 2, dtype=np.float32)
+    frequencies = np.exp(even * np.float32(-math.log(10000.0) / d_model)).repeat(2)
+    phases = np.tile(np.array([0, math.pi / 2], np.float32), d_model // 2)
+    by_row = b.Unsqueeze(b.Cast(positions, to=FLOAT), b.int64([1]))
+    angles = b.Add(b.Mul(by_row, b.float32(frequencies)), b.float32(phases))
+    name: str = b.Sin(angles)
+    return name
