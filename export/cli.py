@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     multiple=True,
     default=("int8", "fp32"),
     show_default=True,
-    type=click.Choice(["int8", "int4", "fp32"]),
-    help="What to export; may be given several times. int8 is the fastest, int4 the smallest.",
+    type=click.Choice(["int8", "int4", "fp16", "fp32"]),
+    help="What to export; may be given several times. int8 is the fastest on a CPU, int4 the "
+    "smallest; fp16 is for CUDA.",
 )
 @click.option(
     "--sentences",

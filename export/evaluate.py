@@ -7,9 +7,12 @@ from pathlib import Path
 from tfm.runtime import Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import ModelConfig
+from tfm.runtime.device import CUDA_PROVIDER, load_onnxruntime
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data import read_corpora
 from tfm.trainer.evaluate import Scores, score
+
+from .variants import FOR_CUDA, open_to_check
 
 ALL = "all"
 
@@ -44,9 +47,14 @@ def evaluate_folder(
     """
     text = read_corpora([CorpusRecipe(path=str(test.resolve()))], Path())
     names = dict.fromkeys(text.corpora)
+    providers = load_onnxruntime().get_available_providers()
     evaluations = []
-    for variant in variants or ModelConfig.load(folder or bundled_model()).variants:
-        translator = Translator(folder, variant=variant, intra_threads=threads)
+    there = ModelConfig.load(folder or bundled_model()).variants
+    for variant in variants or there:
+        if variant in FOR_CUDA & there.keys() and CUDA_PROVIDER not in providers:
+            translator = open_to_check(folder or bundled_model(), variant)
+        else:
+            translator = Translator(folder, variant=variant, intra_threads=threads)
         found = translator.translate_batch(text.sources, beam_size=beam_size)
         outputs = [translation.text for translation in found]
         scores, counts = {}, {}

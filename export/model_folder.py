@@ -33,7 +33,7 @@ from .compact import compact_graph
 from .convert import Graphs, convert
 from .errors import ExportError
 from .quality import Development, Quality, compare, tune
-from .sensitivity import sensitivities
+from .sensitivity import ROUNDED, sensitivities
 from .step import Sizes, step_graph
 from .translate import compose
 from .variants import CALIBRATED, VARIANTS, make_variant
@@ -128,6 +128,8 @@ def _quality(
         _write(source, folder, [variant], {variant: keep_float})
 
     def rank(variant: str) -> list[str]:
+        if variant not in ROUNDED:
+            return []  # it has nothing to keep in float
         logger.info("ranking the products by what they lose in %s", variant)
         return list(sensitivities(source.model, sources, variant, source.ranges))
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tfm.runtime import Translator
 from tfm.trainer.evaluate import Scores, score
 
 from .errors import ExportError
+from .variants import open_to_check
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def _trial(
 ) -> Trial:
     path = folder / f"{variant}-{len(kept)}"
     write(path, variant, kept)
-    translator = Translator(path, device="cpu", variant=variant)
+    translator = open_to_check(path, variant)
     found = translator.translate_batch(development.sources)
     return Trial(path, kept, score([one.text for one in found], development.references))
 
@@ -122,8 +122,7 @@ def compare(trials: Mapping[str, Trial], sentences: Sequence[str]) -> dict[str, 
     """
     timed = [sentences[i * len(sentences) // TIMED] for i in range(TIMED)]
     translators = {
-        variant: Translator(trial.folder, device="cpu", variant=variant)
-        for variant, trial in trials.items()
+        variant: open_to_check(trial.folder, variant) for variant, trial in trials.items()
     }
     seconds: dict[str, list[float]] = {variant: [] for variant in trials}
     for round_ in range(ROUNDS + 1):

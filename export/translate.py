@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from tfm.runtime.model import ALIGNMENT, PHASE
 
-from .builder import GraphBuilder
+from .builder import GraphBuilder, type_of
 from .candidates import Candidates, Grid, best_candidates, best_token, grid
 from .compact import gather_entries
 from .convert import Graphs, layer_names
@@ -41,8 +41,9 @@ def compose(graphs: Graphs, sizes: Sizes) -> onnx.ModelProto:
     memory_names = [output.name for output in graphs.encoder.graph.output]
     encoded = b.insert(graphs.encoder.graph, "encoder/", {"source_ids": "source_ids"}, memory_names)
     memory = dict(zip(memory_names, encoded, strict=True))
-    state = {**_beginning(b, sizes, shared), **memory}
-    kinds = _kinds(sizes, memory_names)
+    element = cache_element(graphs.decoder)
+    state = {**_beginning(b, sizes, shared, element), **memory}
+    kinds = _kinds(sizes, memory_names, element)
     final = b.loop(
         "",
         b.constant([True], np.bool_),
@@ -104,7 +105,13 @@ def _arguments(b: GraphBuilder) -> Arguments:
     )
 
 
-def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments) -> dict[str, str]:
+def cache_element(decoder: onnx.ModelProto) -> int:
+    """Element type of the cache and of the encoder's keys and values."""
+    types = {value.name: type_of(value)[0] for value in decoder.graph.input}
+    return types["past_key.0"]
+
+
+def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments, element: int) -> dict[str, str]:
     """Rule 1: one beam that holds only BOS; K - 1 that are not there."""
     batch = b.size("source_ids", 0)
     by_beam = b.Concat(batch, shared.beams, axis=0)
@@ -117,7 +124,8 @@ def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments) -> dict[str, st
     no_length = b.Expand(b.int64(0), by_hypothesis)
     no_ids = b.Expand(b.int64(0), nothing_by_hypothesis)
     empty = b.Concat(batch, b.int64([sizes.num_heads, 0, sizes.head_size]), axis=0)
-    cache = b.Expand(b.float32(0), empty)
+    zero = b.constant(0, helper.tensor_dtype_to_np_dtype(element).type)
+    cache = b.Expand(zero, empty)
     return {
         "target_ids": b.Expand(b.int64(sizes.bos_id), by_beam),
         "scores": b.Expand(first, by_beam),
@@ -138,7 +146,7 @@ def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments) -> dict[str, st
     }
 
 
-def _kinds(sizes: Sizes, memory_names: list[str]) -> Kinds:
+def _kinds(sizes: Sizes, memory_names: list[str], element: int) -> Kinds:
     heads, size = sizes.num_heads, sizes.head_size
     kinds: Kinds = {
         "target_ids": (INT64, ["B", "K"]),
@@ -159,10 +167,10 @@ def _kinds(sizes: Sizes, memory_names: list[str]) -> Kinds:
         "source_bias": (FLOAT, ["B", 1, 1, "S"]),
     }
     for name in layer_names("past", sizes.decoder_layers):
-        kinds[name] = (FLOAT, ["B", heads, "E", size])
+        kinds[name] = (element, ["B", heads, "E", size])
     for name in memory_names:
         if name.startswith("cross_"):
-            kinds[name] = (FLOAT, ["B", heads, "S", size])
+            kinds[name] = (element, ["B", heads, "S", size])
     return kinds
 
 

@@ -1,11 +1,18 @@
 """The variants of a model: the same graphs in different precisions."""
 
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 
 import onnx
 
+from tfm.runtime import Translator
+from tfm.runtime.config import ModelConfig
+from tfm.runtime.device import Choice
+from tfm.runtime.model import Model
+
 from .calibrate import ActivationRange, Ranges
 from .convert import Graphs
+from .half import to_float16
 from .passes import drop_clipped_relu
 from .products import in_graph
 from .quantize import quantize_int4, quantize_int8
@@ -33,8 +40,34 @@ def _in_4_bits(
     return quantize_int4(model, keep_float)
 
 
-VARIANTS: dict[str, Pass] = {"fp32": _as_converted, "int8": _in_8_bits, "int4": _in_4_bits}
+def _in_float16(
+    model: onnx.ModelProto, _ranges: Mapping[str, ActivationRange], _keep_float: Collection[str]
+) -> onnx.ModelProto:
+    return to_float16(model)
+
+
+def open_to_check(folder: Path, variant: str) -> Translator:
+    """A translator for what a variant says, on the CPU whatever device it is made for.
+
+    fp16 is slow there, ONNX Runtime turns most of its numbers into float32 and back; but it is
+    the same graph with the same rounding of weights, activations and cache.
+
+    Raises:
+        ModelError: the model folder cannot be used
+    """
+    config = ModelConfig.load(folder)
+    model = Model(folder, config, Choice("cpu", variant, "to check what it says"))
+    return Translator.over(folder, config, model)
+
+
+VARIANTS: dict[str, Pass] = {
+    "fp32": _as_converted,
+    "fp16": _in_float16,
+    "int8": _in_8_bits,
+    "int4": _in_4_bits,
+}
 CALIBRATED = frozenset({"int8"})  # those that need ranges
+FOR_CUDA = frozenset({"fp16"})  # those that the runtime refuses to run on a CPU
 
 
 def make_variant(

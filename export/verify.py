@@ -29,6 +29,7 @@ from tfm.trainer.vocabulary import Vocabulary
 from .convert import layer_names
 from .quality import Quality
 from .reference import BEAM_SIZE, MAX_LENGTH, torch_greedy, torch_search
+from .variants import open_to_check
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def verify_folder(
     reports = {}
     for variant in variants:
         logger.info("verifying %s on %d sentences", variant, len(sentences))
-        translator = Translator(folder, device="cpu", variant=variant)
+        translator = open_to_check(folder, variant)
         exact = variant == "fp32"
         differences = tensor_differences(model, translator, sources)
         options = {"max_length": MAX_LENGTH}

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from .bundled import bundled_model
 from .config import ModelConfig
@@ -14,6 +15,10 @@ from .tokenizer import Tokenizer
 # Tokens of a batch, counted as sentences x beams x longest source: past this, batches only
 # take more memory.
 MAX_BATCH_TOKENS = 8192
+
+# What every step of a batch costs beside its sentences, in sentences: the operators themselves and
+# reading the weights.
+BATCH_COST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +79,30 @@ class Translator:
             ModelError: the folder or the device cannot be used
             ValueError: an argument is out of its range
         """
-        self.folder = bundled_model() if model_folder is None else Path(model_folder)
-        self.config = ModelConfig.load(self.folder)
-        self._tokenizer = Tokenizer(self.folder, self.config)
-        self.model = Model.open(
-            self.folder,
-            self.config,
-            device=device,
-            variant=variant,
-            intra_threads=intra_threads,
+        folder = bundled_model() if model_folder is None else Path(model_folder)
+        config = ModelConfig.load(folder)
+        model = Model.open(
+            folder, config, device=device, variant=variant, intra_threads=intra_threads
         )
-        self.choice = self.model.choice
+        self._take(folder, config, model)
+
+    @classmethod
+    def over(cls, model_folder: Path, config: ModelConfig, model: Model) -> Self:
+        """A translator over a model of that folder that is open already.
+
+        Raises:
+            ModelError: the vocabulary cannot be used
+        """
+        translator = cls.__new__(cls)
+        translator._take(model_folder, config, model)
+        return translator
+
+    def _take(self, folder: Path, config: ModelConfig, model: Model) -> None:
+        self.folder = folder
+        self.config = config
+        self._tokenizer = Tokenizer(folder, config)
+        self.model = model
+        self.choice = model.choice
 
     def translate(
         self,
@@ -214,11 +232,31 @@ class Translator:
 def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     """Indices of sentences that run together, longest first, each index once.
 
-    A batch holds at most max_tokens as sentences x longest, or a single sentence.
+    A batch holds at most max_tokens as sentences x longest, or a single sentence. Short sentences
+    beside long ones are mostly padding, and small batches leave the processor idle: of all ways
+    to cut the sorted sentences where their lengths change, this is the one with the smallest sum
+    of longest x (sentences + BATCH_COST).
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    start = 0
-    while start < len(order):
-        size = max(1, max_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
+    cuts = [0] if order else []  # where a batch may begin
+    for place in range(1, len(order)):
+        length, full = lengths[order[place]], place - cuts[-1]
+        if length < lengths[order[place - 1]] or (full + 1) * length > max_tokens:
+            cuts.append(place)
+    cuts.append(len(order))
+
+    costs = [0] * len(cuts)  # of everything from a cut on, at best
+    ends = [0] * len(cuts)  # where the batch that begins at a cut then ends
+    for first in range(len(cuts) - 2, -1, -1):
+        begin, longest = cuts[first], lengths[order[cuts[first]]]
+        for last in range(first + 1, len(cuts)):
+            size = cuts[last] - begin
+            if size * longest > max_tokens and last > first + 1:
+                break
+            cost = longest * (size + BATCH_COST) + costs[last]
+            if last == first + 1 or cost <= costs[first]:
+                costs[first], ends[first] = cost, last
+    at = 0
+    while at < len(cuts) - 1:
+        yield order[cuts[at] : cuts[ends[at]]]
+        at = ends[at]

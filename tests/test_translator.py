@@ -1,6 +1,7 @@
 """Text in, translations out: order, batches, padding, options, damaged folders, any text."""
 
 import dataclasses
+import itertools
 import re
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from numerals import chinese, english
 from tfm.runtime import ModelError, Translation, Translator, cli
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import FileEntry, ModelConfig, Variant
-from tfm.runtime.translator import batches
+from tfm.runtime.translator import BATCH_COST, batches
 
 if TYPE_CHECKING:
     from conftest import Toy
@@ -225,6 +226,18 @@ def test_batches_hold_each_sentence_once_within_the_budget(
     assert found == [] or [lengths[i] for batch in found for i in batch] == sorted(
         lengths, reverse=True
     )
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8))
+def test_batches_are_the_cheapest_there_are(lengths: list[int]) -> None:
+    ordered = sorted(lengths, reverse=True)
+    every_cut = itertools.product([False, True], repeat=len(ordered) - 1)
+    ways = [[0, *(i for i, cut in enumerate(cuts, 1) if cut), len(ordered)] for cuts in every_cut]
+    costs = [
+        sum(ordered[a] * (b - a + BATCH_COST) for a, b in itertools.pairwise(way)) for way in ways
+    ]
+    found = list(batches(lengths, 10**6))
+    assert sum(lengths[one[0]] * (len(one) + BATCH_COST) for one in found) == min(costs)
 
 
 any_text = st.text(st.characters(codec="utf-8"), max_size=30)

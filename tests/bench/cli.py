@@ -65,6 +65,13 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
     "checkpoint's validation.tsv]",
 )
 @click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="How many of these sentences, for the mixed file and the exact matches.",
+)
+@click.option(
     "--parts",
     callback=_list_of(click.Choice(PARTS)),
     default=",".join(PARTS),
@@ -94,6 +101,7 @@ def bench(
     vocab_size: int | None,
     length: int | None,
     sentences: Path | None,
+    count: int,
     parts: list[str],
     length_scaling: bool,
     keep: Path | None,
@@ -131,6 +139,7 @@ def bench(
             vocab_size=vocab_size,
             length=length,
             sentences=sentences,
+            count=count,
             keep=keep,
             output=output,
         )

@@ -33,6 +33,7 @@ def run(
     vocab_size: int | None,
     length: int | None,
     sentences: Path | None,
+    count: int,
     keep: Path | None,
     output: Path | None,
 ) -> str:
@@ -48,7 +49,12 @@ def run(
         folder = logs if keep is None else keep
         folder.mkdir(parents=True, exist_ok=True)
         subject = open_subject(
-            model, vocab_size=vocab_size, length=length, sentences=sentences, folder=folder
+            model,
+            vocab_size=vocab_size,
+            length=length,
+            sentences=sentences,
+            count=count,
+            folder=folder,
         )
         if plan.length_scaling and not subject.forced:
             raise BenchError(f"--length-scaling needs a preset: {subject.name} ends where it likes")

@@ -58,7 +58,13 @@ class Subject:
 
 
 def open_subject(
-    model: str, *, vocab_size: int | None, length: int | None, sentences: Path | None, folder: Path
+    model: str,
+    *,
+    vocab_size: int | None,
+    length: int | None,
+    sentences: Path | None,
+    count: int,
+    folder: Path,
 ) -> Subject:
     """Find out what MODEL is.
 
@@ -67,6 +73,7 @@ def open_subject(
         vocab_size: of a preset
         length: tokens to decode
         sentences: instead of the checkpoint's validation.tsv
+        count: how many of them to read
         folder: an existing folder to keep things in
 
     Raises:
@@ -87,10 +94,10 @@ def open_subject(
         )
     length = length or NATURAL_LENGTH
     if (path / MODEL).exists():
-        return _checkpoint(path, sentences or path / VALIDATION, length)
+        return _checkpoint(path, sentences or path / VALIDATION, length, count)
     if sentences is None:
         raise BenchError(f"{model} is a model folder: name sentences to translate with --sentences")
-    return _model_folder(path, sentences, length)
+    return _model_folder(path, sentences, length, count)
 
 
 def endless_model(config: ModelConfig) -> Transformer:
@@ -155,7 +162,7 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
     )
 
 
-def _checkpoint(path: Path, sentences: Path, length: int) -> Subject:
+def _checkpoint(path: Path, sentences: Path, length: int, count: int) -> Subject:
     model, vocabulary = load_checkpoint(path)
     eos = model.config.eos_id
     encoded = vocabulary.source.encode(_read(sentences), out_type=int)
@@ -164,12 +171,12 @@ def _checkpoint(path: Path, sentences: Path, length: int) -> Subject:
         weights=Weights(model, vocabulary, path),
         folder=None,
         special_ids=_special_ids(model.config),
-        workload=real_workload([[*ids, eos] for ids in encoded if ids], length),
+        workload=real_workload([[*ids, eos] for ids in encoded if ids], length, count),
         forced=False,
     )
 
 
-def _model_folder(path: Path, sentences: Path, length: int) -> Subject:
+def _model_folder(path: Path, sentences: Path, length: int, count: int) -> Subject:
     config = FolderConfig.load(path)
     encoded = Tokenizer(path, config).encode(_read(sentences))
     return Subject(
@@ -177,7 +184,7 @@ def _model_folder(path: Path, sentences: Path, length: int) -> Subject:
         weights=None,
         folder=path,
         special_ids=_special_ids(config.special_ids),
-        workload=real_workload([ids for ids in encoded if ids], length),
+        workload=real_workload([ids for ids in encoded if ids], length, count),
         forced=False,
     )
 

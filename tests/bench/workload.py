@@ -81,9 +81,9 @@ def random_workload(vocab_size: int, eos_id: int, length: int) -> Workload:
     )
 
 
-def real_workload(sources: Ids, length: int) -> Workload:
-    """Sentences spread evenly over a file, shuffled as a file would mix them."""
-    count = min(MIXED_SENTENCES, len(sources))
+def real_workload(sources: Ids, length: int, count: int) -> Workload:
+    """`count` sentences spread evenly over a file, shuffled as a file would mix them."""
+    count = min(count, len(sources))
     spread = [sources[i * len(sources) // count] for i in range(count)]
     order = np.random.default_rng(0).permutation(count)
     mixed = [spread[i] for i in order]
