@@ -52,7 +52,7 @@ def evaluate_folder(
     there = ModelConfig.load(folder or bundled_model()).variants
     for variant in variants or there:
         if variant in FOR_CUDA & there.keys() and CUDA_PROVIDER not in providers:
-            translator = open_to_check(folder or bundled_model(), variant)
+            translator = open_to_check(folder or bundled_model(), variant, threads)
         else:
             translator = Translator(folder, variant=variant, intra_threads=threads)
         found = translator.translate_batch(text.sources, beam_size=beam_size)

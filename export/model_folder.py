@@ -34,7 +34,7 @@ from .convert import Graphs, convert
 from .errors import ExportError
 from .quality import Development, Quality, compare, tune
 from .sensitivity import ROUNDED, sensitivities
-from .step import Sizes, step_graph
+from .step import step_graph
 from .translate import compose
 from .variants import CALIBRATED, VARIANTS, make_variant
 from .verify import VariantReport, verify_folder
@@ -172,12 +172,11 @@ def _write(
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
         made = make_variant(source.graphs, variant, source.ranges, keep_float.get(variant, ()))
-        sizes = Sizes.of(config)
         files = {
             "encoder": made.encoder,
-            "decoder": step_graph(made.decoder, sizes),
+            "decoder": step_graph(made.decoder, config),
             "compact": compact_graph(made),
-            "translate": compose(made, sizes),
+            "translate": compose(made, config),
         }
         save_shared(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],

@@ -4,8 +4,6 @@ Shapes: B sentences, K beams, E entries of the cache, D d_model.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import onnx
@@ -19,38 +17,7 @@ from .candidates import best_candidates, grid
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """What the graphs around the decoder need to know of a model."""
-
-    decoder_layers: int
-    num_heads: int
-    d_model: int
-    vocab_size: int
-    bos_id: int
-    eos_id: int
-    pad_id: int
-
-    @classmethod
-    def of(cls, config: ModelConfig) -> Self:
-        """The sizes of a model."""
-        return cls(
-            decoder_layers=config.decoder_layers,
-            num_heads=config.num_heads,
-            d_model=config.d_model,
-            vocab_size=config.target_vocab_size,
-            bos_id=config.bos_id,
-            eos_id=config.eos_id,
-            pad_id=config.pad_id,
-        )
-
-    @property
-    def head_size(self) -> int:
-        """C, numbers per head."""
-        return self.d_model // self.num_heads
-
-
-def step_graph(decoder: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
+def step_graph(decoder: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto:
     """Add to the decoder what comes before its layers and after its logits.
 
     Inputs: target_ids [B, K] int64, scores [B, K], position [1] int64 (how many steps came
@@ -70,14 +37,14 @@ def step_graph(decoder: onnx.ModelProto, sizes: Sizes) -> onnx.ModelProto:
         {
             **{name: name for name in kept},
             "target_ids": "target_ids",
-            "position_encoding": position_encoding(b, "position", sizes.d_model),
+            "position_encoding": position_encoding(b, "position", config.d_model),
             "history": b.Unsqueeze("history", b.int64([1])),
             "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
         },
         ["logits", *presents],
     )
-    cells = grid(b, "scores", sizes.vocab_size)
-    found = best_candidates(b, logits, "scores", cells, sizes.vocab_size)
+    cells = grid(b, "scores", config.target_vocab_size)
+    found = best_candidates(b, logits, "scores", cells, config.target_vocab_size)
     origins = b.Mod(found.rows, b.size("scores", 1))
     candidates = {"scores": (found.scores, FLOAT), "ids": (found.ids, INT64),
                   "origins": (origins, INT64)}  # fmt: skip

@@ -17,18 +17,19 @@ import onnx
 from onnx import TensorProto, helper
 
 from tfm.runtime.model import ALIGNMENT, PHASE
+from tfm.trainer.config import ModelConfig
 
 from .builder import GraphBuilder, type_of
 from .candidates import Candidates, Grid, best_candidates, best_token, grid
 from .compact import gather_entries
 from .convert import Graphs, layer_names
-from .step import Sizes, position_encoding, source_bias_by_beam
+from .step import position_encoding, source_bias_by_beam
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
 Kinds = dict[str, tuple[int, list[int | str]]]
 
 
-def compose(graphs: Graphs, sizes: Sizes) -> onnx.ModelProto:
+def compose(graphs: Graphs, config: ModelConfig) -> onnx.ModelProto:
     """Join the graphs of one variant into translate.onnx.
 
     Inputs: source_ids [A, S], beam_size [], num_hypotheses [] (at most beam_size), max_length []
@@ -42,13 +43,13 @@ def compose(graphs: Graphs, sizes: Sizes) -> onnx.ModelProto:
     encoded = b.insert(graphs.encoder.graph, "encoder/", {"source_ids": "source_ids"}, memory_names)
     memory = dict(zip(memory_names, encoded, strict=True))
     element = cache_element(graphs.decoder)
-    state = {**_beginning(b, sizes, shared, element), **memory}
-    kinds = _kinds(sizes, memory_names, element)
+    state = {**_beginning(b, config, shared, element), **memory}
+    kinds = _kinds(config, memory_names, element)
     final = b.loop(
         "",
         b.constant([True], np.bool_),
         state,
-        lambda body, s, _: _phase(body, s, graphs.decoder, sizes, shared, memory_names, kinds),
+        lambda body, s, _: _phase(body, s, graphs.decoder, config, shared, memory_names, kinds),
         kinds,
     )
     imports = {o.domain: o for _, graph in graphs for o in graph.opset_import}
@@ -111,7 +112,9 @@ def cache_element(decoder: onnx.ModelProto) -> int:
     return types["past_key.0"]
 
 
-def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments, element: int) -> dict[str, str]:
+def _beginning(
+    b: GraphBuilder, config: ModelConfig, shared: Arguments, element: int
+) -> dict[str, str]:
     """Rule 1: one beam that holds only BOS; K - 1 that are not there."""
     batch = b.size("source_ids", 0)
     by_beam = b.Concat(batch, shared.beams, axis=0)
@@ -123,11 +126,13 @@ def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments, element: int) -
     no_score = b.Expand(b.float32(-np.inf), by_hypothesis)
     no_length = b.Expand(b.int64(0), by_hypothesis)
     no_ids = b.Expand(b.int64(0), nothing_by_hypothesis)
-    empty = b.Concat(batch, b.int64([sizes.num_heads, 0, sizes.head_size]), axis=0)
+    empty = b.Concat(
+        batch, b.int64([config.num_heads, 0, config.d_model // config.num_heads]), axis=0
+    )
     zero = b.constant(0, helper.tensor_dtype_to_np_dtype(element).type)
     cache = b.Expand(zero, empty)
     return {
-        "target_ids": b.Expand(b.int64(sizes.bos_id), by_beam),
+        "target_ids": b.Expand(b.int64(config.bos_id), by_beam),
         "scores": b.Expand(first, by_beam),
         "position": b.int64([0]),
         "history": b.Expand(b.float32(0), nothing_by_row),
@@ -138,7 +143,7 @@ def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments, element: int) -
         "count": b.Expand(b.int64(0), by_sentence),
         "best_was_eos": b.Expand(b.constant(False, np.bool_), by_sentence),
         "running": b.Expand(b.constant(True, np.bool_), by_sentence),
-        **dict.fromkeys(layer_names("past", sizes.decoder_layers), cache),
+        **dict.fromkeys(layer_names("past", config.decoder_layers), cache),
         "place": b.Range(b.int64(0), b.Squeeze(batch), b.int64(1)),
         "result_ids": no_ids,
         "result_lengths": no_length,
@@ -146,8 +151,8 @@ def _beginning(b: GraphBuilder, sizes: Sizes, shared: Arguments, element: int) -
     }
 
 
-def _kinds(sizes: Sizes, memory_names: list[str], element: int) -> Kinds:
-    heads, size = sizes.num_heads, sizes.head_size
+def _kinds(config: ModelConfig, memory_names: list[str], element: int) -> Kinds:
+    heads, size = config.num_heads, config.d_model // config.num_heads
     kinds: Kinds = {
         "target_ids": (INT64, ["B", "K"]),
         "scores": (FLOAT, ["B", "K"]),
@@ -166,7 +171,7 @@ def _kinds(sizes: Sizes, memory_names: list[str], element: int) -> Kinds:
         "result_scores": (FLOAT, ["A", "R"]),
         "source_bias": (FLOAT, ["B", 1, 1, "S"]),
     }
-    for name in layer_names("past", sizes.decoder_layers):
+    for name in layer_names("past", config.decoder_layers):
         kinds[name] = (element, ["B", heads, "E", size])
     for name in memory_names:
         if name.startswith("cross_"):
@@ -185,16 +190,18 @@ class Phase:
     first_picks: str  # [B, 1] where each sentence's rows begin among R + K per sentence
 
 
-def _constants(b: GraphBuilder, state: Mapping[str, str], sizes: Sizes, shared: Arguments) -> Phase:
+def _constants(
+    b: GraphBuilder, state: Mapping[str, str], config: ModelConfig, shared: Arguments
+) -> Phase:
     batch, one = b.size(state["place"], 0), b.int64([1])
     positions = b.Add(state["position"], b.int64(np.arange(PHASE)))
     sentences = b.Range(b.int64(0), b.Squeeze(batch), b.int64(1))
     per_sentence = b.Add(shared.beams, shared.hypotheses)
     return Phase(
-        grid=grid(b, state["scores"], sizes.vocab_size),
+        grid=grid(b, state["scores"], config.target_vocab_size),
         itself=b.Tile(shared.itself, b.Concat(batch, one, axis=0)),
         by_beam=b.Concat(batch, one, shared.beams, b.int64([-1]), axis=0),
-        encodings=position_encoding(b, positions, sizes.d_model),
+        encodings=position_encoding(b, positions, config.d_model),
         first_picks=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
     )
 
@@ -203,23 +210,23 @@ def _phase(
     b: GraphBuilder,
     state: dict[str, str],
     decoder: onnx.ModelProto,
-    sizes: Sizes,
+    config: ModelConfig,
     shared: Arguments,
     memory_names: list[str],
     kinds: Kinds,
 ) -> tuple[str, dict[str, str]]:
     """Body of the outer loop: compact, make PHASE steps, note what was found."""
-    state = _compact(b, state, sizes, shared, memory_names)
+    state = _compact(b, state, config, shared, memory_names)
     memory = {name: state[name] for name in memory_names}
     memory["source_bias"] = source_bias_by_beam(b, state["source_bias"], shared.beams)
-    phase = _constants(b, state, sizes, shared)
+    phase = _constants(b, state, config, shared)
     outside = {*memory_names, "place", "result_ids", "result_lengths", "result_scores"}
     stepped = b.loop(
         b.int64([PHASE]),
         b.constant([True], np.bool_),
         {name: tensor for name, tensor in state.items() if name not in outside},
         lambda body, s, number: _step(
-            body, s, number, decoder, sizes, shared, memory, phase, kinds
+            body, s, number, decoder, config, shared, memory, phase, kinds
         ),
         kinds,
     )
@@ -229,23 +236,23 @@ def _phase(
     for name in ("ids", "lengths", "scores"):
         result, pool = state[f"result_{name}"], state[f"pool_{name}"]
         if name == "ids":
-            result = _widened(b, result, state["position"], sizes)
-            pool = _widened(b, pool, state["position"], sizes)
+            result = _widened(b, result, state["position"], config)
+            pool = _widened(b, pool, state["position"], config)
         state[f"result_{name}"] = b.ScatterND(result, place, pool)
     return _some_run(b, state["running"], state["position"], shared), state
 
 
-def _widened(b: GraphBuilder, ids: str, width: str, sizes: Sizes) -> str:
+def _widened(b: GraphBuilder, ids: str, width: str, config: ModelConfig) -> str:
     """[X, R, P] to [X, R, width] with padding."""
     lacking = b.Concat(b.int64([0] * 5), b.Sub(width, b.size(ids, 2)), axis=0)
-    name: str = b.Pad(ids, lacking, b.int64(sizes.pad_id))
+    name: str = b.Pad(ids, lacking, b.int64(config.pad_id))
     return name
 
 
 def _compact(
     b: GraphBuilder,
     state: dict[str, str],
-    sizes: Sizes,
+    config: ModelConfig,
     shared: Arguments,
     memory_names: list[str],
 ) -> dict[str, str]:
@@ -285,7 +292,7 @@ def _compact(
     compacted["history"] = b.Reshape(
         b.GatherElements(history, by_beam, axis=2), by_row, allowzero=1
     )
-    pasts = layer_names("past", sizes.decoder_layers)
+    pasts = layer_names("past", config.decoder_layers)
     caches = {name: state[name] for name in pasts}
     return {**compacted, **gather_entries(b, caches, kept, chosen)}
 
@@ -303,15 +310,15 @@ def _step(
     state: dict[str, str],
     number: str,
     decoder: onnx.ModelProto,
-    sizes: Sizes,
+    config: ModelConfig,
     shared: Arguments,
     memory: Mapping[str, str],
     phase: Phase,
     kinds: Kinds,
 ) -> tuple[str, dict[str, str]]:
     """Body of the inner loop: rules 2 to 7 for one step."""
-    pasts = layer_names("past", sizes.decoder_layers)
-    presents = layer_names("present", sizes.decoder_layers)
+    pasts = layer_names("past", config.decoder_layers)
+    presents = layer_names("present", config.decoder_layers)
     history = b.Concat(state["history"], phase.itself, axis=1)  # [N, E + K]
     logits, *caches = b.insert(
         decoder.graph,
@@ -327,8 +334,8 @@ def _step(
     length = b.Add(state["position"], b.int64([1]))
     picked = b.branch(
         shared.greedy,
-        lambda body: _pick_token(body, logits, state["scores"], phase.grid, sizes),
-        lambda body: _pick_beams(body, logits, state["scores"], phase.grid, sizes, shared),
+        lambda body: _pick_token(body, logits, state["scores"], phase.grid, config),
+        lambda body: _pick_beams(body, logits, state["scores"], phase.grid, config, shared),
         PICKED,
     )
     last = b.Equal(length, shared.max_length)
@@ -338,7 +345,7 @@ def _step(
     after = b.branch(
         something_ends,
         lambda body: _finish(
-            body, {**before, **picked}, state["sequences"], length, last, sizes, shared, phase
+            body, {**before, **picked}, state["sequences"], length, last, config, shared, phase
         ),
         lambda body: {"goes_on": body.constant([True], np.bool_), **before},
         {"goes_on": (BOOL, [1]), **kinds},
@@ -371,12 +378,12 @@ PICKED: Kinds = {
 
 
 def _pick_token(
-    b: GraphBuilder, logits: str, scores: str, cells: Grid, sizes: Sizes
+    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: ModelConfig
 ) -> dict[str, str]:
     """Rules 2 and 4 for K = 1, where a sentence ends with its first EOS: what follows is
     without meaning, and may be EOS."""
-    found = best_token(b, logits, scores, cells, sizes.vocab_size)
-    without_eos = _without_eos(b, found, sizes)
+    found = best_token(b, logits, scores, cells, config.target_vocab_size)
+    without_eos = _without_eos(b, found, config)
     return {
         "scores": found.scores,
         "ids": found.ids,
@@ -389,11 +396,11 @@ def _pick_token(
 
 
 def _pick_beams(
-    b: GraphBuilder, logits: str, scores: str, cells: Grid, sizes: Sizes, shared: Arguments
+    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: ModelConfig, shared: Arguments
 ) -> dict[str, str]:
     """Rules 2 and 4: the 2K best candidates; the K best that are not EOS go on."""
-    found = best_candidates(b, logits, scores, cells, sizes.vocab_size)
-    without_eos = _without_eos(b, found, sizes)
+    found = best_candidates(b, logits, scores, cells, config.target_vocab_size)
+    without_eos = _without_eos(b, found, config)
     next_scores, beams = b.TopK(without_eos, shared.beams, outputs=2, axis=1)
     rows = b.GatherElements(found.rows, beams, axis=1)
     among_best = b.Slice(without_eos, b.int64([0]), shared.beams, b.int64([1]))
@@ -408,9 +415,9 @@ def _pick_beams(
     }
 
 
-def _without_eos(b: GraphBuilder, found: Candidates, sizes: Sizes) -> str:
+def _without_eos(b: GraphBuilder, found: Candidates, config: ModelConfig) -> str:
     """The candidates' scores, -inf where the token is EOS."""
-    is_eos = b.Equal(found.ids, b.int64(sizes.eos_id))
+    is_eos = b.Equal(found.ids, b.int64(config.eos_id))
     name: str = b.Where(is_eos, b.float32(-np.inf), found.scores)
     return name
 
@@ -426,14 +433,14 @@ def _finish(
     sequences: str,
     length: str,
     last: str,
-    sizes: Sizes,
+    config: ModelConfig,
     shared: Arguments,
     phase: Phase,
 ) -> dict[str, str]:
     """Rules 3 and 5 to 7: what finishes at this step, and which sentences end with it."""
     best = (b.int64([0]), shared.beams, b.int64([1]))
     scores, ids, rows = (b.Slice(state[name], *best) for name in ("scores", "ids", "rows"))
-    is_eos = b.Equal(ids, b.int64(sizes.eos_id))  # [B, K]
+    is_eos = b.Equal(ids, b.int64(config.eos_id))  # [B, K]
 
     # Rules 3 and 5: which candidates finish, with the score of rule 7.
     complete = b.Or(is_eos, last)
@@ -450,7 +457,7 @@ def _finish(
     all_lengths = b.Concat(state["pool_lengths"], lengths, axis=1)
     before = b.Gather(sequences, rows, axis=0)  # [B, K, T - 1]
     found = b.Concat(before, b.Unsqueeze(ids, b.int64([2])), axis=2)
-    pool = _widened(b, state["pool_ids"], length, sizes)
+    pool = _widened(b, state["pool_ids"], length, config)
     all_ids = b.Concat(pool, found, axis=1)  # [B, R + K, T]
     flat = b.Reshape(all_ids, b.Concat(b.int64([-1]), length, axis=0))
     pool_ids = b.Gather(flat, b.Add(chosen, phase.first_picks), axis=0)

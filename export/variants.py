@@ -46,7 +46,7 @@ def _in_float16(
     return to_float16(model)
 
 
-def open_to_check(folder: Path, variant: str) -> Translator:
+def open_to_check(folder: Path, variant: str, threads: int = 0) -> Translator:
     """A translator for what a variant says, on the CPU whatever device it is made for.
 
     fp16 is slow there, ONNX Runtime turns most of its numbers into float32 and back; but it is
@@ -56,7 +56,7 @@ def open_to_check(folder: Path, variant: str) -> Translator:
         ModelError: the model folder cannot be used
     """
     config = ModelConfig.load(folder)
-    model = Model(folder, config, Choice("cpu", variant, "to check what it says"))
+    model = Model(folder, config, Choice("cpu", variant, "to check what it says"), threads)
     return Translator.over(folder, config, model)
 
 

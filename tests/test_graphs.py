@@ -14,7 +14,7 @@ from onnx import helper
 from tfm.export.builder import GraphBuilder
 from tfm.export.convert import Graphs
 from tfm.export.graphs import DecoderGraph, EncoderGraph
-from tfm.export.step import Sizes, position_encoding, step_graph
+from tfm.export.step import position_encoding, step_graph
 from tfm.trainer.model import Transformer, sinusoidal_positions
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -77,7 +77,7 @@ class TorchPair(Pair):
 class OnnxPair(Pair):
     def __init__(self, model: Transformer, graphs: Graphs) -> None:
         super().__init__(model)
-        step = step_graph(graphs.decoder, Sizes.of(model.config))
+        step = step_graph(graphs.decoder, model.config)
         onnx.checker.check_model(step, full_check=True)
         self.encoder, self.decoder = session(graphs.encoder), session(step)
 
@@ -313,7 +313,7 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
         ]
         for name, entries in (("past", "E"), ("present", "E + K"))
     }
-    step = step_graph(graphs.decoder, Sizes.of(model.config))
+    step = step_graph(graphs.decoder, model.config)
     assert list(signature(step.graph.input)) == [
         ("target_ids", INT64, ["B", "K"]),
         ("scores", FLOAT, ["B", "K"]),
