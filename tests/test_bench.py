@@ -27,7 +27,7 @@ from tfm.bench.pool import Worker
 from tfm.bench.report import relative_speeds
 from tfm.bench.systems import System
 from tfm.bench.to_ctranslate2 import write_ctranslate2
-from tfm.bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload
+from tfm.bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
 from tfm.export.convert import Graphs
 from tfm.runtime.cli import cli
 from tfm.trainer import checkpoint
@@ -352,3 +352,10 @@ def test_ratios_are_to_the_better_mode() -> None:
         "CTranslate2 int8": pytest.approx(1 / 3),
         "CTranslate2 float32": 1.0,
     }
+
+
+@pytest.mark.parametrize(("count", "read"), [(4, 4), (500, 10)])
+def test_count_is_how_many_sentences_are_read(count: int, read: int) -> None:
+    sources = [[number, 3] for number in range(10, 20)]
+    workload = real_workload(sources, 5, count)
+    assert len(workload.mixed) == len({tuple(ids) for ids in workload.mixed}) == read
