@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from tfm.trainer import checkpoint as files
 from tfm.trainer import cli
 from tfm.trainer import train as loop
-from tfm.trainer.config import Recipe, load_recipe
+from tfm.trainer.config import Recipe, load_model_config, load_recipe
 from tfm.trainer.data import read_corpora
 from tfm.trainer.errors import TrainError
 from tfm.trainer.evaluate import sample, validation_loss
@@ -145,6 +145,7 @@ def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Pa
     corpora = recipe.data
     return Trainer(
         recipe,
+        load_model_config(checkpoint / "config.json"),
         read_corpora(corpora.train, recipe_path.parent),
         read_corpora([corpora.validation], recipe_path.parent),
         loop.Vocabulary.load(checkpoint),
@@ -368,7 +369,7 @@ def test_resume_with_another_model_is_refused(
 ) -> None:
     recipe = load_recipe(recipe_path)
     wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, d_ff=20))
-    with pytest.raises(TrainError, match="weights do not fit"):
+    with pytest.raises(TrainError, match="was trained with d_ff 16, not 20: use that recipe"):
         train(wider, recipe_path, unbroken, resume=True)
 
 
@@ -525,3 +526,41 @@ def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
     assert len(sources) == 7 and targets == [s.upper() for s in sources]
     assert positions[0] == 0 and sources[-1] == text.sources[-1]
     assert sample(text, 999) == (text.sources, text.targets)
+
+
+def test_init_begins_with_the_weights_and_the_vocabulary(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    """With steps too small to change anything; the recipe's own model would be another."""
+    recipe = change(load_recipe(recipe_path), max_steps=1, learning_rate=1e-30)
+    model = dataclasses.replace(recipe.model, d_ff=20, norm="pre", dropout=0.0)
+    recipe = dataclasses.replace(recipe, model=model)
+    train(recipe, recipe_path, tmp_path, resume=False, init=unbroken)
+    ours, theirs = load_file(tmp_path / files.MODEL), load_file(unbroken / files.MODEL)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for name in ("source.spm", "target.spm"):
+        assert (tmp_path / name).read_bytes() == (unbroken / name).read_bytes()
+    config = load_model_config(unbroken / files.CONFIG)
+    assert load_model_config(tmp_path / files.CONFIG) == dataclasses.replace(config, dropout=0.0)
+
+
+def test_init_stopped_and_resumed_is_unbroken(
+    recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(recipe_path)
+    wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, d_ff=20))
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(wider, recipe_path, whole, resume=False, init=unbroken)
+    arguments = [str(recipe_path), "--out", str(stopped), "--threads", "1", "--init", str(unbroken)]
+    with monkeypatch.context() as patch:
+        patch.setattr("tfm.trainer.config.load_recipe", lambda _: wider)
+        call_at(patch, 7, lambda: signal.raise_signal(signal.SIGTERM))
+        result = CliRunner().invoke(cli.train, arguments)
+    assert result.exit_code == 143
+    said = f"--out {stopped} --init {unbroken} --resume"
+    assert result.stderr.splitlines()[-1].endswith(said)
+    with pytest.raises(TrainError, match="--init again"):
+        train(wider, recipe_path, stopped, resume=True)
+    train(wider, recipe_path, stopped, resume=True, init=unbroken)
+    assert_same_training(stopped, whole)

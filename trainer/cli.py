@@ -17,8 +17,15 @@ import click
 @click.option(
     "--resume", is_flag=True, help="Continue the training in the folder, if there is one."
 )
+@click.option(
+    "--init",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Begin from this checkpoint's weights, with its model and vocabulary: fine-tuning.",
+)
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's choice).")
-def train(recipe: Path, folder: Path, resume: bool, threads: int | None) -> None:
+def train(
+    recipe: Path, folder: Path, resume: bool, init: Path | None, threads: int | None
+) -> None:
     """Train a Transformer as the file RECIPE (TOML) says.
 
     Ctrl-C and SIGTERM save and stop; --resume continues exactly where it stopped.
@@ -41,13 +48,13 @@ def train(recipe: Path, folder: Path, resume: bool, threads: int | None) -> None
     if threads:
         torch.set_num_threads(threads)
     try:
-        progress = run(load_recipe(recipe), recipe, folder, resume=resume)
+        progress = run(load_recipe(recipe), recipe, folder, resume=resume, init=init)
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:
         click.echo(
             f"stopped at step {stop.step}; continue with: "
-            f"tfm train {recipe} --out {folder} --resume",
+            f"tfm train {recipe} --out {folder}{f' --init {init}' if init else ''} --resume",
             err=True,
         )
         raise click.exceptions.Exit(128 + stop.signal_number) from stop

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from . import checkpoint as files
-from .config import Recipe, TrainingRecipe, load_model_config
+from .config import ModelConfig, Recipe, TrainingRecipe, load_model_config
 from .data import EncodedText, ParallelText, read_corpora
 from .errors import TrainError
 from .evaluate import batch_loss, sample, score, translate, validation_loss
@@ -38,8 +38,14 @@ class Interrupted(Exception):
         self.step, self.signal_number = step, signal_number
 
 
-def train(recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool) -> files.Progress:
+def train(
+    recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool, init: Path | None = None
+) -> files.Progress:
     """Train as the recipe says and leave a checkpoint in folder.
+
+    Args:
+        init: a checkpoint to begin from. Its model and vocabulary are kept: of the recipe's [model]
+            only dropout counts, and nothing of [vocabulary]
 
     Raises:
         TrainError: bad data, a folder that is in the way, a loss that is not a number
@@ -57,20 +63,34 @@ def train(recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool) -> f
     base = recipe_path.parent
     text = read_corpora(recipe.data.train, base)
     validation = read_corpora([recipe.data.validation], base)
+    beginning = None if init is None else files.load_checkpoint(init)
     if resume:
         vocabulary = Vocabulary.load(folder)
+    elif beginning is not None:
+        vocabulary = beginning[1]
     else:
         logger.info("training the vocabulary on %d pairs", len(text))
         vocabulary = train_vocabulary(*_vocabulary_sample(text, recipe), recipe.vocabulary)
-        _clear(folder)
-        vocabulary.save(folder)
-    trainer = Trainer(recipe, text, validation, vocabulary, folder)
-    files.write_pairs(folder / files.VALIDATION, *trainer.validation_sample)
+    if beginning is None:
+        config = recipe.model.build(
+            recipe.data,
+            vocabulary.source.vocab_size(),
+            vocabulary.target.vocab_size(),
+            **vocabulary.special_ids,
+        )
+    else:
+        config = dataclasses.replace(beginning[0].config, dropout=recipe.model.dropout)
+    trainer = Trainer(recipe, config, text, validation, vocabulary, folder)
     if resume:
         trainer.resume()
     else:
+        if beginning is not None:
+            files.load_weights(trainer.model, files.weights_of(beginning[0]))
+        _clear(folder)
+        vocabulary.save(folder)
         shutil.copyfile(recipe_path, folder / files.RECIPE)
-        files.write_config(folder, trainer.model.config)
+        files.write_config(folder, config)
+    files.write_pairs(folder / files.VALIDATION, *trainer.validation_sample)
     return trainer.run()
 
 
@@ -96,6 +116,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
+        config: ModelConfig,
         text: ParallelText,
         validation: ParallelText,
         vocabulary: Vocabulary,
@@ -108,12 +129,6 @@ class Trainer:
             self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"
         )
         torch.manual_seed(self.options.seed)
-        config = recipe.model.build(
-            recipe.data,
-            vocabulary.source.vocab_size(),
-            vocabulary.target.vocab_size(),
-            **vocabulary.special_ids,
-        )
         self.model = Transformer(config).to(self.device)
         self.model.train()
         self.optimizer = build_optimizer(self.model, self.options)
@@ -130,9 +145,13 @@ class Trainer:
         Raises:
             TrainError: the state is damaged or of another model
         """
-        heads = load_model_config(self.folder / files.CONFIG).num_heads
-        if heads != self.model.config.num_heads:  # the one dimension that no weight shows
-            raise TrainError(f"{self.folder} was trained with num_heads {heads}: use that recipe")
+        before = dataclasses.asdict(load_model_config(self.folder / files.CONFIG))
+        for name, value in dataclasses.asdict(self.model.config).items():
+            if name != "dropout" and before[name] != value:
+                raise TrainError(
+                    f"{self.folder} was trained with {name} {before[name]}, not {value}: use that "
+                    "recipe, and --init again where it began from a checkpoint"
+                )
         self.progress = files.restore_state(self.folder, self.model, self.optimizer)
         drop_after(self.folder / files.METRICS, self.progress.step)
         for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
