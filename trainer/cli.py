@@ -23,9 +23,7 @@ import click
     help="Begin from this checkpoint's weights, with its model and vocabulary: fine-tuning.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's choice).")
-def train(
-    recipe: Path, folder: Path, resume: bool, init: Path | None, threads: int | None
-) -> None:
+def train(recipe: Path, folder: Path, resume: bool, init: Path | None, threads: int | None) -> None:
     """Train a Transformer as the file RECIPE (TOML) says.
 
     Ctrl-C and SIGTERM save and stop; --resume continues exactly where it stopped.
