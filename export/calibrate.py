@@ -66,11 +66,11 @@ def product_inputs(model: Transformer, sources: Sequence[Sequence[int]]) -> dict
     """
     if not sources:
         raise ExportError("no sentences to calibrate on")
-    bos = model.config.bos_id
+    prefix = model.config.target_prefix
     targets = torch_greedy(model, sources)
     with _recorded_inputs(model, max(1, ROWS // len(sources))) as recorded:
         for source, target in zip(sources, targets, strict=True):
-            model(torch.tensor([list(source)]), torch.tensor([[bos, *target]]))
+            model(torch.tensor([list(source)]), torch.tensor([[*prefix, *target]]))
     return {name: torch.cat(rows) for name, rows in recorded.items()}
 
 

@@ -16,6 +16,7 @@ H heads, C = D / H, V vocabulary.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.onnx.ops import attention
 
@@ -189,6 +190,7 @@ class DecoderGraph(nn.Module):
         super().__init__()
         self.model = model
         self.layers = nn.ModuleList(CachedDecoderLayer(layer) for layer in model.decoder_layers)
+        self.output_bias = output_bias(model)
 
     def forward(
         self,
@@ -221,4 +223,17 @@ class DecoderGraph(nn.Module):
         for layer, kept, (cross_key, cross_value) in zip(self.layers, past, cross, strict=True):
             x, key, value = layer(x, kept, history, (cross_key, cross_value, source_bias))
             presents += [key, value]
-        return (model.projection(model.decoder_norm(x)), *presents)
+        hidden = model.decoder_norm(x)
+        return (F.linear(hidden, model.projection.weight, self.output_bias), *presents)
+
+
+def output_bias(model: Transformer) -> nn.Parameter | None:
+    """[V]: the projection's bias, and -inf for forbidden tokens; None where there is neither."""
+    forbidden, bias = list(model.config.forbidden_ids), model.projection.bias
+    if bias is None and not forbidden:
+        return None
+    total = model.projection.weight.new_zeros(model.config.target_vocab_size)
+    if bias is not None:
+        total += bias.detach()
+    total[forbidden] = float("-inf")
+    return nn.Parameter(total, requires_grad=False)

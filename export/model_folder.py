@@ -24,7 +24,6 @@ from tfm.runtime.config import (
 )
 from tfm.runtime.device import load_onnxruntime
 from tfm.trainer.checkpoint import load_checkpoint
-from tfm.trainer.data import encode_source
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 
@@ -79,7 +78,7 @@ def export_checkpoint(
         raise ExportError(f"{folder} is a file: choose another name for the model folder")
     logger.info("converting to ONNX")
     graphs = convert(model)
-    sources = encode_source(vocabulary.source, list(sentences))
+    sources = vocabulary.encode_source(sentences, model.config)
     ranges = activation_ranges(model, sources) if CALIBRATED & set(variants) else {}
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
@@ -196,7 +195,12 @@ def _write(
             norm=config.norm,
             parameters=sum(p.numel() for p in model.parameters()),
         ),
-        languages=Languages(source=config.source_language, target=config.target_language),
+        languages=Languages(
+            source=config.source_language,
+            target=config.target_language,
+            tagged=config.tagged,
+            tags=dict(config.language_tags),
+        ),
         special_ids=SpecialIds(
             bos_id=config.bos_id,
             eos_id=config.eos_id,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
+from tfm.trainer.config import ModelConfig
 from tfm.trainer.data import pad
 from tfm.trainer.model import Transformer
 
@@ -37,6 +38,7 @@ def torch_search(model: Transformer, sources: Sequence[Sequence[int]]) -> list[l
             options,
             bos_id=model.config.bos_id,
             eos_id=model.config.eos_id,
+            first_ids=first_ids(model.config, len(chosen)),
         )
         for i, hypotheses in zip(chosen, found, strict=True):
             outputs[i] = hypotheses
@@ -70,9 +72,7 @@ class TorchDecoder:
         memory = self._memory.repeat_interleave(beams, 0)
         bias = self._bias.repeat_interleave(beams, 0)
         last = self._model.decode(self._prefixes.flatten(0, 1), memory, bias)[:, -1]
-        log_probs = torch.unflatten(
-            self._model.projection(last).log_softmax(dim=1), 0, (batch_size, beams)
-        )
+        log_probs = torch.unflatten(self._model.next_log_probs(last), 0, (batch_size, beams))
         totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
         values, best = totals.topk(2 * beams, dim=1)
         vocab_size = log_probs.shape[2]
@@ -84,6 +84,11 @@ class TorchDecoder:
         self._memory, self._bias = self._memory[kept], self._bias[kept]
         if self._prefixes is not None:
             self._prefixes = self._prefixes[kept]
+
+
+def first_ids(config: ModelConfig, batch_size: int) -> NDArray[np.int64] | None:
+    """The tags that the targets of a batch begin with (runtime/search.py, rule 8)."""
+    return np.repeat(config.tags_of_targets, batch_size) if config.tags_of_targets else None
 
 
 def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:

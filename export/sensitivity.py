@@ -62,8 +62,8 @@ def sensitivities(
     chosen = [sources[i] for i in range(0, len(sources), max(1, len(sources) // SENTENCES))]
     targets = torch_greedy(model, chosen)
     source_ids = pad(chosen, config.pad_id)
-    target_ids = pad([[config.bos_id, *ids] for ids in targets], config.pad_id)
-    real = pad([[1] * (1 + len(ids)) for ids in targets], 0).bool()
+    target_ids = pad([[*config.target_prefix, *ids] for ids in targets], config.pad_id)
+    real = pad([[1] * (len(config.target_prefix) + len(ids)) for ids in targets], 0).bool()
     expected = _log_probs(model, source_ids, target_ids)[real]
     losses = {}
     for product in weight_products(model):

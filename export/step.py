@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tfm.trainer.config import ModelConfig
+from tfm.trainer.model import position_frequencies
 
 from .builder import GraphBuilder, type_of
 from .candidates import best_candidates, grid
@@ -37,7 +38,7 @@ def step_graph(decoder: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto
         {
             **{name: name for name in kept},
             "target_ids": "target_ids",
-            "position_encoding": position_encoding(b, "position", config.d_model),
+            "position_encoding": position_encoding(b, "position", config),
             "history": b.Unsqueeze("history", b.int64([1])),
             "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
         },
@@ -84,18 +85,24 @@ def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:
     return name
 
 
-def position_encoding(b: GraphBuilder, positions: str, d_model: int) -> str:
+def position_encoding(b: GraphBuilder, positions: str, config: ModelConfig) -> str:
     """Append trainer.model.sinusoidal_positions of some positions.
 
     Args:
-        positions: [P] int64
+        positions: [P] int64, counted from 0
 
     Returns:
         [P, D]: sin(p f), cos(p f) = sin(p f + pi / 2), ... for the D / 2 frequencies f
     """
-    even = np.arange(0, d_model, 2, dtype=np.float32)
-    frequencies = np.exp(even * np.float32(-math.log(10000.0) / d_model)).repeat(2)
-    phases = np.tile(np.array([0, math.pi / 2], np.float32), d_model // 2)
+    half = config.d_model // 2
+    frequencies = position_frequencies(config).float().numpy()
+    phases = np.array([0, math.pi / 2], np.float32)
+    if config.positions == "paper":  # sines and cosines alternate
+        frequencies, phases = frequencies.repeat(2), np.tile(phases, half)
+    else:
+        frequencies, phases = np.tile(frequencies, 2), phases.repeat(half)
+    if config.first_position:
+        positions = b.Add(positions, b.int64(config.first_position))
     by_row = b.Unsqueeze(b.Cast(positions, to=FLOAT), b.int64([1]))
     angles = b.Add(b.Mul(by_row, b.float32(frequencies)), b.float32(phases))
     name: str = b.Sin(angles)

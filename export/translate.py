@@ -33,7 +33,8 @@ def compose(graphs: Graphs, config: ModelConfig) -> onnx.ModelProto:
     """Join the graphs of one variant into translate.onnx.
 
     Inputs: source_ids [A, S], beam_size [], num_hypotheses [] (at most beam_size), max_length []
-    (tokens without EOS), all int64; length_penalty [] float32.
+    (tokens without EOS), all int64; length_penalty [] float32; and where the model's targets begin
+    with a language's tag (rule 8), first_ids [A] int64.
     Outputs: output_ids [A, R, T] padded with pad_id, output_lengths [A, R] int64, and output_scores
     [A, R] float32, best first; -inf with length 0 where fewer hypotheses were found.
     """
@@ -62,6 +63,10 @@ def compose(graphs: Graphs, config: ModelConfig) -> onnx.ModelProto:
                 for name in ("beam_size", "num_hypotheses", "max_length")
             ),
             helper.make_tensor_value_info("length_penalty", FLOAT, []),
+            *(
+                helper.make_tensor_value_info("first_ids", INT64, ["A"])
+                for _ in config.tags_of_targets
+            ),
         ],
         {
             "output_ids": (final["result_ids"], INT64, ["A", "R", "T"]),
@@ -201,7 +206,7 @@ def _constants(
         grid=grid(b, state["scores"], config.target_vocab_size),
         itself=b.Tile(shared.itself, b.Concat(batch, one, axis=0)),
         by_beam=b.Concat(batch, one, shared.beams, b.int64([-1]), axis=0),
-        encodings=position_encoding(b, positions, config.d_model),
+        encodings=position_encoding(b, positions, config),
         first_picks=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
     )
 
@@ -332,12 +337,7 @@ def _step(
         ["logits", *presents],
     )
     length = b.Add(state["position"], b.int64([1]))
-    picked = b.branch(
-        shared.greedy,
-        lambda body: _pick_token(body, logits, state["scores"], phase.grid, config),
-        lambda body: _pick_beams(body, logits, state["scores"], phase.grid, config, shared),
-        PICKED,
-    )
+    picked = _pick(b, logits, state, config, shared, phase)
     last = b.Equal(length, shared.max_length)
     something_ends = b.Or(last, b.Equal(picked["lowest"], b.float32([-np.inf])))
     names = ("pool_ids", "pool_lengths", "pool_scores", "count", "best_was_eos", "running")
@@ -375,6 +375,46 @@ PICKED: Kinds = {
     "next_rows": (INT64, ["N"]),
     "lowest": (FLOAT, [1]),
 }
+
+
+def _pick(
+    b: GraphBuilder,
+    logits: str,
+    state: Mapping[str, str],
+    config: ModelConfig,
+    shared: Arguments,
+    phase: Phase,
+) -> dict[str, str]:
+    scores, cells = state["scores"], phase.grid
+
+    def pick(b: GraphBuilder) -> dict[str, str]:
+        return b.branch(
+            shared.greedy,
+            lambda body: _pick_token(body, logits, scores, cells, config),
+            lambda body: _pick_beams(body, logits, scores, cells, config, shared),
+            PICKED,
+        )
+
+    if not config.tags_of_targets:
+        return pick(b)
+    first_step = b.Equal(state["position"], b.int64([0]))
+    return b.branch(first_step, lambda body: _take_first(body, scores), pick, PICKED)
+
+
+def _take_first(b: GraphBuilder, scores: str) -> dict[str, str]:
+    """Rule 8: every beam goes on with first_ids, and its score stays what it was."""
+    shape = b.Shape(scores)
+    ids = b.Expand(b.Unsqueeze("first_ids", b.int64([1])), shape)
+    every_row = b.Range(b.int64(0), b.Squeeze(b.Size(scores)), b.int64(1))
+    return {
+        "scores": scores,
+        "ids": ids,
+        "rows": b.Reshape(every_row, shape),
+        "next_scores": scores,
+        "next_ids": ids,
+        "next_rows": every_row,
+        "lowest": b.float32([0]),  # nothing ends
+    }
 
 
 def _pick_token(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from tfm.runtime import Translator
 from tfm.runtime.search import ScoredIds
-from tfm.trainer.data import encode_source, pad
+from tfm.trainer.data import pad
 from tfm.trainer.evaluate import Scores, score
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import Vocabulary
@@ -77,25 +77,26 @@ def verify_folder(
         sentences: real source sentences; more than a few, of different lengths
         references: their translations, for BLEU and chrF, or None
     """
-    sources = encode_source(vocabulary.source, list(sentences))
+    sources = vocabulary.encode_source(sentences, model.config)
     expected_greedy = torch_greedy(model, sources)
     expected_beam = torch_search(model, sources)
-    expected_texts = [vocabulary.target.decode(list(best[0].ids)) for best in expected_beam]
+    expected_texts = [vocabulary.decode_target(best[0].ids) for best in expected_beam]
     reports = {}
     for variant in variants:
         logger.info("verifying %s on %d sentences", variant, len(sentences))
         translator = open_to_check(folder, variant)
         exact = variant == "fp32"
         differences = tensor_differences(model, translator, sources)
-        options = {"max_length": MAX_LENGTH}
-        found_greedy = translator.translate_ids(sources, beam_size=1, **options)
+        found_greedy = translator.translate_ids(sources, beam_size=1, max_length=MAX_LENGTH)
         # From text to text, so that the runtime's own tokenizer is part of what is compared.
-        translations = translator.translate_batch(sentences, beam_size=BEAM_SIZE, **options)
+        translations = translator.translate_batch(
+            sentences, beam_size=BEAM_SIZE, max_length=MAX_LENGTH
+        )
         best = [translation.hypotheses[0] for translation in translations]
         found_beam = [[ScoredIds(hypothesis.tokens, hypothesis.score)] for hypothesis in best]
         # One sentence at a time, without batch mates or padding.
         alone = translator.translate_ids(
-            sources, beam_size=BEAM_SIZE, max_batch_tokens=1, **options
+            sources, beam_size=BEAM_SIZE, max_batch_tokens=1, max_length=MAX_LENGTH
         )
         same = [a[0].ids == b[0].ids for a, b in zip(alone, found_beam, strict=True)]
         texts = [hypothesis.text for hypothesis in best]
@@ -164,11 +165,11 @@ def _pairs(
     memory, bias = model.encode(source_ids)
     # greedy prefixes, so that the tokens fed are ones that the model would see
     target_ids = pad(
-        [[config.bos_id, *ids[:4]] for ids in model.greedy(source_ids, 4)], config.eos_id
+        [[*config.target_prefix, *ids[:4]] for ids in model.greedy(source_ids, 4)], config.eos_id
     )
     with _self_attention_outputs(model) as projected:
         hidden = model.decode(target_ids, memory, bias)
-    log_probs = model.projection(hidden).log_softmax(dim=2)
+    log_probs = model.next_log_probs(hidden)
 
     state = translator.model.encode(sources, beam_size=1)
     encoded = state.memory
@@ -248,7 +249,7 @@ def _is_tie(model: Transformer, source: Sequence[int], theirs: list[int], ours: 
     config = model.config
     theirs, ours = [*theirs, config.eos_id], [*ours, config.eos_id]
     place = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b)
-    prefix = torch.tensor([[config.bos_id, *theirs[:place]]])
+    prefix = torch.tensor([[*config.target_prefix, *theirs[:place]]])
     logits = model(pad([source], config.pad_id), prefix)[0, -1]
     return abs(float(logits[theirs[place]] - logits[ours[place]])) < TIE
 

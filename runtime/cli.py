@@ -16,7 +16,7 @@ import click
 
 from . import lines as text_lines
 from .bundled import bundled_model
-from .config import ModelConfig
+from .config import Languages, ModelConfig
 from .errors import TfmError
 
 if TYPE_CHECKING:
@@ -150,6 +150,10 @@ def cli() -> None:
     help="Most tokens of a translation.  [default: the model's]",
 )
 @click.option(
+    "--source-language", help="Of the text, where the model reads several: see `tfm info`."
+)
+@click.option("--target-language", help="To translate into, where the model writes several.")
+@click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
 )
 @click.option("--variant", help="int8, fp32, ...  [default: the best for the device]")
@@ -169,6 +173,8 @@ def run(
     n_best: int | None,
     length_penalty: float | None,
     max_length: int | None,
+    source_language: str | None,
+    target_language: str | None,
     device: str,
     variant: str | None,
     threads: int,
@@ -193,6 +199,10 @@ def run(
         logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     translator = _open_translator(model, device, variant, threads)
+    try:
+        translator.config.languages.prefixes(source_language, target_language)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
     if n_best is not None and beam_size is None:
         beam_size = max(n_best, translator.config.decoding.beam_size)
     progress = text_lines.Progress(output_is_stdout=output_file is None)
@@ -205,6 +215,8 @@ def run(
                 num_hypotheses=n_best or 1,
                 length_penalty=length_penalty,
                 max_length=max_length,
+                source_language=source_language,
+                target_language=target_language,
             ):
                 for line in _lines_of(translation, None if n_best is None else number):
                     text_lines.write_line(output, line)
@@ -258,7 +270,7 @@ def info(model: Path | None, as_json: bool) -> None:
     rows = [
         ("model", config.name),
         ("folder", str(folder)),
-        ("languages", f"{config.languages.source} -> {config.languages.target}"),
+        ("languages", _languages(config.languages)),
         (
             "architecture",
             f"Transformer, {shape.encoder_layers}+{shape.decoder_layers} layers,"
@@ -284,6 +296,14 @@ def info(model: Path | None, as_json: bool) -> None:
     ]
     for label, value in rows:
         click.echo(f"{label:<14}{value}")
+
+
+def _languages(languages: Languages) -> str:
+    text = f"{languages.source} -> {languages.target}"
+    if languages.tagged == "none":
+        return text
+    side = "from and into" if languages.tagged == "both" else "into"
+    return f"{text} by default; {side} {', '.join(sorted(languages.tags))}"
 
 
 def _runs_here(config: ModelConfig) -> dict[str, str]:

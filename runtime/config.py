@@ -12,8 +12,9 @@ from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from .errors import ModelError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 CONFIG_FILE = "config.json"
+SOME = 12  # languages that an error lists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +43,51 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Languages:
-    """Language codes of the two sides, such as "zh" and "en"."""
+    """Language codes of the two sides, such as "zh" and "en".
+
+    Models of many languages have a token for each: `tags`, by language. `tagged` is "none", or
+    "source" where the source begins with the tag of the language to write, or "both" where each
+    side begins with its own language's. `source` and `target` are then what is meant when nobody
+    says otherwise.
+    """
 
     source: str
     target: str
+    tagged: str
+    tags: dict[str, int]
+
+    def __post_init__(self) -> None:
+        if self.tagged not in {"none", "source", "both"}:
+            raise ModelError(
+                f"languages.tagged is {self.tagged!r}: expected 'none', 'source' or 'both'"
+            )
+        for language in self._choices(self.source, self.target):
+            if language not in self.tags:
+                raise ModelError(f"language {language!r} has no tag in languages.tags")
+
+    def prefixes(
+        self, source: str | None = None, target: str | None = None
+    ) -> tuple[list[int], list[int]]:
+        """The tags that source and target begin with, for a pair of languages (None: the default).
+
+        Raises:
+            ValueError: a language is none of the model's
+        """
+        source = self.source if source is None else source
+        target = self.target if target is None else target
+        for side, language, known in (
+            ("source", source, self.tags if self.tagged == "both" else [self.source]),
+            ("target", target, [self.target] if self.tagged == "none" else self.tags),
+        ):
+            if language not in known:
+                listed = ", ".join(sorted(known)[:SOME]) + ", ..." * (len(known) > SOME)
+                raise ValueError(f"{side}_language is {language!r}: this model has {listed}")
+        tags = [self.tags[language] for language in self._choices(source, target)]
+        return tags[:1], tags[1:]
+
+    def _choices(self, source: str, target: str) -> list[str]:
+        """The languages whose tags are used, in the order of use."""
+        return {"none": [], "source": [target], "both": [source, target]}[self.tagged]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -94,12 +94,16 @@ class Model:
         return model
 
     def translate(
-        self, sources: Sequence[Sequence[int]], options: SearchOptions
+        self,
+        sources: Sequence[Sequence[int]],
+        options: SearchOptions,
+        first_ids: NDArray[np.int64] | None = None,
     ) -> list[list[ScoredIds]]:
         """Search by the rules of runtime/search.py, in one call of translate.onnx.
 
         Args:
             sources: source ids of each sentence, EOS included; padded here
+            first_ids: for rule 8, [len(sources)], where languages.tagged is "both"
 
         Returns:
             for each sentence its hypotheses, best first
@@ -107,21 +111,24 @@ class Model:
         Raises:
             ModelError: the model gave no finite score
         """
+        tags = 0 if first_ids is None else 1
+        inputs = {
+            "source_ids": self._padded(sources),
+            "beam_size": np.array(options.beam_size),
+            "num_hypotheses": np.array(options.num_hypotheses),
+            "max_length": np.array(options.max_length + tags),
+            "length_penalty": np.array(options.length_penalty, np.float32),
+        }
+        if first_ids is not None:
+            inputs["first_ids"] = first_ids
         ids, lengths, scores = self._session("translate").run(
-            ["output_ids", "output_lengths", "output_scores"],
-            {
-                "source_ids": self._padded(sources),
-                "beam_size": np.array(options.beam_size),
-                "num_hypotheses": np.array(options.num_hypotheses),
-                "max_length": np.array(options.max_length),
-                "length_penalty": np.array(options.length_penalty, np.float32),
-            },
+            ["output_ids", "output_lengths", "output_scores"], inputs
         )
         if not np.all(scores[:, 0] > -np.inf):
             raise ModelError("the model gave no finite score: its weights may hold NaN")
         return [
             [
-                ScoredIds(tuple(row[:length]), score)
+                ScoredIds(tuple(row[tags:length]), score)
                 for row, length, score in zip(*hypotheses, strict=True)
                 if score > -np.inf
             ]

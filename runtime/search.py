@@ -19,6 +19,9 @@ This is what search means here, in the code below and in the tests:
 7. The final score is score / length ** length_penalty; length counts the tokens, and EOS
    where there was one. The num_hypotheses best are the result, best first, ties in the order
    they were finished.
+8. Where first_ids are given, the first step draws nothing: every beam goes on with its
+   sentence's first id, the tag of the language to write, and keeps its score. The tag counts in
+   the length of rule 7 and is left out of the result; max_length does not count it.
 
 With these rules a model gives CTranslate2's sequences and scores (patience 1,
 min_decoding_length 0).
@@ -107,9 +110,18 @@ class ScoredIds(NamedTuple):
 
 
 def search(
-    decoder: Decoder, batch_size: int, options: SearchOptions, *, bos_id: int, eos_id: int
+    decoder: Decoder,
+    batch_size: int,
+    options: SearchOptions,
+    *,
+    bos_id: int,
+    eos_id: int,
+    first_ids: NDArray[np.int64] | None = None,
 ) -> list[list[ScoredIds]]:
     """Decode a batch; the module's docstring says what is found.
+
+    Args:
+        first_ids: [batch_size] for rule 8, or None
 
     Returns:
         for each sentence its hypotheses, best first: num_hypotheses of them (fewer only
@@ -128,9 +140,15 @@ def search(
     target_ids = np.full((batch_size, beam_size), bos_id, dtype=np.int64)
     beam_origin = np.zeros((batch_size, beam_size), dtype=np.int64)
 
-    for length in range(1, options.max_length + 1):
+    tags = 0 if first_ids is None else 1
+    if first_ids is not None:
+        decoder.step(target_ids, beam_origin, scores)
+        target_ids = np.repeat(first_ids[:, None], beam_size, axis=1)
+        beam_origin = np.tile(np.arange(beam_size), (batch_size, 1))
+
+    for length in range(1 + tags, options.max_length + tags + 1):
         candidates = decoder.step(target_ids, beam_origin, scores)
-        last = length == options.max_length
+        last = length == options.max_length + tags
         is_eos = candidates.ids == eos_id
         finishes = ((is_eos | last) & (candidates.scores > -np.inf))[:, :beam_size]
         for sentence, rank in np.argwhere(finishes):

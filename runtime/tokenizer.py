@@ -25,11 +25,12 @@ class Tokenizer:
         self._target = (
             self._source if files.target == files.source else _load(files.target.verify(folder))
         )
-        self._eos_id = config.special_ids.eos_id
+        self._eos_id, self._unk_id = config.special_ids.eos_id, config.special_ids.unk_id
+        self._size = config.architecture.source_vocab_size
         self._max_length = config.decoding.max_source_length
 
-    def encode(self, sentences: Sequence[str]) -> list[list[int]]:
-        """Source ids of each sentence: its pieces and EOS, or [] where nothing is left of it.
+    def encode(self, sentences: Sequence[str], prefix: Sequence[int] = ()) -> list[list[int]]:
+        """Source ids of each sentence: prefix, pieces and EOS, or [] where nothing is left of it.
 
         A sentence of more than max_source_length pieces is cut, with one warning per call.
 
@@ -41,6 +42,9 @@ class Tokenizer:
         except TypeError:
             "".join(sentences).encode("utf-8")  # a lone surrogate: this error says so
             raise
+        for place, ids in enumerate(encoded):
+            if self._unk_id in ids or max(ids, default=0) >= self._size:
+                encoded[place] = self._look_up(sentences[place])
         cut = sum(len(ids) > self._max_length for ids in encoded)
         if cut:
             logger.warning(
@@ -49,12 +53,22 @@ class Tokenizer:
                 len(encoded),
                 self._max_length,
             )
-        return [[*ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
+        return [[*prefix, *ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
+
+    def _look_up(self, sentence: str) -> list[int]:
+        """Ids of the pieces by what they say.
+
+        What is unknown to SentencePiece's segmentation may still be a token of the model, and a
+        piece of the segmentation may be none.
+        """
+        pieces = self._source.encode(sentence, out_type=str)
+        ids: list[int] = self._source.piece_to_id(pieces)
+        return [i if i < self._size else self._unk_id for i in ids]
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""
         texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
-        return texts
+        return [text.strip() for text in texts]
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from .bundled import bundled_model
 from .config import ModelConfig
 from .model import Model
@@ -112,6 +114,8 @@ class Translator:
         num_hypotheses: int = 1,
         length_penalty: float | None = None,
         max_length: int | None = None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> Translation:
         """Translate one sentence; see `translate_batch`."""
         (translation,) = self.translate_batch(
@@ -120,6 +124,8 @@ class Translator:
             num_hypotheses=num_hypotheses,
             length_penalty=length_penalty,
             max_length=max_length,
+            source_language=source_language,
+            target_language=target_language,
         )
         return translation
 
@@ -132,6 +138,8 @@ class Translator:
         length_penalty: float | None = None,
         max_length: int | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> list[Translation]:
         """Translate any number of sentences, in any mix of lengths.
 
@@ -145,6 +153,8 @@ class Translator:
             length_penalty: score = sum / length ** length_penalty; None is the model's own
             max_length: most tokens of a translation; None is the model's own
             max_batch_tokens: sentences x beams x longest source that run together
+            source_language: of the sentences, where the model reads several
+            target_language: to translate into, where the model writes several
 
         Returns:
             one Translation for each sentence, in the order given
@@ -154,7 +164,8 @@ class Translator:
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string: give a list, or call translate()")
-        sources = self._tokenizer.encode(sentences)
+        prefix, _ = self.config.languages.prefixes(source_language, target_language)
+        sources = self._tokenizer.encode(sentences, prefix)
         places = [place for place, ids in enumerate(sources) if ids]
         found = self.translate_ids(
             [sources[place] for place in places],
@@ -163,6 +174,7 @@ class Translator:
             length_penalty=length_penalty,
             max_length=max_length,
             max_batch_tokens=max_batch_tokens,
+            target_language=target_language,
         )
         by_place = dict(zip(places, found, strict=True))
         nothing = [ScoredIds((), 0.0)]
@@ -180,11 +192,13 @@ class Translator:
         length_penalty: float | None = None,
         max_length: int | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
+        target_language: str | None = None,
     ) -> list[list[ScoredIds]]:
         """`translate_batch` without the text: source ids in, target ids and scores out.
 
         Args:
-            sources: token ids of each sentence with EOS at the end, as the trainer feeds them
+            sources: token ids of each sentence with EOS at the end, and the tag of a language at
+                the beginning where the model wants one, as the trainer feeds them
 
         Returns:
             for each sentence its hypotheses, best first; ids are without BOS and EOS
@@ -204,22 +218,31 @@ class Translator:
         if not all(len(ids) for ids in sources):
             raise ValueError("a source has no ids: it needs at least EOS")
 
+        _, first = self.config.languages.prefixes(target=target_language)
         found: list[list[ScoredIds]] = [[] for _ in sources]
         lengths = [len(ids) for ids in sources]
         for places in batches(lengths, max_batch_tokens // options.beam_size):
-            results = self._search([sources[place] for place in places], options)
+            results = self._search([sources[place] for place in places], options, first)
             for place, hypotheses in zip(places, results, strict=True):
                 found[place] = hypotheses
         return found
 
     def _search(
-        self, sources: Sequence[Sequence[int]], options: SearchOptions
+        self, sources: Sequence[Sequence[int]], options: SearchOptions, first: list[int]
     ) -> list[list[ScoredIds]]:
+        first_ids = np.repeat(np.array(first, np.int64), len(sources)) if first else None
         if self.model.searches_itself:
-            return self.model.translate(sources, options)
+            return self.model.translate(sources, options, first_ids)
         state = self.model.encode(sources, options.beam_size)
         ids = self.config.special_ids
-        return search(state, len(sources), options, bos_id=ids.bos_id, eos_id=ids.eos_id)
+        return search(
+            state,
+            len(sources),
+            options,
+            bos_id=ids.bos_id,
+            eos_id=ids.eos_id,
+            first_ids=first_ids,
+        )
 
     def _texts(self, hypotheses: list[ScoredIds]) -> tuple[Hypothesis, ...]:
         texts = self._tokenizer.decode([found.ids for found in hypotheses])

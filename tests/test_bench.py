@@ -193,7 +193,9 @@ def test_ctrl_c_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
     assert b"Traceback" not in errors
     assert not list(tmp_path.glob("tfm-bench-*"))
     with pytest.raises(ProcessLookupError):  # no worker is left in the session
-        os.killpg(process.pid, 0)
+        while time.monotonic() < deadline:  # one that is about to go, on a busy machine
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("engine", ["tfm", "ctranslate2", "floor"])

@@ -1,7 +1,6 @@
 """The checkpoint folder: nothing is lost in it, and what does not belong together is refused."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,12 @@ from safetensors import safe_open
 from torch import Tensor
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer.config import ModelConfig, TrainingRecipe, VocabularyRecipe
+from tfm.trainer.config import (
+    ModelConfig,
+    TrainingRecipe,
+    VocabularyRecipe,
+    load_model_config,
+)
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 from tfm.trainer.optimization import build_optimizer
@@ -166,7 +170,7 @@ def test_files_of_different_trainings_are_refused(
 
 def test_config_is_read_back(tmp_path: Path) -> None:
     files.write_config(tmp_path, CONFIG)
-    assert json.loads((tmp_path / files.CONFIG).read_text("utf-8")) == dataclasses.asdict(CONFIG)
+    assert load_model_config(tmp_path / files.CONFIG) == CONFIG
 
 
 def test_weights_are_not_a_state(tmp_path: Path) -> None:

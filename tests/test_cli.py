@@ -17,13 +17,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfm.runtime import Hypothesis, TfmError, Translation, cli
+from tfm.runtime.config import Languages
 from tfm.runtime.lines import read_chunks
 
 
 class ShoutingTranslator:
     """Translates into capitals, and again with marks for the next best."""
 
-    config = SimpleNamespace(decoding=SimpleNamespace(beam_size=4))
+    config = SimpleNamespace(
+        decoding=SimpleNamespace(beam_size=4),
+        languages=Languages(source="zh", target="en", tagged="source", tags={"en": 7, "fr": 8}),
+    )
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
@@ -148,8 +152,11 @@ def test_n_best_widens_the_beam(translator: ShoutingTranslator) -> None:
 
 
 def test_search_options_arrive(translator: ShoutingTranslator) -> None:
-    tfm("run", "--beam-size", "2", "--length-penalty", "0.5", "--max-length", "7", "a")
+    languages = ("--source-language", "zh", "--target-language", "fr")
+    tfm("run", "--beam-size", "2", "--length-penalty", "0.5", "--max-length", "7", *languages, "a")
     assert translator.options == {
+        "source_language": "zh",
+        "target_language": "fr",
         "beam_size": 2,
         "num_hypotheses": 1,
         "length_penalty": 0.5,
@@ -163,6 +170,8 @@ def test_search_options_arrive(translator: ShoutingTranslator) -> None:
         (["run", "--beam-size", "0"], "0 is not in the range x>=1"),
         (["run", "--beam-size", "2", "--n-best", "3", "a"], "--n-best 3 is more than"),
         (["run", "--device", "tpu"], "'tpu' is not one of"),
+        (["run", "--source-language", "de", "a"], "source_language is 'de': this model has zh"),
+        (["run", "--target-language", "de", "a"], "target_language is 'de': this model has en, fr"),
         (["run", "--length-penalty", "-1"], "-1.0 is not in the range"),
         (["run", "-m", "nowhere"], "'nowhere' does not exist"),
         (["run", "-i", "nowhere"], "No such file or directory"),
@@ -301,7 +310,10 @@ def test_a_broken_pipe_is_quiet() -> None:
     os.close(reader)
     code = (
         "from tfm.runtime import Hypothesis, Translation, cli\n"
+        "from types import SimpleNamespace\n"
         "class Echo:\n"
+        "    languages = SimpleNamespace(prefixes=lambda *_: None)\n"
+        "    config = SimpleNamespace(languages=languages)\n"
         "    def translate_batch(self, sentences, **options):\n"
         "        return [Translation(s, (Hypothesis(s, 0.0, ()),)) for s in sentences]\n"
         "cli._open_translator = lambda *args: Echo()\n"
@@ -319,7 +331,7 @@ def test_info_of_a_model(tmp_path: Path) -> None:
     graphs = ("encoder", "decoder", "compact", "translate")
     variant = {**dict.fromkeys(graphs, entry), "weights": {**entry, "size": 600_000}}
     config = {
-        "format_version": 2,
+        "format_version": 3,
         "name": "little",
         "architecture": {
             "d_model": 64,
@@ -332,7 +344,7 @@ def test_info_of_a_model(tmp_path: Path) -> None:
             "norm": "pre",
             "parameters": 1_250_000,
         },
-        "languages": {"source": "zh", "target": "en"},
+        "languages": {"source": "zh", "target": "en", "tagged": "none", "tags": {}},
         "special_ids": {"bos_id": 1, "eos_id": 2, "pad_id": 3, "unk_id": 0},
         "decoding": {
             "beam_size": 4,

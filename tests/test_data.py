@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfm.trainer.config import CorpusRecipe
+from tfm.trainer.config import CorpusRecipe, ModelConfig
 from tfm.trainer.data import EncodedText, ParallelText, pad, read_corpora
 from tfm.trainer.errors import TrainError
 from tfm.trainer.vocabulary import Vocabulary
@@ -24,12 +24,11 @@ FOREVER = np.iinfo(np.int64).max
 class CharacterProcessor:
     """One token per character, so that a test can say the lengths it wants."""
 
-    def encode(
-        self, texts: list[str], *, add_bos: bool = False, add_eos: bool = False
-    ) -> list[list[int]]:
-        return [[BOS] * add_bos + [ord(c) for c in text] + [EOS] * add_eos for text in texts]
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        return [[ord(c) for c in text] for text in texts]
 
 
+CONFIG = ModelConfig(source_vocab_size=256, target_vocab_size=256)
 CHARACTERS = Vocabulary(CharacterProcessor(), CharacterProcessor())
 
 
@@ -49,7 +48,7 @@ def encoded(
         from_epoch=first,
         until_epoch=until,
     )
-    return EncodedText(text, CHARACTERS, max_length)
+    return EncodedText(text, CHARACTERS, CONFIG, max_length)
 
 
 def draws(text: EncodedText, epoch: int, seed: int = 1, max_tokens: int = 64) -> Counter[int]:

@@ -15,6 +15,7 @@ from tfm.export.builder import GraphBuilder
 from tfm.export.convert import Graphs
 from tfm.export.graphs import DecoderGraph, EncoderGraph
 from tfm.export.step import position_encoding, step_graph
+from tfm.trainer.config import ModelConfig
 from tfm.trainer.model import Transformer, sinusoidal_positions
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
@@ -27,7 +28,7 @@ class Pair:
     """An encoder and a decoder: numpy in and out, by the names of the graph table."""
 
     def __init__(self, model: Transformer) -> None:
-        self.layers, self.d_model = model.config.decoder_layers, model.config.d_model
+        self.layers, self.config = model.config.decoder_layers, model.config
         self.empty = (model.config.num_heads, 0, model.config.d_model // model.config.num_heads)
 
     def encode(self, source_ids: NDArray[np.int64]) -> Arrays:
@@ -57,7 +58,7 @@ class TorchPair(Pair):
         batch, beams = tensors["scores"].shape
         logits, *caches = self.decoder(
             tensors["target_ids"],
-            sinusoidal_positions(tensors["position"].float(), self.d_model),
+            sinusoidal_positions(tensors["position"].float(), self.config),
             tensors["history"].unsqueeze(1),
             past,
             cross,
@@ -342,11 +343,21 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
     ]
 
 
-@pytest.mark.parametrize("d_model", [2, 64])
-def test_position_encoding_is_the_trainers(d_model: int) -> None:
+@pytest.mark.parametrize("d_model", [4, 64])
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("kind", ["paper", "marian", "fairseq"])
+def test_position_encoding_is_the_trainers(d_model: int, kind: str, first: int) -> None:
+    config = ModelConfig(
+        source_vocab_size=9,
+        target_vocab_size=9,
+        d_model=d_model,
+        num_heads=1,
+        positions=kind,
+        first_position=first,
+    )
     positions = np.array([0, 1, 2, 17, 255, 1023])
     b = GraphBuilder()
-    encoding = position_encoding(b, "positions", d_model)
+    encoding = position_encoding(b, "positions", config)
     model = b.model(
         "encoding",
         [helper.make_tensor_value_info("positions", INT64, ["P"])],
@@ -355,7 +366,7 @@ def test_position_encoding_is_the_trainers(d_model: int) -> None:
         10,
     )
     found = run(session(model), {"positions": positions})["encoding"]
-    expected = sinusoidal_positions(torch.from_numpy(positions).float(), d_model)
+    expected = sinusoidal_positions(torch.from_numpy(positions).float(), config)
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 

@@ -200,21 +200,23 @@ def test_norms_differ() -> None:
 
 def test_positions_are_those_of_the_paper() -> None:
     d_model, positions = 10, [0, 1, 2, 57, 511]
+    config = dataclasses.replace(CONFIG, d_model=d_model, num_heads=1)
     expected = np.empty((len(positions), d_model))
     for row, position in enumerate(positions):
         for i in range(d_model // 2):
             angle = position / 10000 ** (2 * i / d_model)
             expected[row, 2 * i : 2 * i + 2] = math.sin(angle), math.cos(angle)
-    exact = sinusoidal_positions(torch.tensor(positions, dtype=torch.float64), d_model)
+    exact = sinusoidal_positions(torch.tensor(positions, dtype=torch.float64), config)
     np.testing.assert_allclose(exact.numpy(), expected, atol=1e-12)
-    single = sinusoidal_positions(torch.tensor(positions, dtype=torch.float32), d_model)
+    single = sinusoidal_positions(torch.tensor(positions, dtype=torch.float32), config)
     np.testing.assert_allclose(single.numpy(), expected, atol=1e-4)
 
 
 def test_embeddings_are_scaled_and_placed() -> None:
-    embeddings = Embeddings(7, 16, dropout=0.5).eval()
+    config = dataclasses.replace(CONFIG, d_model=16, dropout=0.5)
+    embeddings = Embeddings(7, config).eval()
     ids = torch.tensor([[1, 2, 3], [4, 4, 6]])
-    expected = embeddings.tokens.weight[ids] * 4 + sinusoidal_positions(torch.arange(3.0), 16)
+    expected = embeddings.tokens.weight[ids] * 4 + sinusoidal_positions(torch.arange(3.0), config)
     torch.testing.assert_close(embeddings(ids), expected)
 
 

@@ -47,7 +47,7 @@ def config(tmp_path: Path) -> ModelConfig:
             norm="post",
             parameters=11_000_000,
         ),
-        languages=Languages(source="中文", target="en"),
+        languages=Languages(source="中文", target="en", tagged="none", tags={}),
         special_ids=SpecialIds(bos_id=1, eos_id=2, pad_id=3, unk_id=0),
         decoding=Decoding(beam_size=4, length_penalty=1.0, max_length=256, max_source_length=512),
         tokenizer=Tokenizer(source=vocabulary, target=vocabulary),
@@ -90,7 +90,7 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        ("format_version", 1, "format_version is 1, this tfm reads 2"),
+        ("format_version", 1, "format_version is 1, this tfm reads 3"),
         ("format_version", "2", "format_version is '2'"),
         ("format_version", True, "format_version is True"),
         ("format_version", ..., "format_version is None"),

@@ -143,9 +143,10 @@ def call_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], obj
 
 def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Path) -> Trainer:
     corpora = recipe.data
+    config = load_model_config(checkpoint / files.CONFIG)
     return Trainer(
         recipe,
-        load_model_config(checkpoint / "config.json"),
+        dataclasses.replace(config, dropout=recipe.model.dropout),
         read_corpora(corpora.train, recipe_path.parent),
         read_corpora([corpora.validation], recipe_path.parent),
         loop.Vocabulary.load(checkpoint),

@@ -19,7 +19,14 @@ class ModelConfig:
 
     `norm` is "post" as published or "pre". `tied_embeddings` says which matrices are one: "none",
     "target" (target embedding and output projection), "all" (the source embedding too; needs a
-    joint vocabulary).
+    joint vocabulary). `bos_id` is what every target begins with, before anything is known of it.
+
+    The rest is for models that others trained, and at its defaults the paper's. `positions` and
+    `first_position`: see `model.sinusoidal_positions`. `output_bias` adds a number per token to the
+    logits. Tokens in `forbidden_ids` are never written. Models of many languages have a token for
+    each, `language_tags`; `tagged` says where one is: "source" (the source begins with that of the
+    target language: Marian) or "both" (each side begins with its own language's, the target after
+    bos_id: M2M100). Both vocabularies end in `unknown_pieces` pieces that the model does not know.
     """
 
     source_vocab_size: int
@@ -38,6 +45,33 @@ class ModelConfig:
     eos_id: int = 3
     source_language: str = "source"
     target_language: str = "target"
+    activation: Literal["relu", "swish", "gelu"] = "relu"
+    positions: Literal["paper", "marian", "fairseq"] = "paper"
+    first_position: int = 0
+    scale_embeddings: bool = True
+    output_bias: bool = False
+    forbidden_ids: tuple[int, ...] = ()
+    tagged: Literal["none", "source", "both"] = "none"
+    language_tags: dict[str, int] = field(default_factory=dict)
+    unknown_pieces: int = 0
+
+    @property
+    def source_prefix(self) -> list[int]:
+        """What every source begins with: nothing, or a language's tag."""
+        if self.tagged == "none":
+            return []
+        of_source = self.tagged == "both"
+        return [self.language_tags[self.source_language if of_source else self.target_language]]
+
+    @property
+    def target_prefix(self) -> list[int]:
+        """What every target begins with: bos_id, and with tagged "both" its language's tag."""
+        return [self.bos_id, *self.tags_of_targets]
+
+    @property
+    def tags_of_targets(self) -> list[int]:
+        """The target prefix after bos_id."""
+        return [self.language_tags[self.target_language]] if self.tagged == "both" else []
 
     def __post_init__(self) -> None:
         if self.d_model % (2 * self.num_heads):
@@ -47,6 +81,15 @@ class ModelConfig:
             )
         if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
             raise TrainError("tied_embeddings 'all' needs a joint vocabulary: set joint = true")
+        needed = {"none": (), "source": (self.target_language,)}.get(
+            self.tagged, (self.source_language, self.target_language)
+        )
+        for language in needed:
+            if language not in self.language_tags:
+                raise TrainError(
+                    f"language {language!r} is none of the model's: "
+                    f"{', '.join(sorted(self.language_tags))}"
+                )
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .config import CorpusRecipe
+from .config import CorpusRecipe, ModelConfig
 from .errors import TrainError
 from .vocabulary import Vocabulary
 
@@ -103,20 +102,6 @@ def _read_lines(path: Path) -> Iterator[str]:
         raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
 
 
-def encode_source(
-    processor: sentencepiece.SentencePieceProcessor, texts: list[str]
-) -> list[list[int]]:
-    """Source ids as the encoder reads them: the pieces, then EOS."""
-    return processor.encode(texts, add_eos=True)  # type: ignore[no-any-return]
-
-
-def encode_target(
-    processor: sentencepiece.SentencePieceProcessor, texts: list[str]
-) -> list[list[int]]:
-    """Target ids of a training pair: BOS, the pieces, EOS."""
-    return processor.encode(texts, add_bos=True, add_eos=True)  # type: ignore[no-any-return]
-
-
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Padded ids: source_ids [B, S] ends in EOS; target_ids [B, T + 1] runs from BOS to EOS."""
@@ -129,15 +114,19 @@ class EncodedText:
     """Parallel text as token ids, and the batches that epochs draw from it."""
 
     def __init__(
-        self, text: ParallelText, vocabulary: Vocabulary, max_length: int | None = None
+        self,
+        text: ParallelText,
+        vocabulary: Vocabulary,
+        config: ModelConfig,
+        max_length: int | None = None,
     ) -> None:
         """Tokenize; pairs with a side over max_length tokens (EOS not counted) are left out.
 
         Raises:
             TrainError: no pair is left
         """
-        sources = encode_source(vocabulary.source, text.sources)
-        targets = encode_target(vocabulary.target, text.targets)
+        sources = vocabulary.encode_source(text.sources, config)
+        targets = vocabulary.encode_target(text.targets, config)
         limit = np.inf if max_length is None else max_length
         kept = [
             i
@@ -153,7 +142,7 @@ class EncodedText:
         self.from_epoch, self.until_epoch = text.from_epoch[kept], text.until_epoch[kept]
         self.source_lengths = np.array([len(ids) for ids in self.sources])
         self.target_lengths = np.array([len(ids) for ids in self.targets])
-        self.pad_id = vocabulary.special_ids["pad_id"]
+        self.pad_id = config.pad_id
 
     def __len__(self) -> int:
         return len(self.sources)

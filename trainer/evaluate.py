@@ -7,7 +7,7 @@ import sacrebleu
 import torch
 from torch import Tensor
 
-from .data import EncodedText, ParallelText, encode_source, pad
+from .data import EncodedText, ParallelText, pad
 from .model import Transformer
 from .optimization import projected_cross_entropy
 from .vocabulary import Vocabulary
@@ -36,7 +36,9 @@ def batch_loss(
     hidden = model.decode(target_ids[:, :-1], memory, source_bias)
     labels = target_ids[:, 1:]
     real = labels != model.config.pad_id
-    loss = projected_cross_entropy(hidden[real], model.projection.weight, labels[real], smoothing)
+    loss = projected_cross_entropy(
+        hidden[real], model.projection.weight, model.projection.bias, labels[real], smoothing
+    )
     return loss, int(real.sum())
 
 
@@ -66,14 +68,14 @@ def translate(
     training = model.training
     model.eval()
     device = next(model.parameters()).device
-    sources = encode_source(vocabulary.source, sentences)
+    sources = vocabulary.encode_source(sentences, model.config)
     order = np.argsort([len(ids) for ids in sources], kind="stable")
     outputs = [""] * len(sentences)
     for start in range(0, len(order), 64):
         chosen = order[start : start + 64]
         source_ids = pad([sources[i] for i in chosen], model.config.pad_id).to(device)
         for i, ids in zip(chosen, model.greedy(source_ids, max_length), strict=True):
-            outputs[i] = vocabulary.target.decode(ids)
+            outputs[i] = vocabulary.decode_target(ids)
     model.train(training)
     return outputs
 

@@ -6,6 +6,7 @@ F d_ff, H heads, C = D / H head size, V vocabulary. Masks: True = attend.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,23 +15,34 @@ from torch import Tensor, nn
 from .config import ModelConfig
 
 
-def sinusoidal_positions(positions: Tensor, d_model: int) -> Tensor:
+def sinusoidal_positions(positions: Tensor, config: ModelConfig) -> Tensor:
     """Encode positions as sines and cosines of geometric wavelengths (section 3.5).
 
     PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(pos / 10000^(2i/D)).
     Computed, not looked up, so that no sentence is too long and no table is stored.
 
+    That is config.positions "paper". "marian" has all the sines before all the cosines, and so has
+    "fairseq", whose wavelengths reach 10000 with the last one: 10000^(i/(D/2-1)).
+
     Args:
-        positions: [L] float
-        d_model: D, even
+        positions: [L] float, counted from 0; the first one stands for config.first_position
 
     Returns:
         [L, D] float
     """
-    even = torch.arange(0, d_model, 2, device=positions.device, dtype=positions.dtype)
-    frequencies = torch.exp(even * (-math.log(10000.0) / d_model))
-    angles = positions.unsqueeze(1) * frequencies  # [L, D/2]
-    return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)  # sin, cos, sin, cos...
+    frequencies = position_frequencies(config).to(positions)
+    angles = (positions + config.first_position).unsqueeze(1) * frequencies  # [L, D/2]
+    if config.positions == "paper":
+        return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)  # sin, cos, sin, cos...
+    return torch.cat((angles.sin(), angles.cos()), dim=1)
+
+
+def position_frequencies(config: ModelConfig) -> Tensor:
+    """The D / 2 frequencies of `sinusoidal_positions`, [D/2] in double precision."""
+    half = config.d_model // 2
+    last = half - 1 if config.positions == "fairseq" else half
+    steps = torch.arange(half, dtype=torch.float64) / last
+    return torch.exp(steps * -math.log(10000.0))
 
 
 class Dropout(nn.Module):
@@ -59,17 +71,18 @@ class Dropout(nn.Module):
 class Embeddings(nn.Module):
     """Token embeddings times sqrt(D), plus positions, then dropout (sections 3.4, 3.5, 5.4)."""
 
-    def __init__(self, vocab_size: int, d_model: int, dropout: float) -> None:
+    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.tokens = nn.Embedding(vocab_size, d_model)
-        self.scale = math.sqrt(d_model)
-        self.dropout = Dropout(dropout)
+        self.config = config
+        self.tokens = nn.Embedding(vocab_size, config.d_model)
+        self.scale = math.sqrt(config.d_model) if config.scale_embeddings else 1.0
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embed ids [B, L]; returns [B, L, D]."""
         embedded = self.tokens(ids) * self.scale
         positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
-        encoded = sinusoidal_positions(positions, embedded.shape[2])
+        encoded = sinusoidal_positions(positions, self.config)
         return self.dropout(embedded + encoded.to(embedded.dtype))  # type: ignore[no-any-return]
 
 
@@ -130,17 +143,28 @@ def causal_mask(length: int, device: torch.device) -> Tensor:
     return torch.ones(1, 1, length, length, dtype=torch.bool, device=device).tril()
 
 
-class FeedForward(nn.Module):
-    """The position-wise network FFN(x) = max(0, x W_1 + b_1) W_2 + b_2 (section 3.3)."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "swish": F.silu,
+    "gelu": F.gelu,
+}
 
-    def __init__(self, d_model: int, d_ff: int) -> None:
+
+class FeedForward(nn.Module):
+    """The position-wise network FFN(x) = max(0, x W_1 + b_1) W_2 + b_2 (section 3.3).
+
+    By configuration, x sigmoid(x) (swish) or x Phi(x) (gelu) stands in max's place.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.inner = nn.Linear(d_model, d_ff)
-        self.outer = nn.Linear(d_ff, d_model)
+        self.inner = nn.Linear(config.d_model, config.d_ff)
+        self.outer = nn.Linear(config.d_ff, config.d_model)
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, L, D] to [B, L, D]."""
-        return self.outer(F.relu(self.inner(x)))  # type: ignore[no-any-return]
+        return self.outer(self.activation(self.inner(x)))  # type: ignore[no-any-return]
 
 
 class Residual(nn.Module):
@@ -173,7 +197,7 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.self_attention_residual = Residual(config)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff)
+        self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
     def forward(self, x: Tensor, source_bias: Tensor) -> Tensor:
@@ -194,7 +218,7 @@ class DecoderLayer(nn.Module):
         self.self_attention_residual = Residual(config)
         self.cross_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.cross_attention_residual = Residual(config)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff)
+        self.feed_forward = FeedForward(config)
         self.feed_forward_residual = Residual(config)
 
     def forward(
@@ -217,16 +241,16 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        d_model, dropout = config.d_model, config.dropout
-        self.source_embeddings = Embeddings(config.source_vocab_size, d_model, dropout)
-        self.target_embeddings = Embeddings(config.target_vocab_size, d_model, dropout)
+        d_model = config.d_model
+        self.source_embeddings = Embeddings(config.source_vocab_size, config)
+        self.target_embeddings = Embeddings(config.target_vocab_size, config)
         self.encoder = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         # Pre-norm leaves the last residual sum unnormalized; post-norm has normalized it.
         final = nn.LayerNorm if config.norm == "pre" else nn.Identity
         self.encoder_norm = final(d_model)
         self.decoder_norm = final(d_model)
-        self.projection = nn.Linear(d_model, config.target_vocab_size, bias=False)
+        self.projection = nn.Linear(d_model, config.target_vocab_size, bias=config.output_bias)
         self.apply(_initialize)
         self._tie_embeddings()  # after: the projection's initialization is not an embedding's
 
@@ -280,6 +304,16 @@ class Transformer(nn.Module):
             x = layer(x, memory, target_bias, source_bias)
         return self.decoder_norm(x)  # type: ignore[no-any-return]
 
+    def next_log_probs(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities [..., V] of what follows, given outputs [..., D] of `decode`.
+
+        Forbidden tokens have -inf: the others share all the probability.
+        """
+        logits: Tensor = self.projection(hidden)
+        forbidden = torch.tensor(self.config.forbidden_ids, dtype=torch.int64)
+        allowed = logits.index_fill(-1, forbidden.to(logits.device), float("-inf"))
+        return allowed.log_softmax(dim=-1)
+
     def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Logits [B, T, V] of what follows each of target_ids [B, T], given source_ids [B, S]."""
         memory, source_bias = self.encode(source_ids)
@@ -296,21 +330,22 @@ class Transformer(nn.Module):
             max_length: tokens of output at most, EOS not counted
 
         Returns:
-            B lists of target ids, without BOS and EOS
+            B lists of target ids, without BOS, language tag and EOS
         """
         memory, source_bias = self.encode(source_ids)
         batch_size = source_ids.shape[0]
-        ids = source_ids.new_full((batch_size, 1), self.config.bos_id)
+        prefix = source_ids.new_tensor(self.config.target_prefix)
+        ids = prefix.expand(batch_size, -1)
         finished = torch.zeros(batch_size, dtype=torch.bool, device=ids.device)
         for _ in range(max_length):
             last = self.decode(ids, memory, source_bias)[:, -1]
-            next_ids = self.projection(last).argmax(dim=1)
+            next_ids = self.next_log_probs(last).argmax(dim=1)
             next_ids = next_ids.masked_fill(finished, self.config.eos_id)
             ids = torch.cat((ids, next_ids.unsqueeze(1)), dim=1)
             finished |= next_ids == self.config.eos_id
             if finished.all():
                 break
-        rows: list[list[int]] = ids[:, 1:].tolist()
+        rows: list[list[int]] = ids[:, len(prefix) :].tolist()
         return [
             row[: row.index(self.config.eos_id)] if self.config.eos_id in row else row
             for row in rows

@@ -20,7 +20,13 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float, wanted: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        labels: Tensor,
+        smoothing: float,
+        wanted: bool,
     ) -> Tensor:
         device = hidden.device.type
         dtype = (
@@ -31,11 +37,14 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         hidden_chunks = torch.split(hidden.to(dtype), chunk)
         projection = weight.to(dtype)
         hidden_grads, weight_grad = [], torch.zeros_like(weight)
+        added = weight.new_zeros(vocab_size) if bias is None else bias.float()
+        bias_grad = torch.zeros_like(added)
         total = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
             for rows, targets in zip(hidden_chunks, torch.split(labels, chunk), strict=True):
                 targets = targets.unsqueeze(1)
-                log_probs = (rows @ projection.t()).float().log_softmax(dim=1)
+                logits = (rows @ projection.t()).float()
+                log_probs = (logits if bias is None else logits + added).log_softmax(dim=1)
                 picked = log_probs.gather(1, targets)
                 total -= (1 - smoothing) * picked.sum()
                 if smoothing:
@@ -44,19 +53,25 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
                     # The gradient by the logits: softmax minus the smoothed target.
                     grad = log_probs.exp_().sub_(smoothing / vocab_size)
                     grad.scatter_add_(1, targets, torch.full_like(picked, smoothing - 1))
+                    if bias is not None:
+                        bias_grad += grad.sum(dim=0)
                     grad = grad.to(dtype)
                     hidden_grads.append(grad @ projection)
                     weight_grad += grad.t() @ rows
         if wanted:
-            ctx.save_for_backward(torch.cat(hidden_grads).to(hidden.dtype), weight_grad)
+            ctx.save_for_backward(torch.cat(hidden_grads).to(hidden.dtype), weight_grad, bias_grad)
+            ctx.has_bias = bias is not None
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        hidden_grad, weight_grad = ctx.saved_tensors
+    def backward(
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None, None, None, None]:
+        hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
         return (
             hidden_grad * grads[0].to(hidden_grad.dtype),
             weight_grad * grads[0],
+            bias_grad * grads[0] if ctx.has_bias else None,
             None,
             None,
             None,
@@ -64,15 +79,16 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
 
 
 def projected_cross_entropy(
-    hidden: Tensor, weight: Tensor, labels: Tensor, smoothing: float
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, smoothing: float
 ) -> Tensor:
-    """Label-smoothed cross-entropy of hidden @ weight.T (section 5.4), summed over rows.
+    """Label-smoothed cross-entropy of hidden @ weight.T + bias (section 5.4), summed over rows.
 
     The target puts 1 - smoothing on the label and spreads smoothing evenly over the vocabulary.
 
     Args:
         hidden: [M, D] decoder outputs, one row per label; at least one row
         weight: [V, D] the output projection
+        bias: [V], or None
         labels: [M] int64
         smoothing: 0 to below 1
 
@@ -80,7 +96,7 @@ def projected_cross_entropy(
         scalar, nats
     """
     wanted = torch.is_grad_enabled() and (hidden.requires_grad or weight.requires_grad)
-    return _ProjectedCrossEntropy.apply(hidden, weight, labels, smoothing, wanted)  # type: ignore[no-any-return, no-untyped-call]
+    return _ProjectedCrossEntropy.apply(hidden, weight, bias, labels, smoothing, wanted)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:

@@ -79,7 +79,14 @@ def train(
             **vocabulary.special_ids,
         )
     else:
-        config = dataclasses.replace(beginning[0].config, dropout=recipe.model.dropout)
+        config = beginning[0].config
+        tagged = config.tagged != "none"  # then the languages choose what the model does
+        config = dataclasses.replace(
+            config,
+            dropout=recipe.model.dropout,
+            source_language=recipe.data.source_language if tagged else config.source_language,
+            target_language=recipe.data.target_language if tagged else config.target_language,
+        )
     trainer = Trainer(recipe, config, text, validation, vocabulary, folder)
     if resume:
         trainer.resume()
@@ -132,8 +139,8 @@ class Trainer:
         self.model = Transformer(config).to(self.device)
         self.model.train()
         self.optimizer = build_optimizer(self.model, self.options)
-        self.text = EncodedText(text, vocabulary, recipe.data.max_length)
-        self.validation_text = EncodedText(validation, vocabulary)
+        self.text = EncodedText(text, vocabulary, config, recipe.data.max_length)
+        self.validation_text = EncodedText(validation, vocabulary, config)
         self.validation_sample = sample(validation, self.options.validation_max_sentences)
         if self.text.skipped:
             logger.info("%d pairs are over max_length and left out", self.text.skipped)

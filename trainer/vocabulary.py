@@ -50,11 +50,35 @@ class Vocabulary:
     def check(self, config: ModelConfig) -> None:
         """Raise TrainError unless the vocabulary has the sizes that the model was built for."""
         sizes = (self.source.vocab_size(), self.target.vocab_size())
-        if sizes != (config.source_vocab_size, config.target_vocab_size):
-            raise TrainError(
-                f"vocabularies of {sizes} pieces do not belong to a model of "
-                f"({config.source_vocab_size}, {config.target_vocab_size})"
-            )
+        wanted = (config.source_vocab_size, config.target_vocab_size)
+        if sizes != tuple(size + config.unknown_pieces for size in wanted):
+            raise TrainError(f"vocabularies of {sizes} pieces do not belong to a model of {wanted}")
+
+    def encode_source(self, texts: Sequence[str], config: ModelConfig) -> list[list[int]]:
+        """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS."""
+        rows = _encode(self.source, texts, config.source_vocab_size, config.unk_id)
+        return [[*config.source_prefix, *ids, config.eos_id] for ids in rows]
+
+    def encode_target(self, texts: Sequence[str], config: ModelConfig) -> list[list[int]]:
+        """Target ids of a training pair: config.target_prefix, the pieces, EOS."""
+        rows = _encode(self.target, texts, config.target_vocab_size, config.unk_id)
+        return [[*config.target_prefix, *ids, config.eos_id] for ids in rows]
+
+    def decode_target(self, ids: Sequence[int]) -> str:
+        """The text of target ids without prefix and EOS."""
+        return self.target.decode(list(ids)).strip()  # type: ignore[no-any-return]
+
+
+def _encode(
+    processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str], size: int, unk_id: int
+) -> list[list[int]]:
+    """Ids of the pieces of each text, by the rules of pieces.py."""
+    rows: list[list[int]] = processor.encode(list(texts))
+    for place, ids in enumerate(rows):
+        if unk_id in ids or max(ids, default=0) >= size:
+            found = processor.piece_to_id(processor.encode(texts[place], out_type=str))
+            rows[place] = [i if i < size else unk_id for i in found]
+    return rows
 
 
 def train_vocabulary(

@@ -49,7 +49,7 @@ def spec_of(model: Transformer) -> Any:
         config.num_heads,
         pre_norm=config.norm == "pre",
     )
-    positions = _array(sinusoidal_positions(torch.arange(float(LONGEST)), config.d_model))
+    positions = _array(sinusoidal_positions(torch.arange(float(LONGEST)), config))
     spec.encoder.position_encodings.encodings = positions
     spec.decoder.position_encodings.encodings = positions
     spec.encoder.embeddings[0].weight = _array(model.source_embeddings.tokens.weight)
