@@ -63,7 +63,8 @@ class Tokenizer:
         """
         pieces = self._source.encode(sentence, out_type=str)
         ids: list[int] = self._source.piece_to_id(pieces)
-        return [i if i < self._size else self._unk_id for i in ids]
+        is_control = self._source.is_control  # "<pad>" in a text is no padding
+        return [i if i < self._size and not is_control(i) else self._unk_id for i in ids]
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""

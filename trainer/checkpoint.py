@@ -7,6 +7,7 @@ average.safetensors   the mean of the last validations' weights
 last.safetensors      weights, Adam's moments, random state and progress: one file, so that
                       an interruption can never leave halves of two states
 recent/               the weights that the average is made of
+origin/               of an imported model: its own files, for `tfm convert` to write them again
 validation.tsv        the pairs that validation translates, for the export to verify on
 metrics.jsonl         one line per logged step and per validation
 """
@@ -31,6 +32,7 @@ from .vocabulary import Vocabulary
 CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
 AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"
 RECIPE, METRICS, VALIDATION = "recipe.toml", "metrics.jsonl", "validation.tsv"
+ORIGIN = "origin"
 
 Weights = dict[str, Tensor]
 

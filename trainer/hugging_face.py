@@ -9,6 +9,7 @@ import json
 import pickle
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,6 @@ from .pieces import fill, parse, renumber
 from .transformers_weights import from_transformers
 from .vocabulary import Vocabulary
 
-ORIGIN = "origin"  # in the checkpoint: what `tfm convert` needs to write such a folder again
 KEPT = (
     *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
     *("source.spm", "target.spm", "vocab.json", "target_vocab.json", "sentencepiece.bpe.model"),
@@ -51,7 +51,7 @@ SETTINGS: tuple[tuple[str, str, str, Any], ...] = (
 )
 ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"}
 
-# The codes of M2M100 (Fan et al. 2020), in the order of their ids; its tokenizer does not list them.
+# The codes of M2M100 (Fan et al. 2020) in the order of their ids, which its files do not list.
 M2M100_LANGUAGES = """
 af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi
 hr ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns
@@ -125,12 +125,12 @@ def import_folder(
     except TrainError as error:
         raise TrainError(f"{source}: {error}") from error
     try:
-        (checkpoint / ORIGIN).mkdir(parents=True, exist_ok=True)
+        (checkpoint / files.ORIGIN).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainError(f"{checkpoint} cannot be made: {error.strerror}") from error
     for name in KEPT:
         if (source / name).exists():
-            shutil.copyfile(source / name, checkpoint / ORIGIN / name)
+            shutil.copyfile(source / name, checkpoint / files.ORIGIN / name)
     vocabulary.save(checkpoint)
     files.write_weights(checkpoint / files.MODEL, files.weights_of(model))
     files.write_config(checkpoint, config)  # last: without it, nothing takes it for a checkpoint
@@ -157,6 +157,11 @@ def _fit(
     target_size = settings.get("decoder_vocab_size") or values["source_vocab_size"]
     shared = settings.get("share_encoder_decoder_embeddings", True)
     tied = settings.get("tie_word_embeddings", True)
+    if tied and shared and target_size != values["source_vocab_size"]:
+        raise TrainError(
+            f"{where}: vocab_size {values['source_vocab_size']} and decoder_vocab_size "
+            f"{target_size} differ, and yet both sides share their embeddings"
+        )
     languages = {
         "source_language": source_language or _first(tokenizer, "source_lang", "src_lang"),
         "target_language": target_language or _first(tokenizer, "target_lang", "tgt_lang"),
@@ -250,41 +255,54 @@ def _marian_tokens(source: Path) -> Tokens:
 
 
 def _m2m100_tokens(source: Path) -> Tokens:
-    """M2M100 has its numbers in vocab.json, and NLLB those of SentencePiece after four of its own;
-    the languages follow."""
+    """M2M100 has its numbers in vocab.json, and after them the languages; NLLB those of
+    SentencePiece after four of its own, and lists the languages with theirs."""
     spm = _read_bytes(source / "sentencepiece.bpe.model")
     if (source / "vocab.json").exists():
         tokens = _by_number(read_json(source / "vocab.json"))
-        listed = [f"__{code}__" for code in M2M100_LANGUAGES]
+        names = [f"__{code}__" for code in M2M100_LANGUAGES]
+        tags = {name: number for number, name in enumerate(names, start=len(tokens))}
     else:
-        special = ["<s>", "<pad>", "</s>", "<unk>"]
         try:
             pieces = [piece.piece for piece in parse(spm).pieces]
         except TrainError as error:
             raise TrainError(f"{source / 'sentencepiece.bpe.model'}: {error}") from error
-        tokens = dict(enumerate([*special, *pieces[3:]]))
-        listed = _nllb_languages(source)
-    # M2M100's ids of languages follow vocab.json, whatever gaps its own numbers may have.
-    tags = {name: len(tokens) + place for place, name in enumerate(listed)}
+        tokens = dict(enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces[3:]]))
+        tags = _nllb_tags(source, after=len(tokens))
     unk_id = next((number for number, text in tokens.items() if text == "<unk>"), None)
     if unk_id is None:
         raise TrainError(f"{source / 'vocab.json'}: has no <unk>")
     tokens |= {number: name for name, number in tags.items()}
     joint = (spm, tokens)
-    return Tokens(joint, joint, unk_id, {name.strip("_"): i for name, i in tags.items()})
+    by_language = {name.strip("_"): number for name, number in tags.items()}
+    return Tokens(joint, joint, unk_id, by_language)
 
 
-def _nllb_languages(source: Path) -> list[str]:
-    """Codes such as eng_Latn in the order of their ids, from whichever file lists them."""
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        listed = _optional_json(source / name).get("additional_special_tokens") or []
+def _nllb_tags(source: Path, after: int) -> dict[str, int]:
+    """Ids by codes such as eng_Latn, from whichever file says them; `after` is where they begin
+    if it gives no more than their order."""
+    settings = _optional_json(source / "tokenizer_config.json")
+    added = settings.get("added_tokens_decoder") or {}
+    numbered = {entry["content"]: int(number) for number, entry in added.items()}
+    if not numbered:
+        fast = _optional_json(source / "tokenizer.json").get("added_tokens") or []
+        numbered = {entry["content"]: entry["id"] for entry in fast}
+    if not numbered:
+        numbered = _optional_json(source / "added_tokens.json")
+    if not numbered:
+        other = _optional_json(source / "special_tokens_map.json")
+        listed = (settings | other).get("additional_special_tokens") or []
         codes = [entry["content"] if isinstance(entry, dict) else entry for entry in listed]
-        if codes:
-            return [code for code in codes if re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", code)]
-    raise TrainError(
-        f"{source}: neither tokenizer_config.json nor special_tokens_map.json lists the languages "
-        "(additional_special_tokens), and there is no vocab.json of M2M100"
-    )
+        numbered = {code: number for number, code in enumerate(codes, start=after)}
+    tags = {
+        code: n for code, n in numbered.items() if re.fullmatch(r"[a-z]{3}_[A-Z][a-z]{3}", code)
+    }
+    if not tags:
+        raise TrainError(
+            f"{source}: there is no vocab.json of M2M100, and no tokenizer_config.json, "
+            "tokenizer.json, added_tokens.json or special_tokens_map.json lists NLLB's languages"
+        )
+    return tags
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -309,7 +327,9 @@ def _read_part(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return files.read_weights(path)
     try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of what is about to be an error anyway
+            warnings.simplefilter("ignore")
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainError(f"{path}: not found, though the index names it") from error
     except pickle.UnpicklingError as error:

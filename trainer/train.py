@@ -96,6 +96,8 @@ def train(
         _clear(folder)
         vocabulary.save(folder)
         shutil.copyfile(recipe_path, folder / files.RECIPE)
+        if init is not None and (init / files.ORIGIN).exists():
+            shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN, dirs_exist_ok=True)
         files.write_config(folder, config)
     files.write_pairs(folder / files.VALIDATION, *trainer.validation_sample)
     return trainer.run()

@@ -77,7 +77,7 @@ def _encode(
     for place, ids in enumerate(rows):
         if unk_id in ids or max(ids, default=0) >= size:
             found = processor.piece_to_id(processor.encode(texts[place], out_type=str))
-            rows[place] = [i if i < size else unk_id for i in found]
+            rows[place] = [i if i < size and not processor.is_control(i) else unk_id for i in found]
     return rows
 
 
