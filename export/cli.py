@@ -1,5 +1,6 @@
-"""`tfm export` and `tfm evaluate`. Only click is imported here: see trainer/cli.py."""
+"""`tfm export`, `evaluate` and `convert`. Only click is imported here: see trainer/cli.py."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,54 @@ def evaluate(
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
         output.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     click.echo(as_table(evaluations))
+
+
+@click.command()
+@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--to", required=True, type=click.Choice(["ctranslate2", "transformers"]), help="Whose format."
+)
+@click.option(
+    "--quantization",
+    type=click.Choice(["int8", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16"]),
+    help="How CTranslate2 is to store the weights.  [default: in float32]",
+)
+def convert(checkpoint: Path, folder: Path, to: str, quantization: str | None) -> None:
+    """Write CHECKPOINT to FOLDER for another engine, with its tokenizer.
+
+    transformers reads Marian (what `tfm train` made post-norm) and what `tfm import` read.
+
+    \b
+        tfm convert checkpoint my-marian --to transformers
+        tfm convert checkpoint my-ct2 --to ctranslate2 --quantization int8
+    """
+    from tfm.trainer.checkpoint import load_checkpoint
+    from tfm.trainer.errors import TrainError
+
+    from .to_transformers import write_transformers
+
+    if to == "transformers" and quantization:
+        raise click.UsageError("--quantization is for --to ctranslate2")
+    if folder.exists():
+        raise click.ClickException(f"{folder} exists: choose a new folder")
+    if to == "ctranslate2":
+        from .to_ctranslate2 import write_ctranslate2
+    try:
+        model, vocabulary = load_checkpoint(checkpoint)
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        if to == "ctranslate2":
+            write_ctranslate2(model, partial, vocabulary, quantization)
+        else:
+            write_transformers(model, partial, vocabulary, checkpoint)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    click.echo(f"wrote {folder}", err=True)
 
 
 def _development(path: Path, max_loss: float | None) -> "Development":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import ctranslate2
 
-from tfm.bench.to_ctranslate2 import write_ctranslate2
+from tfm.export.to_ctranslate2 import write_ctranslate2
 from tfm.trainer.model import Transformer
 
 Hypotheses = list[tuple[tuple[int, ...], float]]

@@ -26,9 +26,9 @@ from tfm.bench.measure import Results
 from tfm.bench.pool import Worker
 from tfm.bench.report import relative_speeds
 from tfm.bench.systems import System
-from tfm.bench.to_ctranslate2 import write_ctranslate2
 from tfm.bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
 from tfm.export.convert import Graphs
+from tfm.export.to_ctranslate2 import write_ctranslate2
 from tfm.runtime.cli import cli
 from tfm.trainer import checkpoint
 from tfm.trainer.config import PRESETS, ModelConfig
@@ -233,36 +233,8 @@ def test_the_workload() -> None:
 def test_converting_leaves_the_weights_alone(make_model: MakeModel, tmp_path: Path) -> None:
     model = make_model(source_vocab_size=50, target_vocab_size=60, d_model=32, d_ff=64)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    write_ctranslate2(model, tmp_path / "int8", "int8")
+    write_ctranslate2(model, tmp_path / "int8", quantization="int8")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-@pytest.mark.parametrize("sizes", [(50, 70), (70, 50)])
-@pytest.mark.parametrize("tied", ["none", "target", "all"])
-def test_marian_is_the_same_function(
-    make_model: MakeModel, tied: str, sizes: tuple[int, int], tmp_path: Path
-) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    from tfm.bench.to_marian import FILLED, write_marian
-
-    source, target = (70, 70) if tied == "all" else sizes
-    model = make_model(
-        source_vocab_size=source, target_vocab_size=target, d_model=32, d_ff=64, num_heads=4,
-        encoder_layers=2, decoder_layers=2, tied_embeddings=tied,
-    )  # fmt: skip
-    write_marian(model, tmp_path / "marian")
-    marian = transformers.MarianMTModel.from_pretrained(tmp_path / "marian").eval()
-    source_ids = torch.tensor([[5, 9, 40, 3], [8, 3, 0, 0]])
-    target_ids = torch.tensor([[2, 7, 12, 30, 6], [2, 20, 21, 22, 23]])
-    with torch.no_grad():
-        expected = model(source_ids, target_ids)
-        found = marian(
-            input_ids=source_ids,
-            attention_mask=(source_ids != 0).long(),
-            decoder_input_ids=target_ids,
-        ).logits
-    assert (found[:, :, :target] - expected).abs().max() < 1e-4
-    assert (found[:, :, target:] < FILLED / 2).all()
 
 
 @pytest.mark.skipif(

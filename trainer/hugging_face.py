@@ -55,8 +55,9 @@ ACTIVATIONS = {"relu": "relu", "swish": "swish", "silu": "swish", "gelu": "gelu"
 M2M100_LANGUAGES = """
 af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi
 hr ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns
-oc or pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu
-""".split()
+oc or pa pl ps pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo
+zh zu
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,8 @@ def _fit(
         tagged=tagged,
         language_tags=tokens.tags,
         unknown_pieces=unknown,
-        **{name: language or name for name, language in languages.items()},
+        source_language=languages["source_language"] or "source",
+        target_language=languages["target_language"] or "target",
     )
     return config, Vocabulary(processors[0], processors[0] if joint else processors[1])
 
@@ -260,7 +262,7 @@ def _m2m100_tokens(source: Path) -> Tokens:
     spm = _read_bytes(source / "sentencepiece.bpe.model")
     if (source / "vocab.json").exists():
         tokens = _by_number(read_json(source / "vocab.json"))
-        names = [f"__{code}__" for code in M2M100_LANGUAGES]
+        names = [f"__{code}__" for code in M2M100_LANGUAGES.split()]
         tags = {name: number for number, name in enumerate(names, start=len(tokens))}
     else:
         try:

@@ -11,6 +11,7 @@ SentencePiece model is all that text needs to become ids and ids to become text:
 """
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 from typing import Any
 
 from .errors import TrainError
@@ -45,7 +46,7 @@ def renumber(
     model = parse(serialized)
     if len(set(tokens.values())) < len(tokens):
         said = sorted(tokens.values())
-        twice = next(a for a, b in zip(said, said[1:], strict=False) if a == b)
+        twice = next(a for a, b in pairwise(said) if a == b)
         raise TrainError(f"two tokens of the vocabulary are {twice!r}")
     segmented = {}
     for piece in model.pieces:
@@ -89,7 +90,7 @@ def parse(serialized: bytes) -> Any:
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2
 
-    model = sentencepiece_model_pb2.ModelProto()
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
     try:
         model.ParseFromString(serialized)
     except DecodeError as error:

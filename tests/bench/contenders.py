@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tfm.export.convert import convert
 from tfm.export.model_folder import write_model_folder
+from tfm.export.to_transformers import write_transformers
 from tfm.export.variants import VARIANTS
 from tfm.runtime.config import ModelConfig
 
@@ -147,7 +148,7 @@ def _ours(
 
 def _ctranslate2(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
     """int8 with one thread as well: on some machines its second thread costs more than it gives."""
-    from .to_ctranslate2 import write_ctranslate2
+    from tfm.export.to_ctranslate2 import write_ctranslate2
 
     for kind, quantization in (("int8", "int8"), ("float32", None)):
         write = partial(write_ctranslate2, weights.model, quantization=quantization)
@@ -159,20 +160,22 @@ def _ctranslate2(weights: Weights, folder: Path, threads: int) -> Iterator[Syste
 
 
 def _optimum(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
-    from .to_marian import quantize_optimum, write_marian, write_optimum
+    from .to_optimum import quantize_optimum, write_optimum
 
-    marian = _once(folder / "transformers", partial(write_marian, weights.model))
-    plain = _once(folder / "optimum-fp32", partial(write_optimum, marian))
+    theirs = _once(folder / "transformers", partial(_write_transformers, weights))
+    plain = _once(folder / "optimum-fp32", partial(write_optimum, theirs))
     quantized = _once(folder / "optimum-int8", partial(quantize_optimum, plain))
     for kind, path in (("int8", quantized), ("fp32", plain)):
         yield System(f"optimum-onnx {kind}", "optimum", str(path), kind, threads)
 
 
 def _transformers(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
-    from .to_marian import write_marian
-
-    path = _once(folder / "transformers", partial(write_marian, weights.model))
+    path = _once(folder / "transformers", partial(_write_transformers, weights))
     yield System("transformers fp32", "transformers", str(path), "fp32", threads)
+
+
+def _write_transformers(weights: Weights, folder: Path) -> None:
+    write_transformers(weights.model, folder, None, weights.checkpoint)
 
 
 def _torch(weights: Weights, _folder: Path, threads: int) -> Iterator[System]:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sentencepiece
 import torch
-from ctranslate2.specs import TransformerSpec
+from ctranslate2.specs import Activation, TransformerSpec
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -16,29 +17,53 @@ from tfm.trainer.model import (
     Transformer,
     sinusoidal_positions,
 )
+from tfm.trainer.vocabulary import Vocabulary
+
+from .graphs import output_bias
 
 LONGEST = 512  # positions that CTranslate2 stores
+ACTIVATIONS = {"relu": Activation.RELU, "swish": Activation.SWISH, "gelu": Activation.GELU}
 
 
-def write_ctranslate2(model: Transformer, folder: Path, quantization: str | None = None) -> None:
-    """Write a CTranslate2 model; its tokens are named `t<id>`.
+def write_ctranslate2(
+    model: Transformer,
+    folder: Path,
+    vocabulary: Vocabulary | None = None,
+    quantization: str | None = None,
+) -> None:
+    """Write a CTranslate2 model.
 
     Args:
         folder: a new folder
+        vocabulary: its pieces name the tokens, its files are written too, and CTranslate2 is to add
+            EOS to what it is given; with None token i is `t<i>` and EOS the caller's
         quantization: "int8", ...; None keeps float32
     """
     config = model.config
     spec = spec_of(model)
-    spec.register_source_vocabulary([f"t{i}" for i in range(config.source_vocab_size)])
-    spec.register_target_vocabulary([f"t{i}" for i in range(config.target_vocab_size)])
-    spec.config.add_source_eos = spec.config.add_source_bos = False
-    spec.config.decoder_start_token = spec.config.bos_token = f"t{config.bos_id}"
-    spec.config.eos_token = f"t{config.eos_id}"
-    spec.config.unk_token = f"t{config.unk_id}"
+    source = _names(None if vocabulary is None else vocabulary.source, config.source_vocab_size)
+    target = _names(None if vocabulary is None else vocabulary.target, config.target_vocab_size)
+    spec.register_source_vocabulary(source)
+    spec.register_target_vocabulary(target)
+    spec.config.add_source_bos = False
+    spec.config.add_source_eos = vocabulary is not None
+    spec.config.decoder_start_token = spec.config.bos_token = target[config.bos_id]
+    spec.config.eos_token = target[config.eos_id]
+    spec.config.unk_token = target[config.unk_id]
     spec.validate()
     spec.optimize(quantization=quantization)
     folder.mkdir()
     spec.save(str(folder))
+    if vocabulary is not None:
+        vocabulary.save(folder)
+
+
+def _names(processor: sentencepiece.SentencePieceProcessor | None, size: int) -> list[str]:
+    """What CTranslate2 calls the tokens."""
+    if processor is None:
+        return [f"t{i}" for i in range(size)]
+    names: list[str] = processor.id_to_piece(list(range(size)))
+    return names
 
 
 def spec_of(model: Transformer) -> Any:
@@ -48,7 +73,9 @@ def spec_of(model: Transformer) -> Any:
         (config.encoder_layers, config.decoder_layers),
         config.num_heads,
         pre_norm=config.norm == "pre",
+        activation=ACTIVATIONS[config.activation],
     )
+    spec.encoder.scale_embeddings = spec.decoder.scale_embeddings = config.scale_embeddings
     positions = _array(sinusoidal_positions(torch.arange(float(LONGEST)), config))
     spec.encoder.position_encodings.encodings = positions
     spec.decoder.position_encodings.encodings = positions
@@ -65,6 +92,9 @@ def spec_of(model: Transformer) -> Any:
         if isinstance(norm, nn.LayerNorm):
             _norm(to.layer_norm, norm)
     spec.decoder.projection.weight = _array(model.projection.weight)
+    bias = output_bias(model)
+    if bias is not None:
+        spec.decoder.projection.bias = _array(bias)
     return spec
 
 
