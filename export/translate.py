@@ -339,7 +339,8 @@ def _step(
     length = b.Add(state["position"], b.int64([1]))
     picked = _pick(b, logits, state, config, shared, phase)
     last = b.Equal(length, shared.max_length)
-    something_ends = b.Or(last, b.Equal(picked["lowest"], b.float32([-np.inf])))
+    none_ends = b.Greater(picked["lowest"], b.float32([-np.inf]))  # false for NaN too
+    something_ends = b.Or(last, b.Not(none_ends))
     names = ("pool_ids", "pool_lengths", "pool_scores", "count", "best_was_eos", "running")
     before = {name: state[name] for name in names}
     after = b.branch(

@@ -67,7 +67,7 @@ def tiny_checkpoint(
 
 
 def test_a_preset_beside_ctranslate2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(PRESETS, "tiny", SMALL)
+    monkeypatch.setitem(subject.SHAPES, "tiny", SMALL)
     monkeypatch.setattr(measure, "FRESH_STARTS", 1)
     found = measured(
         tmp_path / "results",
@@ -132,7 +132,7 @@ def test_what_cannot_be_measured(
 
     (tmp_path / "empty.txt").write_text("\n\n", "utf-8")
     empty = ("--sentences", tmp_path / "empty.txt")
-    assert "neither a preset (tiny, edge, base, big) nor" in error("huge")
+    assert "neither a preset (tiny, edge, base, big, opus-mt) nor" in error("huge")
     assert "name sentences to translate with --sentences" in error(tiny_folder)
     assert "holds no sentence to translate" in error(tiny_folder, *empty)
     assert "has random weights" in error("tiny", *empty)

@@ -51,7 +51,9 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
-    "--vocab-size", type=click.IntRange(100), help="Of a preset.  [default: 8000; base, big 32000]"
+    "--vocab-size",
+    type=click.IntRange(100),
+    help="Of a preset.  [default: 8000; base, big 32000; opus-mt 65001]",
 )
 @click.option(
     "--length",
@@ -109,8 +111,9 @@ def bench(
 ) -> None:
     """Measure how fast MODEL decodes, beside other engines with the same weights.
 
-    MODEL is a preset (tiny, edge, base, big: random weights, every system decodes the same
-    number of tokens), a checkpoint, or a model folder (our own variants only). Prints Markdown.
+    MODEL is a preset (tiny, edge, base, big, or opus-mt, an imported model's shape: random
+    weights, every system decodes the same number of tokens), a checkpoint, or a model folder (our
+    own variants only). Prints Markdown.
 
     \b
         tfm bench edge

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,7 +24,18 @@ from tfm.trainer.vocabulary import Vocabulary, train_vocabulary
 from .errors import BenchError
 from .workload import Workload, random_workload, real_workload
 
-VOCAB_SIZES = {"tiny": 8000, "edge": 8000, "base": 32000, "big": 32000}
+VOCAB_SIZES = {"tiny": 8000, "edge": 8000, "base": 32000, "big": 32000, "opus-mt": 65001}
+# The trainer's presets, and what `tfm import` makes of an OPUS-MT model such as opus-mt-zh-en.
+SHAPES: dict[str, dict[str, Any]] = {
+    **PRESETS,
+    "opus-mt": {
+        **PRESETS["base"],
+        "activation": "swish",
+        "positions": "marian",
+        "tied_embeddings": "all",
+        "output_bias": True,
+    },
+}
 FORCED_LENGTH = 30  # tokens decoded with random weights
 NATURAL_LENGTH = 256  # most tokens decoded with real ones
 
@@ -81,7 +93,7 @@ def open_subject(
         TrainError: the checkpoint cannot be read
         ModelError: the model folder cannot be read
     """
-    if model in PRESETS:
+    if model in SHAPES:
         if sentences:
             raise BenchError(f"--sentences: {model} has random weights and reads random tokens")
         return _preset(model, vocab_size or VOCAB_SIZES[model], length or FORCED_LENGTH, folder)
@@ -90,7 +102,7 @@ def open_subject(
     path = Path(model)
     if not path.is_dir():
         raise BenchError(
-            f"{model}: neither a preset ({', '.join(PRESETS)}) nor a checkpoint or model folder"
+            f"{model}: neither a preset ({', '.join(SHAPES)}) nor a checkpoint or model folder"
         )
     length = length or NATURAL_LENGTH
     if (path / MODEL).exists():
@@ -143,7 +155,7 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
         source_vocab_size=vocab_size,
         target_vocab_size=vocab_size,
         dropout=0.0,
-        **PRESETS[preset],
+        **SHAPES[preset],
     )
     model = endless_model(config)
     words = ["a b c d e f g", "h i j k l m n"] * 50  # nobody reads it; a model folder has one
@@ -164,14 +176,14 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
 
 def _checkpoint(path: Path, sentences: Path, length: int, count: int) -> Subject:
     model, vocabulary = load_checkpoint(path)
-    eos = model.config.eos_id
-    encoded = vocabulary.source.encode(_read(sentences), out_type=int)
+    encoded = vocabulary.encode_source(_read(sentences), model.config)
+    shortest = len(model.config.source_prefix) + 1  # nothing but a tag and EOS
     return Subject(
         name=f"checkpoint {path.name}",
         weights=Weights(model, vocabulary, path),
         folder=None,
         special_ids=_special_ids(model.config),
-        workload=real_workload([[*ids, eos] for ids in encoded if ids], length, count),
+        workload=real_workload([ids for ids in encoded if len(ids) > shortest], length, count),
         forced=False,
     )
 
