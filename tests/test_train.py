@@ -164,6 +164,8 @@ def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
         "best.safetensors",
         "average.safetensors",
         "last.safetensors",
+        "curves.png",
+        "samples.txt",
         "recent",
         "validation.tsv",
         "metrics.jsonl",
@@ -565,3 +567,13 @@ def test_init_stopped_and_resumed_is_unbroken(
         train(wider, recipe_path, stopped, resume=True)
     train(wider, recipe_path, stopped, resume=True, init=unbroken)
     assert_same_training(stopped, whole)
+
+
+def test_samples_are_what_validation_translated(unbroken: Path) -> None:
+    text = (unbroken / files.SAMPLES).read_text("utf-8")
+    assert text.startswith("step 14, greedy\n")
+    pairs = (unbroken / files.VALIDATION).read_text("utf-8").splitlines()
+    for pair in pairs:
+        source, reference = pair.split("\t")
+        assert f"source     {source}\nreference  {reference}\noutput     " in text
+    assert text.count("output") == len(pairs) == 3

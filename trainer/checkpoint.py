@@ -10,6 +10,8 @@ recent/               the weights that the average is made of
 origin/               of an imported model: its own files, for `tfm convert` to write them again
 validation.tsv        the pairs that validation translates, for the export to verify on
 metrics.jsonl         one line per logged step and per validation
+curves.png            the same to look at
+samples.txt           what the last validation translated
 """
 
 import dataclasses
@@ -32,7 +34,7 @@ from .vocabulary import Vocabulary
 CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
 AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"
 RECIPE, METRICS, VALIDATION = "recipe.toml", "metrics.jsonl", "validation.tsv"
-ORIGIN = "origin"
+ORIGIN, CURVES, SAMPLES = "origin", "curves.png", "samples.txt"
 
 Weights = dict[str, Tensor]
 

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from . import checkpoint as files
 from .config import ModelConfig, Recipe, TrainingRecipe, load_model_config
+from .curves import draw_curves
 from .data import EncodedText, ParallelText, read_corpora
 from .errors import TrainError
 from .evaluate import batch_loss, sample, score, translate, validation_loss
@@ -106,7 +107,8 @@ def train(
 def _clear(folder: Path) -> None:
     """Remove what an earlier training left that never came to save its state."""
     shutil.rmtree(folder / files.RECENT, ignore_errors=True)
-    for name in (files.MODEL, files.BEST, files.AVERAGE, files.METRICS):
+    stale = (files.MODEL, files.BEST, files.AVERAGE, files.METRICS, files.CURVES, files.SAMPLES)
+    for name in stale:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -206,6 +208,7 @@ class Trainer:
                 if step % options.validate_steps == 0 or step == options.max_steps:
                     line = self._validate()
                     log.append(line)
+                    draw_curves(self.folder / files.METRICS, self.folder / files.CURVES)
                     bar.write(_describe(line), file=bar.fp)
                     self.progress = dataclasses.replace(
                         self.progress, seconds=time.perf_counter() - started
@@ -287,6 +290,7 @@ class Trainer:
         sources, references = self.validation_sample
         with self.autocast:
             outputs = translate(better, self.vocabulary, sources, options.validation_max_length)
+        files.write_text(self.folder / files.SAMPLES, _samples(step, sources, references, outputs))
         return {
             "step": step,
             "validation_loss": loss,
@@ -332,6 +336,13 @@ def _device(options: TrainingRecipe) -> torch.device:
     if options.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(options.device)
+
+
+def _samples(step: int, sources: list[str], references: list[str], outputs: list[str]) -> str:
+    """Every validation sentence of which an output was scored, for people to read."""
+    rows = zip(sources, references, outputs, strict=True)
+    texts = [f"source     {s}\nreference  {r}\noutput     {o}\n" for s, r, o in rows]
+    return f"step {step}, greedy\n\n" + "\n".join(texts)
 
 
 def _describe(line: dict[str, Any]) -> str:
