@@ -111,6 +111,12 @@ def export(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the first variant's translations here, one a line.",
 )
+@click.option(
+    "--against",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Another system's translations of TEST, one a line, such as -o wrote: is the first "
+    "variant better than chance? (paired bootstrap)",
+)
 def evaluate(
     test: Path,
     model: Path | None,
@@ -118,6 +124,7 @@ def evaluate(
     beam_size: int | None,
     threads: int,
     output: Path | None,
+    against: Path | None,
 ) -> None:
     """Score a model on TEST, a .tsv of source, target and corpus: BLEU and chrF per corpus.
 
@@ -125,7 +132,7 @@ def evaluate(
     """
     from tfm.trainer.errors import TrainError
 
-    from .evaluate import as_table, evaluate_folder
+    from .evaluate import as_table, evaluate_folder, paired_bootstrap
 
     try:
         evaluations = evaluate_folder(model, test, variants, beam_size, threads)
@@ -135,6 +142,9 @@ def evaluate(
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
         output.write_text("".join(f"{line}\n" for line in lines), "utf-8")
     click.echo(as_table(evaluations))
+    if against:
+        other = against.read_text("utf-8").removesuffix("\n").split("\n")
+        click.echo("\n" + paired_bootstrap(evaluations[0], other))
 
 
 @click.command()

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import sacrebleu
+from sacrebleu.significance import PairedTest
+
 from tfm.runtime import Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import ModelConfig
@@ -12,9 +15,11 @@ from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data import read_corpora
 from tfm.trainer.evaluate import Scores, score
 
+from .errors import ExportError
 from .variants import FOR_CUDA, open_to_check
 
 ALL = "all"
+BOOTSTRAP_SAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Evaluation:
     scores: dict[str, Scores]
     sentences: dict[str, int]
     hypotheses: list[str]
+    references: list[str]
 
 
 def evaluate_folder(
@@ -62,8 +68,49 @@ def evaluate_folder(
             rows = [i for i, corpus in enumerate(text.corpora) if name in (ALL, corpus)]
             scores[name] = score([outputs[i] for i in rows], [text.targets[i] for i in rows])
             counts[name] = len(rows)
-        evaluations.append(Evaluation(variant, scores, counts, outputs))
+        evaluations.append(Evaluation(variant, scores, counts, outputs, text.targets))
     return evaluations
+
+
+def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> str:
+    """A Markdown table of another system's translations of the same test set against these.
+
+    Paired bootstrap resampling (Koehn 2004) by sacrebleu: BOOTSTRAP_SAMPLES times the test set is
+    drawn anew, both systems on the same sentences. p is how probable a difference of this size
+    would be if the systems were equally good.
+
+    Args:
+        other: a translation for every sentence of the test set, in its order
+
+    Raises:
+        ExportError: other has more or fewer lines than the test set
+    """
+    ours = evaluation.hypotheses
+    if len(other) != len(ours):
+        raise ExportError(
+            f"{len(other)} translations to compare with a test set of {len(ours)} sentences: "
+            "give one line for each"
+        )
+    _, found = PairedTest(
+        [("other", list(other)), (evaluation.variant, ours)],
+        {"BLEU": sacrebleu.BLEU(), "chrF": sacrebleu.CHRF()},
+        [evaluation.references],
+        test_type="bs",
+        n_samples=BOOTSTRAP_SAMPLES,
+    )()
+    lines = [
+        f"| all | other | {evaluation.variant} | difference | p |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for metric, results in found.items():
+        theirs, mine = results
+        if isinstance(theirs, str) or isinstance(mine, str):  # the systems' names
+            continue
+        lines.append(
+            f"| {metric} | {theirs.mean:.1f} ± {theirs.ci:.1f} | {mine.mean:.1f} ± {mine.ci:.1f} | "
+            f"{mine.score - theirs.score:+.1f} | {mine.p_value:.3f} |"
+        )
+    return "\n".join(lines)
 
 
 def as_table(evaluations: Sequence[Evaluation]) -> str:

@@ -171,3 +171,31 @@ def test_evaluate_errors(test_set: Path, toy_model: Path, tmp_path: Path) -> Non
     assert (status, stderr.count("\n")) == (1, 1)
     assert "no tab in" in stderr
     assert run_evaluate(tmp_path / "nowhere.tsv", "-m", toy_model)[0] == 2
+
+
+def test_a_comparison_tells_better_from_luck(
+    test_set: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.en"
+    options = (test_set, "-m", toy_model, "--variant", "fp32")
+    assert run_evaluate(*options, "-o", other)[0] == 0
+    lines = other.read_text("utf-8").splitlines()
+
+    def compared(texts: list[str]) -> list[list[str]]:
+        other.write_text("".join(f"{text}\n" for text in texts), "utf-8")
+        status, stdout, _ = run_evaluate(*options, "--against", other)
+        assert status == 0
+        rows = [line.split("|") for line in stdout.splitlines() if line.startswith("| ")]
+        return [row for row in rows if row[1] in (" BLEU ", " chrF2 ")]
+
+    worse = compared(["nonsense"] * len(lines))
+    assert len(worse) == 2
+    for row in worse:
+        assert float(row[4]) > 10 and float(row[5]) < 0.01
+    almost = ["nonsense", *lines[1:]]
+    for row in compared(almost):
+        assert float(row[4]) >= 0 and float(row[5]) > 0.01
+    other.write_text("one\n", "utf-8")
+    status, _, stderr = run_evaluate(*options, "--against", other)
+    assert status == 1
+    assert "1 translations to compare with a test set of 40 sentences" in stderr
