@@ -27,7 +27,7 @@ from tfm.trainer import train as loop
 from tfm.trainer.config import Recipe, load_model_config, load_recipe
 from tfm.trainer.data import read_corpora
 from tfm.trainer.errors import TrainError
-from tfm.trainer.evaluate import sample, validation_loss
+from tfm.trainer.evaluate import Scores, sample, validation_loss
 from tfm.trainer.train import Interrupted, Trainer, train
 
 RECIPE = """
@@ -503,6 +503,20 @@ def test_training_stops_after_validations_without_gain(
     recipe = change(load_recipe(recipe_path), validate_steps=2, stop_after_no_gain=2)
     progress = train(recipe, recipe_path, tmp_path, resume=False)
     assert (progress.step, progress.best_step, progress.best_loss) == (8, 4, 4.0)
+
+
+def test_stops_without_gain_in_chrf(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss falls all the time."""
+    losses = iter(float(loss) for loss in range(20, 0, -1))
+    found = iter([5.0, 7.0, 6.9, 7.0, 9.0])
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(loop, "score", lambda *_: Scores(0.0, next(found), "", ""))
+    recipe = load_recipe(recipe_path)
+    recipe = change(recipe, validate_steps=2, stop_after_no_gain=2, stop_metric="chrf")
+    progress = train(recipe, recipe_path, tmp_path, resume=False)
+    assert (progress.step, progress.best_chrf_step, progress.best_chrf) == (8, 4, 7.0)
 
 
 def test_no_cuda_no_training(recipe_path: Path, tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ class Progress:
     best_loss: float = float("inf")  # validation cross-entropy, nats per token
     best_step: int = 0
     exported_loss: float = float("inf")  # that of model.safetensors
+    best_chrf: float = float("-inf")
+    best_chrf_step: int = 0
     seconds: float = 0.0
     unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
     unlogged_tokens: int = 0

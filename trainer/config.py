@@ -204,7 +204,9 @@ class TrainingRecipe:
     `max_tokens` bounds a batch: pairs x longest side, padding included. `learning_rate` is the
     peak, reached after `warmup_steps`; None takes the paper's d_model^-0.5 warmup_steps^-0.5. The
     last `cooldown_steps` bring the rate down to zero in a straight line. `average_checkpoints` is
-    how many of the last validations' weights are averaged into `average`.
+    how many of the last validations' weights are averaged into `average`. Training ends early after
+    `stop_after_no_gain` validations without a lower loss, or a higher chrF of the greedy
+    translations, as `stop_metric` says.
     """
 
     max_steps: int = 100_000
@@ -227,6 +229,7 @@ class TrainingRecipe:
     validation_max_length: int = 100
     average_checkpoints: int = 5
     stop_after_no_gain: int | None = None
+    stop_metric: Literal["loss", "chrf"] = "loss"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -291,20 +291,26 @@ class Trainer:
         with self.autocast:
             outputs = translate(better, self.vocabulary, sources, options.validation_max_length)
         files.write_text(self.folder / files.SAMPLES, _samples(step, sources, references, outputs))
+        scores = score(outputs, references)
+        if scores.chrf > self.progress.best_chrf:
+            self.progress = dataclasses.replace(
+                self.progress, best_chrf=scores.chrf, best_chrf_step=step
+            )
         return {
             "step": step,
             "validation_loss": loss,
             "average_loss": average_loss,
-            **dataclasses.asdict(score(outputs, references)),
+            **dataclasses.asdict(scores),
             "seconds": self.progress.seconds,
         }
 
     def _no_gain(self) -> bool:
-        patience = self.options.stop_after_no_gain
-        if patience is None or self.progress.best_step == 0:
+        patience, progress = self.options.stop_after_no_gain, self.progress
+        by_loss = self.options.stop_metric == "loss"
+        best_step = progress.best_step if by_loss else progress.best_chrf_step
+        if patience is None or best_step == 0:
             return False
-        since = (self.progress.step - self.progress.best_step) // self.options.validate_steps
-        return since >= patience
+        return (progress.step - best_step) // self.options.validate_steps >= patience
 
 
 class _StopSignals(contextlib.AbstractContextManager["_StopSignals"]):
