@@ -184,9 +184,10 @@ def convert(checkpoint: Path, folder: Path, to: str, quantization: str | None) -
         raise click.ClickException(str(error)) from error
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         if to == "ctranslate2":
-            write_ctranslate2(model, partial, vocabulary, quantization)
+            write_ctranslate2(model, partial, vocabulary, quantization, longest=1030)
         else:
             write_transformers(model, partial, vocabulary, checkpoint)
         partial.rename(folder)

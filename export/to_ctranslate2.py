@@ -21,7 +21,7 @@ from tfm.trainer.vocabulary import Vocabulary
 
 from .graphs import output_bias
 
-LONGEST = 512  # positions that CTranslate2 stores
+LONGEST = 512  # positions that CTranslate2 stores, unless told otherwise
 ACTIVATIONS = {"relu": Activation.RELU, "swish": Activation.SWISH, "gelu": Activation.GELU}
 
 
@@ -30,6 +30,7 @@ def write_ctranslate2(
     folder: Path,
     vocabulary: Vocabulary | None = None,
     quantization: str | None = None,
+    longest: int = LONGEST,
 ) -> None:
     """Write a CTranslate2 model.
 
@@ -38,9 +39,10 @@ def write_ctranslate2(
         vocabulary: its pieces name the tokens, its files are written too, and CTranslate2 is to add
             EOS to what it is given; with None token i is `t<i>` and EOS the caller's
         quantization: "int8", ...; None keeps float32
+        longest: tokens that a sentence may have, prefix and EOS included
     """
     config = model.config
-    spec = spec_of(model)
+    spec = spec_of(model, longest)
     source = _names(None if vocabulary is None else vocabulary.source, config.source_vocab_size)
     target = _names(None if vocabulary is None else vocabulary.target, config.target_vocab_size)
     spec.register_source_vocabulary(source)
@@ -66,7 +68,7 @@ def _names(processor: sentencepiece.SentencePieceProcessor | None, size: int) ->
     return names
 
 
-def spec_of(model: Transformer) -> Any:
+def spec_of(model: Transformer, longest: int = LONGEST) -> Any:
     """The weights in CTranslate2's own tree, without a vocabulary."""
     config = model.config
     spec = TransformerSpec.from_config(
@@ -76,7 +78,7 @@ def spec_of(model: Transformer) -> Any:
         activation=ACTIVATIONS[config.activation],
     )
     spec.encoder.scale_embeddings = spec.decoder.scale_embeddings = config.scale_embeddings
-    positions = _array(sinusoidal_positions(torch.arange(float(LONGEST)), config))
+    positions = _array(sinusoidal_positions(torch.arange(float(longest)), config))
     spec.encoder.position_encodings.encodings = positions
     spec.decoder.position_encodings.encodings = positions
     spec.encoder.embeddings[0].weight = _array(model.source_embeddings.tokens.weight)

@@ -77,11 +77,13 @@ def marian_settings(config: ModelConfig) -> dict[str, Any]:
     Raises:
         ExportError: Marian is another model
     """
-    if config.norm != "post" or config.positions == "fairseq" or config.tagged != "none":
+    if config.norm != "post":
         raise ExportError(
             "no class of transformers computes this model: Marian's is post-norm, this one is "
-            f"{config.norm}-norm"
+            "pre-norm"
         )
+    if config.positions == "fairseq" or config.tagged != "none":
+        raise ExportError("the checkpoint was imported, but its own files (origin/) are gone")
     return {
         "model_type": "marian",
         "architectures": ["MarianMTModel"],

@@ -8,7 +8,6 @@ from typing import Any
 
 import foreign
 import pytest
-import sentencepiece
 import torch
 from click.testing import CliRunner
 from foreign import Foreign
@@ -23,7 +22,8 @@ from tfm.trainer.checkpoint import ORIGIN, load_checkpoint, load_file, write_wei
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.errors import TrainError
 from tfm.trainer.evaluate import batch_loss
-from tfm.trainer.pieces import renumber
+from tfm.trainer.foreign_files import LFS_POINTER
+from tfm.trainer.foreign_vocabulary import build_vocabulary, read_m2m100, read_marian
 from tfm.trainer.vocabulary import Vocabulary
 
 pytest.importorskip("transformers")
@@ -297,9 +297,13 @@ class Harmful:
         return (Path.touch, (Path("touched"),))
 
 
-def harmful(folder: Path) -> None:
+def pickled(folder: Path, content: bytes) -> None:
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": Harmful()}))
+    (folder / "pytorch_model.bin").write_bytes(content)
+
+
+def harmful(folder: Path) -> None:
+    pickled(folder, pickle.dumps({"a": Harmful()}))
 
 
 @pytest.mark.parametrize(
@@ -309,18 +313,38 @@ def harmful(folder: Path) -> None:
         (lambda f: (f / "config.json").unlink(), "config.json: not found"),
         (lambda f: (f / "config.json").write_text("{"), "config.json: cannot be read as JSON"),
         (lambda f: (f / "config.json").write_text("[]"), "config.json: not a JSON object"),
-        (lambda f: edit(f / "config.json", d_model=...), "d_model is None: a number"),
-        (lambda f: edit(f / "config.json", d_model="32"), "d_model is '32': a number"),
+        (lambda f: edit(f / "config.json", d_model=...), "d_model is None: a whole number"),
+        (lambda f: edit(f / "config.json", d_model="32"), "d_model is '32': a whole number"),
         (lambda f: edit(f / "config.json", decoder_ffn_dim=8), "encoder_ffn_dim 64 and decoder_ff"),
         (lambda f: edit(f / "config.json", activation_function="tanh"), "activation_function is"),
         (lambda f: edit(f / "config.json", encoder_attention_heads=5), "decoder_attention_heads 4"),
         (lambda f: edit(f / "config.json", encoder_layers=3), "15 weights (model.encoder.layers.2"),
         (lambda f: edit(f / "config.json", encoder_layers=1), "weights (model.encoder.layers.1"),
         (lambda f: edit(f / "config.json", vocab_size=99), "vocab_size 99 and decoder_vocab_size"),
-        (lambda f: edit(f / "config.json", vocab_size=99, decoder_vocab_size=99), "[99, 32]"),
-        (lambda f: edit(f / "config.json", bad_words_ids=[[1, 2]]), "words of several tokens"),
+        (lambda f: edit(f / "config.json", vocab_size=999, decoder_vocab_size=999), "[999, 32]"),
+        (lambda f: edit(f / "config.json", vocab_size=9, decoder_vocab_size=9), "none of 9 tokens"),
+        (
+            lambda f: edit(f / "config.json", encoder_attention_heads=0),
+            "heads is 0: a whole number",
+        ),
+        (lambda f: edit(f / "config.json", eos_token_id=3), "eos_token_id is 3, and the tokenizer"),
+        (lambda f: edit(f / "config.json", pad_token_id=3), "pad_token_id is 3, and the tokenizer"),
+        (
+            lambda f: edit(f / "generation_config.json", bad_words_ids=[[5000]]),
+            "bad_words_ids has 5000, which is none of",
+        ),
+        (lambda f: edit(f / "generation_config.json", bad_words_ids=[5]), "a list of lists"),
+        (
+            lambda f: edit(f / "vocab.json", more=5000),
+            "a token 5000 ('more'), the model only",
+        ),
+        (lambda f: edit(f / "vocab.json", more="5"), "'more' has the number '5'"),
+        (
+            lambda f: edit(f / "generation_config.json", bad_words_ids=[[1, 2]]),
+            "words of several tokens",
+        ),
         (lambda f: (f / "vocab.json").unlink(), "vocab.json: not found"),
-        (lambda f: edit(f / "vocab.json", **{"<unk>": ...}), "<unk> has no number"),
+        (lambda f: edit(f / "vocab.json", **{"<unk>": ...}), "there is no <unk>"),
         (lambda f: (f / "source.spm").unlink(), "source.spm: cannot be read"),
         (lambda f: (f / "source.spm").write_bytes(b"\xff"), "not a SentencePiece model"),
         (lambda f: (f / "target.spm").write_bytes(b""), "not a SentencePiece model"),
@@ -333,7 +357,10 @@ def harmful(folder: Path) -> None:
             lambda f: weights_but(f, model__encoder__embed_positions__weight=torch.rand(64, 32)),
             "embed_positions.weight is no table of marian's sinusoidal positions",
         ),
-        (harmful, "not a file of tensors alone, so it is not read"),
+        (harmful, "more than tensors, and then it is not read"),
+        (lambda f: pickled(f, b""), "pytorch_model.bin: damaged"),
+        (lambda f: pickled(f, b"PK\x03\x04cut"), "pytorch_model.bin: damaged"),
+        (lambda f: pickled(f, LFS_POINTER + b"/spec/v1\n"), "a pointer of Git LFS"),
     ],
 )
 def test_what_does_not_fit_is_one_line(
@@ -398,7 +425,7 @@ def test_tags_of_languages_in_the_source(folder: Path, tmp_path: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tagged)}), "utf-8")
     result = CliRunner().invoke(cli, ["import", str(folder), str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert "'en' is none of its languages" in result.stderr
+    assert "target_language 'en' is none of its languages" in result.stderr
     assert "--target-language: fra, ita" in result.stderr
     model = hugging_face.import_folder(folder, tmp_path / "out", None, "ita")
     vocabulary = Vocabulary.load(tmp_path / "out")
@@ -421,6 +448,92 @@ def test_tags_of_languages_in_the_source(folder: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def their_nllb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return foreign.nllb(tmp_path_factory.mktemp("nllb") / "theirs").folder
+
+
+def test_languages_come_from_whichever_file_lists_them(their_nllb: Path, tmp_path: Path) -> None:
+    given = read_m2m100(their_nllb).tags
+    folder = Path(shutil.copytree(their_nllb, tmp_path / "nllb"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
+    codes = settings["additional_special_tokens"]
+    assert len(codes) > 200 and set(codes) == set(given)
+    # transformers' own way of saying it, and others'
+    plain = {"src_lang": "zho_Hans", "tgt_lang": "eng_Latn"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(plain), "utf-8")
+    assert read_m2m100(folder).tags == given  # from added_tokens.json
+    (folder / "added_tokens.json").unlink()
+    added = [{"id": number, "content": code} for code, number in given.items()]
+    (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": added}), "utf-8")
+    assert read_m2m100(folder).tags == given
+    (folder / "tokenizer.json").unlink()
+    first = min(given.values()) - 1  # where the published models have them: before <mask>
+    listed = {code: first + place for place, code in enumerate(codes)}
+    assert read_m2m100(folder).tags == listed
+    (folder / "added_tokens.json").write_text('{"tyv_Cyrl": 999, "<mask>": 998}', "utf-8")
+    assert read_m2m100(folder).tags == {**listed, "tyv_Cyrl": 999}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("language_codes", "wmt21", "language_codes is 'wmt21': tfm knows m2m100"),
+        ("legacy_behaviour", True, "legacy_behaviour is True: tfm knows False"),
+        ("tokenizer_class", "SMALL100Tokenizer", "tokenizer_class is 'SMALL100Tokenizer'"),
+    ],
+)
+def test_other_tokenizers_are_refused(
+    key: str, value: Any, message: str, their_nllb: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(their_nllb, tmp_path / "nllb"))
+    edit(folder / "tokenizer_config.json", **{key: value})
+    with pytest.raises(TrainError, match=message):
+        hugging_face.import_folder(folder, tmp_path / "out", None, None)
+
+
+def test_what_config_says_nothing_of_is_transformers_default(
+    their_nllb: Path, theirs: Path, tmp_path: Path
+) -> None:
+    for name, given, expected in (
+        ("nllb", their_nllb, ("relu", True)),
+        ("marian", theirs, ("gelu", False)),
+    ):
+        folder = Path(shutil.copytree(given, tmp_path / name))
+        edit(folder / "config.json", activation_function=..., scale_embedding=...)
+        config = hugging_face.import_folder(folder, tmp_path / f"{name}-out", None, None).config
+        assert (config.activation, config.scale_embeddings) == expected
+
+
+def test_the_recipe_chooses_among_the_languages(their_nllb: Path, tmp_path: Path) -> None:
+    hugging_face.import_folder(their_nllb, tmp_path / "imported", None, None)
+    (tmp_path / "train.tsv").write_text("一\tone\n二\ttwo\n", "utf-8")
+    recipe = """
+[data]
+{languages}
+[[data.train]]
+path = "train.tsv"
+[data.validation]
+path = "train.tsv"
+[training]
+max_steps = 1
+"""
+    for out, languages, target in (
+        ("unsaid", "", "eng_Latn"),
+        ("said", 'target_language = "fra_Latn"', "fra_Latn"),
+        ("wrong", 'target_language = "french"', None),
+    ):
+        (tmp_path / f"{out}.toml").write_text(recipe.format(languages=languages), "utf-8")
+        arguments = ["--out", str(tmp_path / out), "--init", str(tmp_path / "imported")]
+        result = CliRunner().invoke(cli, ["train", str(tmp_path / f"{out}.toml"), *arguments])
+        if target is None:
+            assert result.exit_code == 1
+            assert "data.target_language is 'french', none of the model's" in result.stderr
+        else:
+            assert result.exit_code == 0, result.output
+            assert load_checkpoint(tmp_path / out)[0].config.target_language == target
+
+
 OPUS = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -429,15 +542,10 @@ def test_opus_mt_zh_en_tokenizes_as_marian_tokenizer() -> None:
     from transformers import MarianTokenizer
 
     given = OPUS / "opus-mt-zh-en"
-    tokens = hugging_face._marian_tokens(given)
+    tokens = read_marian(given)
     tokenizer = foreign._quietly(MarianTokenizer.from_pretrained, given)
     size, pad = len(tokenizer.encoder), tokenizer.pad_token_id
-    spm = [
-        renumber(*side, size, unk_id=tokens.unk_id, control_ids={0, pad})
-        for side in (tokens.source, tokens.target)
-    ]
-    processors = [sentencepiece.SentencePieceProcessor(model_proto=model) for model in spm]
-    vocabulary = Vocabulary(*processors)
+    vocabulary, _ = build_vocabulary(tokens, (size, size), {0, pad})
     config = ModelConfig(
         source_vocab_size=size, target_vocab_size=size, bos_id=pad, eos_id=0, unk_id=1, pad_id=pad
     )

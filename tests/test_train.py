@@ -575,12 +575,37 @@ def test_init_stopped_and_resumed_is_unbroken(
         call_at(patch, 7, lambda: signal.raise_signal(signal.SIGTERM))
         result = CliRunner().invoke(cli.train, arguments)
     assert result.exit_code == 143
-    said = f"--out {stopped} --init {unbroken} --resume"
-    assert result.stderr.splitlines()[-1].endswith(said)
-    with pytest.raises(TrainError, match="--init again"):
-        train(wider, recipe_path, stopped, resume=True)
-    train(wider, recipe_path, stopped, resume=True, init=unbroken)
+    assert result.stderr.splitlines()[-1].endswith(f"--out {stopped} --resume")
+    train(wider, recipe_path, stopped, resume=True)  # the checkpoint it began from may be gone
     assert_same_training(stopped, whole)
+
+
+def test_what_cannot_be_made_again_is_not_overwritten(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_path)
+    with pytest.raises(TrainError, match="--init and --out are both"):
+        train(recipe, recipe_path, unbroken, resume=False, init=unbroken)
+    imported = tmp_path / "imported"
+    imported.mkdir()
+    for name in (files.CONFIG, files.MODEL, "source.spm", "target.spm"):
+        shutil.copy(unbroken / name, imported / name)
+    for resume in (False, True):
+        with pytest.raises(TrainError, match="holds a model that was not trained there"):
+            train(recipe, recipe_path, imported, resume=resume)
+    assert load_file(imported / files.MODEL).keys() == load_file(unbroken / files.MODEL).keys()
+
+
+def test_a_new_training_takes_nothing_of_the_one_before(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    """One that never came to save its state, and began from an imported model."""
+    (tmp_path / files.ORIGIN).mkdir()
+    for name in (files.CONFIG, files.RECIPE):
+        shutil.copy(unbroken / name, tmp_path / name)
+    recipe = change(load_recipe(recipe_path), max_steps=1)
+    train(recipe, recipe_path, tmp_path, resume=False)
+    assert not (tmp_path / files.ORIGIN).exists()
 
 
 def test_samples_are_what_validation_translated(unbroken: Path) -> None:

@@ -51,6 +51,7 @@ class Progress:
     exported_loss: float = float("inf")  # that of model.safetensors
     best_chrf: float = float("-inf")
     best_chrf_step: int = 0
+    initialized: bool = False  # from another checkpoint, by --init
     seconds: float = 0.0
     unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
     unlogged_tokens: int = 0
@@ -154,19 +155,31 @@ def save_state(
     write_weights(folder / LAST, tensors, metadata)
 
 
+def read_progress(folder: Path) -> Progress:
+    """What last.safetensors says of where training stands.
+
+    Raises:
+        TrainError: last.safetensors is missing or damaged
+    """
+    path = folder / LAST
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise TrainError(f"{path}: damaged: {error}") from error
+    if "progress" not in metadata:
+        raise TrainError(f"{path}: holds no training state; it was not written by `tfm train`")
+    return Progress(**json.loads(metadata["progress"]))
+
+
 def restore_state(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
     """Undo save_state.
 
     Raises:
         TrainError: last.safetensors is missing, damaged or of another model
     """
-    path = folder / LAST
-    tensors = read_weights(path)
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if "progress" not in metadata:
-        raise TrainError(f"{path}: holds no training state; it was not written by `tfm train`")
-    progress = Progress(**json.loads(metadata["progress"]))
+    tensors = read_weights(folder / LAST)
+    progress = read_progress(folder)
     load_weights(
         model,
         {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")},

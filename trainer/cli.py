@@ -52,7 +52,7 @@ def train(recipe: Path, folder: Path, resume: bool, init: Path | None, threads: 
     except Interrupted as stop:
         click.echo(
             f"stopped at step {stop.step}; continue with: "
-            f"tfm train {recipe} --out {folder}{f' --init {init}' if init else ''} --resume",
+            f"tfm train {recipe} --out {folder} --resume",
             err=True,
         )
         raise click.exceptions.Exit(128 + stop.signal_number) from stop

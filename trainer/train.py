@@ -30,6 +30,8 @@ from .vocabulary import Vocabulary, train_vocabulary
 
 logger = logging.getLogger(__name__)
 
+FREE = {"dropout", "source_language", "target_language"}  # what --resume may change of a model
+
 
 class Interrupted(Exception):
     """Training was asked to stop and has saved its state."""
@@ -45,17 +47,15 @@ def train(
     """Train as the recipe says and leave a checkpoint in folder.
 
     Args:
-        init: a checkpoint to begin from. Its model and vocabulary are kept: of the recipe's [model]
-            only dropout counts, and nothing of [vocabulary]
+        init: a checkpoint to begin from, unless there is something to resume. Its model and
+            vocabulary are kept: of the recipe's [model] only dropout counts, and nothing of
+            [vocabulary]
 
     Raises:
         TrainError: bad data, a folder that is in the way, a loss that is not a number
         Interrupted: SIGINT or SIGTERM came; everything is saved
     """
-    if (folder / files.LAST).exists() and not resume:
-        raise TrainError(
-            f"{folder} already holds a training; continue it with --resume or choose another folder"
-        )
+    _refuse(folder, init, resume=resume)
     resume = resume and (folder / files.LAST).exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,49 +64,75 @@ def train(
     base = recipe_path.parent
     text = read_corpora(recipe.data.train, base)
     validation = read_corpora([recipe.data.validation], base)
-    beginning = None if init is None else files.load_checkpoint(init)
+    initial = None  # what to begin with, if anything
     if resume:
         vocabulary = Vocabulary.load(folder)
-    elif beginning is not None:
-        vocabulary = beginning[1]
+    elif init is not None:
+        initial, vocabulary = files.load_checkpoint(init)
     else:
         logger.info("training the vocabulary on %d pairs", len(text))
         vocabulary = train_vocabulary(*_vocabulary_sample(text, recipe), recipe.vocabulary)
-    if beginning is None:
+    if initial is not None:
+        config = _tuned(initial.config, recipe)
+    elif resume and files.read_progress(folder).initialized:
+        config = _tuned(load_model_config(folder / files.CONFIG), recipe)
+    else:
         config = recipe.model.build(
             recipe.data,
             vocabulary.source.vocab_size(),
             vocabulary.target.vocab_size(),
             **vocabulary.special_ids,
         )
-    else:
-        config = beginning[0].config
-        tagged = config.tagged != "none"  # then the languages choose what the model does
-        config = dataclasses.replace(
-            config,
-            dropout=recipe.model.dropout,
-            source_language=recipe.data.source_language if tagged else config.source_language,
-            target_language=recipe.data.target_language if tagged else config.target_language,
-        )
     trainer = Trainer(recipe, config, text, validation, vocabulary, folder)
     if resume:
         trainer.resume()
     else:
-        if beginning is not None:
-            files.load_weights(trainer.model, files.weights_of(beginning[0]))
+        if initial is not None:
+            trainer.begin_with(initial)
         _clear(folder)
         vocabulary.save(folder)
         shutil.copyfile(recipe_path, folder / files.RECIPE)
         if init is not None and (init / files.ORIGIN).exists():
-            shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN, dirs_exist_ok=True)
+            shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN)
         files.write_config(folder, config)
+    del initial  # of no use any more, and large
     files.write_pairs(folder / files.VALIDATION, *trainer.validation_sample)
     return trainer.run()
 
 
+def _refuse(folder: Path, init: Path | None, *, resume: bool) -> None:
+    """Raise TrainError where training would overwrite what it cannot make again."""
+    if init is not None and init.resolve() == folder.resolve():
+        raise TrainError(f"--init and --out are both {folder}: choose another folder to write")
+    if (folder / files.LAST).exists() and not resume:
+        raise TrainError(
+            f"{folder} already holds a training; continue it with --resume or choose another folder"
+        )
+    if (folder / files.CONFIG).exists() and not (folder / files.RECIPE).exists():
+        raise TrainError(
+            f"{folder} holds a model that was not trained there: choose another folder"
+        )
+
+
+def _tuned(config: ModelConfig, recipe: Recipe) -> ModelConfig:
+    """The configuration of a model that others trained, as the recipe has it go on."""
+    changes: dict[str, Any] = {"dropout": recipe.model.dropout}
+    for side in ("source_language", "target_language"):
+        language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")
+        if config.tagged != "none" and language != unsaid:
+            if language not in config.language_tags:
+                raise TrainError(
+                    f"data.{side} is {language!r}, none of the model's languages: "
+                    f"{', '.join(sorted(config.language_tags))}"
+                )
+            changes[side] = language
+    return dataclasses.replace(config, **changes)
+
+
 def _clear(folder: Path) -> None:
     """Remove what an earlier training left that never came to save its state."""
-    shutil.rmtree(folder / files.RECENT, ignore_errors=True)
+    for name in (files.RECENT, files.ORIGIN):
+        shutil.rmtree(folder / name, ignore_errors=True)
     stale = (files.MODEL, files.BEST, files.AVERAGE, files.METRICS, files.CURVES, files.SAMPLES)
     for name in stale:
         (folder / name).unlink(missing_ok=True)
@@ -150,6 +176,11 @@ class Trainer:
             logger.info("%d pairs are over max_length and left out", self.text.skipped)
         self.progress = files.Progress()
 
+    def begin_with(self, model: Transformer) -> None:
+        """Take the weights of a model of the same configuration."""
+        files.load_weights(self.model, files.weights_of(model))
+        self.progress = files.Progress(initialized=True)
+
     def resume(self) -> None:
         """Continue from last.safetensors; metrics of steps after it are dropped.
 
@@ -158,10 +189,10 @@ class Trainer:
         """
         before = dataclasses.asdict(load_model_config(self.folder / files.CONFIG))
         for name, value in dataclasses.asdict(self.model.config).items():
-            if name != "dropout" and before[name] != value:
+            if name not in FREE and before[name] != value:
                 raise TrainError(
                     f"{self.folder} was trained with {name} {before[name]}, not {value}: use that "
-                    "recipe, and --init again where it began from a checkpoint"
+                    "recipe"
                 )
         self.progress = files.restore_state(self.folder, self.model, self.optimizer)
         drop_after(self.folder / files.METRICS, self.progress.step)

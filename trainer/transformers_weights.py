@@ -55,8 +55,9 @@ def their_names(model: Transformer) -> dict[str, list[str]]:
     for name, tensor in model.state_dict().items():
         holder = holders.setdefault(tensor.data_ptr(), name)
         names.setdefault(holder, []).append(their_name(name))
-    if model.config.tied_embeddings == "all":
-        names["source_embeddings.tokens.weight"].append(SHARED)
+    for name in ("source_embeddings.tokens.weight", "target_embeddings.tokens.weight"):
+        if name in names and model.config.tied_embeddings != "target":
+            names[name].append(SHARED)
     return names
 
 
