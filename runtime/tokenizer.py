@@ -56,7 +56,7 @@ class Tokenizer:
         return [[*prefix, *ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
 
     def _look_up(self, sentence: str) -> list[int]:
-        """Ids of the pieces by what they say.
+        """Ids of the pieces by what they say, as trainer/vocabulary.py has them.
 
         What is unknown to SentencePiece's segmentation may still be a token of the model, and a
         piece of the segmentation may be none.

@@ -108,18 +108,21 @@ def test_run(environment: Environment, toy_model: Path) -> None:
 def test_help_and_info(environment: Environment, toy_model: Path) -> None:
     status, stdout, stderr = environment.tfm("--help")
     assert (status, stderr) == (0, "")
-    assert all(f"  {name} " in stdout for name in ("run", "info", "train", "export", "evaluate"))
+    names = ("run", "info", "train", "import", "export", "evaluate", "convert", "bench")
+    assert all(f"  {name} " in stdout for name in names)
     status, stdout, _ = environment.tfm("info", toy_model)
     assert status == 0
     assert "int8 on cpu" in stdout
 
 
-@pytest.mark.parametrize("command", ["train", "export", "evaluate"])
+@pytest.mark.parametrize("command", ["train", "import", "export", "evaluate", "convert"])
 def test_what_to_install(environment: Environment, toy_model: Path, command: str) -> None:
     arguments = {
         "train": [toy_model / "config.json", "--out", environment.away / "checkpoint"],
         "export": [toy_model, environment.away / "model"],
         "evaluate": [toy_model / "config.json"],
+        "import": [toy_model, environment.away / "checkpoint"],
+        "convert": [toy_model, environment.away / "model", "--to", "ctranslate2"],
     }[command]
     status, stdout, stderr = environment.tfm(command, *arguments)
     assert (status, stdout) == (1, "")
