@@ -47,8 +47,8 @@ class Languages:
 
     Models of many languages have a token for each: `tags`, by language. `tagged` is "none", or
     "source" where the source begins with the tag of the language to write, or "both" where each
-    side begins with its own language's (the trainer's ModelConfig has the same). `source` and `target` are then what is meant when nobody
-    says otherwise.
+    side begins with its own language's (the trainer's ModelConfig has the same). `source` and
+    `target` are then what is meant when nobody says otherwise.
     """
 
     source: str
