@@ -148,38 +148,46 @@ def evaluate(
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--to", required=True, type=click.Choice(["ctranslate2", "transformers"]), help="Whose format."
+    "--to",
+    required=True,
+    type=click.Choice(["checkpoint", "ctranslate2", "transformers"]),
+    help="Which format to write.",
 )
 @click.option(
     "--quantization",
     type=click.Choice(["int8", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16"]),
     help="How CTranslate2 is to store the weights.  [default: in float32]",
 )
-def convert(checkpoint: Path, folder: Path, to: str, quantization: str | None) -> None:
-    """Write CHECKPOINT to FOLDER for another engine, with its tokenizer.
+def convert(source: Path, folder: Path, to: str, quantization: str | None) -> None:
+    """Write SOURCE, a checkpoint or a model folder, to FOLDER in another format.
 
-    transformers reads Marian (what `tfm train` made post-norm) and what `tfm import` read.
+    ctranslate2 and transformers: for other engines, with the tokenizer. transformers has classes
+    for Marian (what `tfm train` made post-norm) and for what `tfm import` read.
+
+    checkpoint: of a model folder, to fine-tune it with `tfm train --init`. From fp32 where it has
+    that, else from the 8-bit weights.
 
     \b
         tfm convert checkpoint my-marian --to transformers
         tfm convert checkpoint my-ct2 --to ctranslate2 --quantization int8
+        tfm convert my-model checkpoint --to checkpoint
     """
-    from tfm.trainer.checkpoint import load_checkpoint
     from tfm.trainer.errors import TrainError
 
     from .to_transformers import write_transformers
+    from .unpack import load_model
 
-    if to == "transformers" and quantization:
+    if quantization and to != "ctranslate2":
         raise click.UsageError("--quantization is for --to ctranslate2")
     if folder.exists():
         raise click.ClickException(f"{folder} exists: choose a new folder")
     if to == "ctranslate2":
         from .to_ctranslate2 import write_ctranslate2
     try:
-        model, vocabulary = load_checkpoint(checkpoint)
+        model, vocabulary = load_model(source)
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     partial = folder.with_name(folder.name + ".partial")
@@ -188,8 +196,12 @@ def convert(checkpoint: Path, folder: Path, to: str, quantization: str | None) -
     try:
         if to == "ctranslate2":
             write_ctranslate2(model, partial, vocabulary, quantization, longest=1030)
+        elif to == "transformers":
+            write_transformers(model, partial, vocabulary, source)
         else:
-            write_transformers(model, partial, vocabulary, checkpoint)
+            from tfm.trainer.checkpoint import write_checkpoint
+
+            write_checkpoint(partial, model, vocabulary)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -35,6 +35,7 @@ from .quality import Development, Quality, compare, tune
 from .sensitivity import ROUNDED, sensitivities
 from .step import step_graph
 from .translate import compose
+from .unpack import CHECKPOINT_FILE
 from .variants import CALIBRATED, VARIANTS, make_variant
 from .verify import VariantReport, verify_folder
 from .weights import save_shared
@@ -167,6 +168,8 @@ def _write(
     """Write into an empty folder, with some products of some variants in float."""
     model, vocabulary, config = source.model, source.vocabulary, source.model.config
     vocabulary.save(folder)
+    text = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
+    (folder / CHECKPOINT_FILE).write_text(text + "\n", "utf-8")
     for variant in variants:
         logger.info("writing %s", variant)
         (folder / variant).mkdir()

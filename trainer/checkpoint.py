@@ -73,6 +73,14 @@ def load_checkpoint(folder: Path) -> tuple[Transformer, Vocabulary]:
     return model.eval(), vocabulary
 
 
+def write_checkpoint(folder: Path, model: Transformer, vocabulary: Vocabulary) -> None:
+    """Write what load_checkpoint reads, into a folder that is made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary.save(folder)
+    write_weights(folder / MODEL, weights_of(model))
+    write_config(folder, model.config)  # last: without it, nothing takes it for a checkpoint
+
+
 def weights_of(model: Transformer) -> Weights:
     """The state dict with tied matrices once."""
     seen: set[int] = set()

@@ -135,9 +135,7 @@ def import_folder(
     for name in KEPT:
         if (source / name).exists():
             shutil.copyfile(source / name, checkpoint / files.ORIGIN / name)
-    vocabulary.save(checkpoint)
-    files.write_weights(checkpoint / files.MODEL, files.weights_of(model))
-    files.write_config(checkpoint, config)  # last: without it, nothing takes it for a checkpoint
+    files.write_checkpoint(checkpoint, model, vocabulary)
     return model
 
 
