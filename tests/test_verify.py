@@ -104,7 +104,7 @@ def test_a_good_export_replaces_what_was_there(checkpoint: Path, existing: Path)
     assert [path.name for path in existing.parent.iterdir()] == ["model"]
     assert (existing / "README.md").read_text("utf-8") == "old README.md"
     assert set(content(existing)) == {
-        *("README.md", "config.json", "source.spm", "target.spm", "verify.json"),
+        *("README.md", "config.json", "checkpoint.json", "source.spm", "target.spm", "verify.json"),
         *(f"fp32/{part}.onnx" for part in ("encoder", "decoder", "compact", "translate")),
         "fp32/weights.bin",
     }
