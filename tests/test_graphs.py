@@ -1,6 +1,9 @@
 """Both graphs, as PyTorch wrappers and as ONNX, against the model without a cache."""
 
+import dataclasses
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,15 +11,19 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import MakeModel
 from numpy.typing import NDArray
 from onnx import helper
 
 from tfm.export.builder import GraphBuilder
-from tfm.export.convert import Graphs
+from tfm.export.convert import Graphs, convert
 from tfm.export.graphs import DecoderGraph, EncoderGraph
+from tfm.export.model_folder import write_model_folder
 from tfm.export.step import position_encoding, step_graph
+from tfm.export.variants import open_to_check
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.model import Transformer, sinusoidal_positions
+from tfm.trainer.vocabulary import Vocabulary
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 Arrays = dict[str, NDArray[Any]]
@@ -375,3 +382,29 @@ def test_cross_attention_is_not_tiled_by_beam(converted: tuple[Transformer, Grap
     graph = converted[1].decoder.graph
     readers = [n.op_type for n in graph.node if any(i.startswith("cross_") for i in n.input)]
     assert readers == ["Attention"] * 2
+
+
+def test_what_is_forbidden_is_not_written(
+    make_model: MakeModel, tiny_vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    one = tiny_vocabulary.source
+    sizes = {"source_vocab_size": one.vocab_size(), "target_vocab_size": one.vocab_size()}
+    shape = {"d_model": 32, "d_ff": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 2}
+    free = make_model(seed=2, eos_scale=3.0, eos_bonus=0.5, **sizes, **shape)
+    sources = [[*range(i, i + 5), free.config.eos_id] for i in range(10, 200, 9)]
+    written = Counter(i for row in free.greedy(torch.tensor(sources), 12) for i in row)
+    (common, count), *_ = written.most_common(1)
+    assert count > 10
+    model = Transformer(dataclasses.replace(free.config, forbidden_ids=(common,))).eval()
+    model.load_state_dict(free.state_dict())
+    expected = model.greedy(torch.tensor(sources), 12)
+    assert expected != free.greedy(torch.tensor(sources), 12)
+    vocabulary, variants = Vocabulary(one, one), ("fp32", "int8", "fp16")
+    write_model_folder(model, vocabulary, convert(model), tmp_path, variants, "forbidding")
+    for variant in variants:
+        translator = open_to_check(tmp_path, variant)
+        for beam_size in (1, 4):
+            found = translator.translate_ids(sources, beam_size=beam_size, max_length=12)
+            assert not any(common in hypotheses[0].ids for hypotheses in found), variant
+            if (variant, beam_size) == ("fp32", 1):
+                assert [list(hypotheses[0].ids) for hypotheses in found] == expected
