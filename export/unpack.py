@@ -140,10 +140,8 @@ def _weights(model: Transformer, graphs: Mapping[str, _Graph]) -> Weights:
         bias = graphs["decoder"].vectors["output_bias"]
         found["projection.bias"] = np.where(np.isfinite(bias), bias, np.float32(0))
     expected = weights_of(model)
-    tied = {"target_embeddings.tokens.weight": "projection.weight"}
-    for name, other in tied.items():
-        if name in expected and name not in found:
-            found[name] = found[other]
+    if model.config.tied_embeddings == "target":  # the graph has it under the projection's name
+        found["target_embeddings.tokens.weight"] = found["projection.weight"]
     missing = expected.keys() - found.keys()
     if missing:
         raise ExportError(f"the graphs do not hold {sorted(missing)[0]}: export the model again")

@@ -15,6 +15,15 @@ from numerals import LARGEST, chinese, english
 # Random weights of which some sentences end early and some late, with different things to say.
 SEEDS = {"marian": 9, "m2m100": 5, "nllb": 6}
 EOS_BONUS = {"marian": 4.0, "m2m100": -1.0, "nllb": 0.0}
+SHAPE = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 3,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+}
 NUMBERS = range(0, LARGEST, 3)
 SOURCES, TARGETS = [chinese(n) for n in NUMBERS], [english(n) for n in NUMBERS]
 
@@ -50,13 +59,7 @@ def marian(folder: Path) -> Foreign:
     pad = numbers["<pad>"]
     config = MarianConfig(
         vocab_size=len(numbers),
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=3,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
+        **SHAPE,
         activation_function="swish",
         scale_embedding=True,
         init_std=0.3,
@@ -144,13 +147,7 @@ def _m2m100_model(kind: str, size: int, activation_function: str) -> Any:
 
     config = M2M100Config(
         vocab_size=size,
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=3,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
+        **SHAPE,
         activation_function=activation_function,
         scale_embedding=True,
         init_std=0.2,
