@@ -158,9 +158,10 @@ class ModelRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocabularyRecipe:
-    """[vocabulary]: SentencePiece unigram models with byte fallback, one per side or one joint."""
+    """[vocabulary]: SentencePiece models with byte fallback, one per side or one joint."""
 
     size: int = 8000
+    algorithm: Literal["unigram", "bpe"] = "unigram"
     joint: bool = False
     character_coverage: float = 0.9995
     max_sentences: int = 400_000

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -113,6 +114,13 @@ def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
     if recipe.cooldown_steps:
         rate *= min(1.0, max(0.0, (recipe.max_steps + 1 - step) / recipe.cooldown_steps))
     return rate
+
+
+def seed_noise(seed: int, step: int, place: int) -> None:
+    """Let the dropout of a step's batch depend on nothing but the seed, the step and the batch's
+    place in it: not on what ran before, nor on how many processes share the step."""
+    state = np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)
+    torch.manual_seed(int(state[0]))
 
 
 def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Adam:

@@ -25,7 +25,7 @@ from .errors import TrainError
 from .evaluate import batch_loss, sample, score, translate, validation_loss
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
-from .optimization import build_optimizer, learning_rate
+from .optimization import build_optimizer, learning_rate, seed_noise
 from .vocabulary import Vocabulary, train_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -271,7 +271,8 @@ class Trainer:
         batches = [self.text.batch(i) for i in indices]
         tokens = sum(int((self.text.target_lengths[i] - 1).sum()) for i in indices)
         total = 0.0
-        for batch in batches:
+        for place, batch in enumerate(batches):
+            seed_noise(self.options.seed, self.progress.step + 1, place)
             with self.autocast:
                 loss, _ = batch_loss(
                     self.model,

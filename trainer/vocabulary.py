@@ -84,7 +84,7 @@ def _encode(
 def train_vocabulary(
     sources: Sequence[str], targets: Sequence[str], recipe: VocabularyRecipe
 ) -> Vocabulary:
-    """Train unigram models with byte fallback, so that no character is ever unknown.
+    """Train models with byte fallback, so that no character is ever unknown.
 
     The source is normalized by NMT NFKC (full-width letters and digits become plain ones); the
     target is left as it is, because what the decoder learns to write is what the user reads
@@ -107,7 +107,7 @@ def _train(
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter(sentences),
             model_writer=model,
-            model_type="unigram",
+            model_type=recipe.algorithm,
             vocab_size=recipe.size,
             hard_vocab_limit=False,  # a small corpus may hold fewer pieces than asked for
             character_coverage=recipe.character_coverage,
