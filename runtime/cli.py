@@ -1,102 +1,29 @@
-"""The command `tfm`: `run` and `info`, and the commands other packages add by entry point."""
+"""The commands `run` and `info`, and `tfm` that holds them and those of other packages."""
 
-import errno
 import json
 import logging
 import math
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from importlib.metadata import EntryPoint, entry_points, requires
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import lines as text_lines
+from . import output as outputs
 from .bundled import bundled_model
 from .config import Languages, ModelConfig
 from .errors import TfmError
+from .group import CommandGroup
+from .interrupts import sigterm_raises
+from .progress import Progress
 
 if TYPE_CHECKING:
     from .translator import Translation, Translator
 
 _MODEL_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-
-
-class CommandGroup(click.Group):
-    """A group that finds more commands under the entry point group "tfm.commands".
-
-    Errors meant for the user end as one line: TfmError with exit status 1, a missing extra
-    with the pip command that brings it. Ctrl-C ends with 130, without a word.
-    """
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *_plugins()})
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        command = super().get_command(ctx, cmd_name)
-        if command is not None or cmd_name not in _plugins():
-            return command
-        try:
-            plugin = _plugins()[cmd_name].load()
-        except ModuleNotFoundError as error:
-            return _broken_command(cmd_name, error)
-        if not isinstance(plugin, click.Command):
-            raise TypeError(f"entry point {cmd_name} is {plugin!r}: expected a click command")
-        return plugin
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except TfmError as error:
-            raise click.ClickException(str(error)) from error
-        except ModuleNotFoundError as error:
-            command = ctx.invoked_subcommand or ""
-            extra = _extra_with(error.name or "", command)
-            if extra is None:
-                raise
-            raise click.ClickException(
-                f"tfm {command} needs {error.name}: pip install 'tfm[{extra}]'"
-            ) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly
-                raise
-            raise click.ClickException(str(error)) from error
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
-
-
-def _plugins() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group="tfm.commands")}
-
-
-def _broken_command(name: str, error: ModuleNotFoundError) -> click.Command:
-    """Stands in `tfm --help` for a command that cannot load, and fails when it is called."""
-
-    def fail(_args: tuple[str, ...]) -> NoReturn:
-        raise error
-
-    return click.Command(
-        name,
-        callback=fail,
-        params=[click.Argument(["_args"], nargs=-1, type=click.UNPROCESSED)],
-        context_settings={"ignore_unknown_options": True},
-        add_help_option=False,
-        help=f"(not installed: needs {error.name})",
-    )
-
-
-def _extra_with(module: str, command: str) -> str | None:
-    """The extra of tfm that installs a module, the command's namesake where several do."""
-    package = re.escape(module.split(".")[0])
-    extras = [
-        match[1]
-        for line in requires("tfm") or []
-        if (match := re.match(rf"{package}\b(?!-).*extra == ['\"](\w+)['\"]", line))
-    ]
-    return command if command in extras else next(iter(extras), None)
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,7 +39,7 @@ def cli() -> None:
     "--input",
     "input_file",
     type=click.File("rb"),
-    help="Translate the lines of this file.",
+    help="Translate the lines of this file, which may be .xz or .gz.",
 )
 @click.option(
     "-o",
@@ -120,6 +47,13 @@ def cli() -> None:
     "output_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write here instead of to stdout.",
+)
+@click.option("--resume", is_flag=True, help="Continue FILE.part of -o FILE, if there is one.")
+@click.option(
+    "--pairs",
+    is_flag=True,
+    help="Lines are source<TAB>target, as for `tfm train`: translate the source, replace the"
+    " target, keep further columns.",
 )
 @click.option(
     "-m",
@@ -137,7 +71,8 @@ def cli() -> None:
 @click.option(
     "--n-best",
     type=click.IntRange(1),
-    help="Write the N best of each line as `line ||| translation ||| score`, lines from 0.",
+    help="Write the N best of each line as `line ||| translation ||| score`, lines from 0; with"
+    " --pairs, as N pairs.",
 )
 @click.option(
     "--length-penalty",
@@ -168,6 +103,8 @@ def run(
     text: tuple[str, ...],
     input_file: Any,
     output_file: Path | None,
+    resume: bool,
+    pairs: bool,
     model: Path | None,
     beam_size: int | None,
     n_best: int | None,
@@ -182,12 +119,14 @@ def run(
 ) -> None:
     """Translate each TEXT, or the lines of a file or of stdin, one line each.
 
-    Lines come out in their order; an empty line stays empty.
+    Lines come out in their order; an empty line stays empty. A file is written as FILE.part until
+    it is complete. --pairs with a strong model makes a corpus to train a small one on.
 
     \b
         tfm run '我爱你。'
         tfm run -i news.zh -o news.en
         cat news.zh | tfm run -m my-model > news.en
+        tfm run --pairs -i train.tsv.xz -o distilled.tsv --resume
     """
     if text and input_file is not None:
         raise click.UsageError("give TEXT or -i, not both")
@@ -195,35 +134,68 @@ def run(
         raise click.UsageError(f"--n-best {n_best} is more than --beam-size {beam_size}")
     if length_penalty is not None and not math.isfinite(length_penalty):
         raise click.UsageError(f"--length-penalty {length_penalty} is not a finite number")
+    if output_file is not None and output_file.suffix in {".xz", ".gz"}:
+        raise click.UsageError(f"-o {output_file}: only plain text is written; compress it later")
+    if output_file is None or str(output_file) == "-":
+        output_file = None
+        if resume:
+            raise click.UsageError("--resume continues a file: it needs -o FILE")
+    elif resume and outputs.is_complete(output_file):
+        outputs.journal_of(output_file).unlink(missing_ok=True)  # of a run that was killed last
+        click.echo(f"{output_file} is complete; leave out --resume to make it anew", err=True)
+        return
     if verbose:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
 
     translator = _open_translator(model, device, variant, threads)
+    languages, decoding = translator.config.languages, translator.config.decoding
     try:
-        translator.config.languages.prefixes(source_language, target_language)
+        languages.prefixes(source_language, target_language)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
-    if n_best is not None and beam_size is None:
-        beam_size = max(n_best, translator.config.decoding.beam_size)
-    progress = text_lines.Progress(output_is_stdout=output_file is None)
-    number = 0
-    with text_lines.open_output(output_file) as output:
-        for chunk in _chunks(text, input_file):
-            for translation in translator.translate_batch(
-                chunk,
-                beam_size=beam_size,
+    options: dict[str, Any] = {
+        "beam_size": beam_size or max(n_best or 1, decoding.beam_size),
+        "length_penalty": decoding.length_penalty if length_penalty is None else length_penalty,
+        "max_length": max_length or decoding.max_length,
+        "source_language": source_language or languages.source,
+        "target_language": target_language or languages.target,
+    }
+    settings = {
+        "--variant": translator.choice.variant,  # first: the fingerprint differs by it too
+        "model": translator.fingerprint,
+        "--pairs": pairs,
+        "--n-best": n_best,
+        **{"--" + name.replace("_", "-"): value for name, value in options.items()},
+    }
+    name = "TEXT" if text else str(getattr(input_file or sys.stdin.buffer, "name", "stdin"))
+    chunks = _chunks(text, input_file, name)
+    if pairs:
+        chunks = text_lines.check_pairs(chunks, name)
+
+    with sigterm_raises(), outputs.open_output(output_file, settings, resume=resume) as output:
+        chunks = output.skip(chunks, name)
+        progress = Progress(
+            output_is_stdout=output_file is None, source=input_file, done=output.lines
+        )
+        written: Iterable[str]
+        for chunk in chunks:
+            translations = translator.translate_batch(
+                [line.partition("\t")[0] for line in chunk] if pairs else chunk,
                 num_hypotheses=n_best or 1,
-                length_penalty=length_penalty,
-                max_length=max_length,
-                source_language=source_language,
-                target_language=target_language,
-            ):
-                for line in _lines_of(translation, None if n_best is None else number):
-                    text_lines.write_line(output, line)
-                number += 1
-            output.flush()
+                **options,
+            )
+            for place, translation in enumerate(translations):
+                if pairs:
+                    written = _pairs_of(translation, chunk[place], n_best or 1)
+                elif n_best is not None:
+                    written = _n_best_of(translation, output.lines + place)
+                else:
+                    written = [text_lines.one_line(translation.text)]
+                for line in written:
+                    output.write(line)
+            output.commit(chunk)
             progress.add(len(chunk))
-    progress.close()
+        progress.close()
 
 
 def _open_translator(
@@ -234,22 +206,33 @@ def _open_translator(
     return Translator(model, device=device, variant=variant, intra_threads=threads)
 
 
-def _chunks(text: tuple[str, ...], input_file: Any) -> Iterator[list[str]]:
+def _chunks(text: tuple[str, ...], input_file: Any, name: str) -> Iterator[list[str]]:
     if text:
         yield text_lines.split_texts(text)
         return
     stream: Any = sys.stdin.buffer if input_file is None else input_file
     if stream.isatty():
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
-    yield from text_lines.read_chunks(stream, getattr(stream, "name", "stdin"))
+    yield from text_lines.read_chunks(text_lines.unpacked(stream, name), name)
 
 
-def _lines_of(translation: "Translation", number: int | None) -> Iterator[str]:
-    if number is None:
-        yield translation.text
-        return
+def _n_best_of(translation: "Translation", number: int) -> Iterator[str]:
     for hypothesis in translation.hypotheses:
-        yield f"{number} ||| {hypothesis.text} ||| {hypothesis.score:.6f}"
+        text = text_lines.one_line(hypothesis.text)
+        yield f"{number} ||| {text} ||| {hypothesis.score:.6f}"
+
+
+def _pairs_of(translation: "Translation", line: str, count: int) -> Iterator[str]:
+    """The line with a hypothesis for its target, `count` times.
+
+    Where there are fewer, as for an empty source, the last one is repeated: what becomes of line i
+    is always at i * count.
+    """
+    source, _, *more = line.split("\t")
+    for place in range(count):
+        hypothesis = translation.hypotheses[min(place, len(translation.hypotheses) - 1)]
+        text = text_lines.one_line(hypothesis.text).replace("\t", " ")
+        yield "\t".join([source, text, *more])
 
 
 @cli.command()

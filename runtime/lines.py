@@ -1,27 +1,24 @@
-"""Lines of text in and out of the command line: UTF-8, in order, as soon as they are there."""
+"""Lines of text into the command line: UTF-8, in order, as soon as they are there."""
 
-import contextlib
-import os
-import sys
-import time
+import io
 from collections.abc import Iterator
-from pathlib import Path
-from typing import BinaryIO, Protocol
-
-import click
+from pathlib import PurePath
+from typing import Any, Protocol
 
 from .errors import TfmError
 
 # One read takes what is there, up to this: a whole chunk of a file, one line of a terminal.
 CHUNK_BYTES = 1 << 16
-_QUIET_SECONDS = 2.0
 
 
-class _Readable(Protocol):
-    def read1(self, size: int = -1, /) -> bytes: ...
+class Readable(Protocol):
+    """What bytes come from: a file, a pipe, a terminal."""
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """At most size bytes, as soon as there are some; none at the end."""
 
 
-def read_chunks(stream: _Readable, name: str) -> Iterator[list[str]]:
+def read_chunks(stream: Readable, name: str) -> Iterator[list[str]]:
     """Lines of a UTF-8 stream without their ends (LF or CRLF), as many as each read brings.
 
     Raises:
@@ -52,6 +49,65 @@ def read_chunks(stream: _Readable, name: str) -> Iterator[list[str]]:
             raise wrong
 
 
+def check_pairs(chunks: Iterator[list[str]], name: str) -> Iterator[list[str]]:
+    """The same lines, each of which is source<TAB>target, and more columns where there are any.
+
+    Raises:
+        TfmError: a line has no tab
+    """
+    number = 0
+    for chunk in chunks:
+        for place, line in enumerate(chunk):
+            if "\t" not in line:
+                if place:
+                    yield chunk[:place]
+                raise TfmError(
+                    f"{name}, line {number + place + 1}: no tab in {line[:40]!r};"
+                    " --pairs expects source<TAB>target"
+                )
+        yield chunk
+        number += len(chunk)
+
+
+def unpacked(stream: Any, name: str) -> Readable:
+    """The bytes of a file as they were before it was compressed, which its suffix tells: .xz or
+    .gz.
+
+    Raises:
+        TfmError: this Python cannot decompress it; reading it raises TfmError if it is damaged
+    """
+    suffix = PurePath(name).suffix
+    try:
+        if suffix == ".xz":
+            import lzma  # not every Python was built with it
+
+            return _Unpacked(lzma.open(stream), name, (lzma.LZMAError, EOFError))
+        if suffix == ".gz":
+            import gzip
+            import zlib
+
+            return _Unpacked(gzip.open(stream), name, (gzip.BadGzipFile, EOFError, zlib.error))
+    except ImportError as error:
+        raise TfmError(f"{name}: this Python has no {error.name}: decompress the file") from error
+    plain: Readable = stream
+    return plain
+
+
+class _Unpacked:
+    """A decompressed stream whose reads are full, and whose damage is a TfmError."""
+
+    def __init__(self, stream: Any, name: str, errors: tuple[type[Exception], ...]) -> None:
+        # By itself read1 gives what a few compressed bytes become: little to sort into batches.
+        self._stream = io.BufferedReader(stream, CHUNK_BYTES)
+        self._name, self._errors = name, errors
+
+    def read1(self, size: int = -1, /) -> bytes:
+        try:
+            return self._stream.read1(size)
+        except self._errors as error:
+            raise TfmError(f"{self._name} is damaged: {error}") from error
+
+
 def split_texts(texts: tuple[str, ...]) -> list[str]:
     """Lines of the texts given as arguments.
 
@@ -66,61 +122,6 @@ def split_texts(texts: tuple[str, ...]) -> list[str]:
     return [line.removesuffix("\r") for text in texts for line in text.split("\n")]
 
 
-@contextlib.contextmanager
-def open_output(path: Path | None) -> Iterator[BinaryIO]:
-    """Where lines go: stdout, or a file that appears complete or not at all.
-
-    A file is written beside its place as `path.part` and moved there at the end. After a
-    failure what `path` held is still there, and so is the part.
-    """
-    if path is None or str(path) == "-":
-        yield sys.stdout.buffer
-        return
-    if path.exists() and not path.is_file():  # a device or a pipe: nothing to replace
-        with path.open("wb") as stream:
-            yield stream
-        return
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as stream:
-            yield stream
-    except BaseException:
-        if part.exists() and part.stat().st_size:
-            click.echo(f"What was translated so far is in {part}", err=True)
-        else:
-            part.unlink(missing_ok=True)
-        raise
-    os.replace(part, path)
-
-
-def write_line(stream: BinaryIO, text: str) -> None:
-    """Write one line; a line break that a translation holds becomes a space."""
-    stream.write(" ".join(text.splitlines()).encode("utf-8") + b"\n")
-
-
-class Progress:
-    """Lines done and lines per second on stderr, rewritten in place, while it is a terminal.
-
-    Stays silent for the first two seconds, and when the output goes to the same terminal.
-    """
-
-    def __init__(self, *, output_is_stdout: bool) -> None:
-        shares_terminal = output_is_stdout and sys.stdout.isatty()
-        self._visible = sys.stderr.isatty() and not shares_terminal
-        self._start = time.perf_counter()
-        self._lines = 0
-        self._shown = False
-
-    def add(self, lines: int) -> None:
-        """Count more lines as done."""
-        self._lines += lines
-        seconds = time.perf_counter() - self._start
-        if self._visible and seconds > _QUIET_SECONDS:
-            self._shown = True
-            text = f"\r{self._lines} lines, {self._lines / seconds:.1f} lines/s"
-            click.echo(text, nl=False, err=True)
-
-    def close(self) -> None:
-        """End the line that was rewritten."""
-        if self._shown:
-            click.echo(err=True)
+def one_line(text: str) -> str:
+    """A text whose line breaks are spaces."""
+    return " ".join(text.splitlines())

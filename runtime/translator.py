@@ -1,8 +1,10 @@
 """Text in, translations out: tokenize, batch by length, search, restore the order."""
 
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
@@ -105,6 +107,21 @@ class Translator:
         self._tokenizer = Tokenizer(folder, config)
         self.model = model
         self.choice = model.choice
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells models and their variants apart by what they hold, not by where they lie: the
+        name, and a hash of the hashes of the files in use."""
+        config = self.config
+        facts = [
+            asdict(config.tokenizer),
+            asdict(config.variants[self.choice.variant]),
+            asdict(config.special_ids),
+            asdict(config.languages),
+            config.decoding.max_source_length,
+        ]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return f"{config.name} ({digest[:12]})"
 
     def translate(
         self,

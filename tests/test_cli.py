@@ -25,9 +25,11 @@ class ShoutingTranslator:
     """Translates into capitals, and again with marks for the next best."""
 
     config = SimpleNamespace(
-        decoding=SimpleNamespace(beam_size=4),
+        decoding=SimpleNamespace(beam_size=4, length_penalty=1.0, max_length=256),
         languages=Languages(source="zh", target="en", tagged="source", tags={"en": 7, "fr": 8}),
     )
+    choice = SimpleNamespace(variant="fp32")
+    fingerprint = "shouting"
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
@@ -312,8 +314,11 @@ def test_a_broken_pipe_is_quiet() -> None:
         "from tfm.runtime import Hypothesis, Translation, cli\n"
         "from types import SimpleNamespace\n"
         "class Echo:\n"
-        "    languages = SimpleNamespace(prefixes=lambda *_: None)\n"
-        "    config = SimpleNamespace(languages=languages)\n"
+        "    languages = SimpleNamespace(prefixes=lambda *_: None, source='zh', target='en')\n"
+        "    decoding = SimpleNamespace(beam_size=1, length_penalty=0, max_length=9)\n"
+        "    config = SimpleNamespace(languages=languages, decoding=decoding)\n"
+        "    choice = SimpleNamespace(variant='fp32')\n"
+        "    fingerprint = 'echo'\n"
         "    def translate_batch(self, sentences, **options):\n"
         "        return [Translation(s, (Hypothesis(s, 0.0, ()),)) for s in sentences]\n"
         "cli._open_translator = lambda *args: Echo()\n"
