@@ -1,4 +1,5 @@
-"""`tfm bench`. Only click and the names of the peers are imported here: see trainer/cli.py."""
+"""`tfm bench`, `tfm bench-training`. Only click and the peers' names are imported here: see
+trainer/cli.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -147,5 +148,70 @@ def bench(
             output=output,
         )
     except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report)
+
+
+@click.command("bench-training")
+@click.option(
+    "--joeynmt-python",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Interpreter of the environment that has JoeyNMT.",
+)
+@click.option("--preset", type=click.Choice(["tiny", "edge"]), default="tiny", show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+@click.option(
+    "--steps",
+    type=click.IntRange(10),
+    default=60,
+    show_default=True,
+    help="Updates measured in a turn, after 20 that are not; a multiple of 10.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(64),
+    default=4096,
+    show_default=True,
+    help="Of a batch, padding included.",
+)
+@click.option("--dropout", type=click.FloatRange(0, 0.9), default=0.1, show_default=True)
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="For both.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write."
+)
+def bench_training(
+    joeynmt_python: Path,
+    preset: str,
+    rounds: int,
+    steps: int,
+    max_tokens: int,
+    dropout: float,
+    threads: int,
+    output: Path | None,
+) -> None:
+    """Measure how fast `tfm train` trains, beside JoeyNMT.
+
+    The same network on the same made-up sentences, on the CPU, fp32. Prints Markdown.
+
+    JoeyNMT needs an environment of its own, because its pins are old:
+
+    \b
+        python -m venv joeynmt
+        joeynmt/bin/pip install -c constraints.txt torch sacrebleu sentencepiece matplotlib \\
+            pyyaml packaging tensorboard subword-nmt importlib_metadata plotly
+        joeynmt/bin/pip install --no-deps joeynmt==2.3.0
+        tfm bench-training --joeynmt-python joeynmt/bin/python
+    """
+    from .errors import BenchError
+    from .training import run_training
+    from .training_data import Setting
+
+    try:
+        setting = Setting(
+            preset=preset, dropout=dropout, max_tokens=max_tokens, steps=steps, threads=threads
+        )
+        report = run_training(setting, joeynmt_python, rounds=rounds, output=output)
+    except BenchError as error:
         raise click.ClickException(str(error)) from error
     click.echo(report)

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import BenchError
 from .systems import System
@@ -124,3 +124,17 @@ def running(systems: Sequence[System], folder: Path) -> Iterator[list[Worker]]:
     finally:
         for worker in workers:
             worker.close()
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM end workers and remove files, as Ctrl-C does."""
+
+    def leave(number: int, _frame: object) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

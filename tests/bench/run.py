@@ -1,11 +1,8 @@
 """A whole run: convert, measure, report."""
 
-import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 
@@ -15,6 +12,7 @@ from .contenders import choose_peers, convert_all
 from .errors import BenchError
 from .machine import Neighbours, processor, versions
 from .measure import Plan, measure
+from .pool import terminable
 from .report import as_markdown, relative_speeds, write_json
 from .subject import Subject, open_subject, weights_digest
 from .systems import FILE_BATCH, chunks
@@ -44,7 +42,7 @@ def run(
         TrainError, ModelError: the model cannot be read
     """
     torch.set_num_threads(threads)
-    with _terminable(), tempfile.TemporaryDirectory(prefix="tfm-bench-") as temporary:
+    with terminable(), tempfile.TemporaryDirectory(prefix="tfm-bench-") as temporary:
         logs = Path(temporary)
         folder = logs if keep is None else keep
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,20 +79,6 @@ def run(
                 output / "chart.png",
             )
     return as_markdown(results)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end workers and remove files, as Ctrl-C does."""
-
-    def leave(number: int, _frame: object) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _check_kept(folder: Path, subject: Subject) -> None:
