@@ -91,20 +91,41 @@ def export(
 
 
 @click.command()
-@click.argument("test", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "paths",
+    nargs=-1,
+    required=True,
+    metavar="[SYSTEM] TEST [REFERENCES]",
+    type=click.Path(exists=True, path_type=Path),
+)
 @click.option(
     "-m",
     "--model",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="TFM_MODEL",
     show_envvar=True,
-    help="Model folder.  [default: the bundled model]",
+    help="The same as SYSTEM.  [default: the bundled model]",
 )
 @click.option(
-    "--variant", "variants", multiple=True, help="Which to score.  [default: all there are]"
+    "--variant",
+    "variants",
+    multiple=True,
+    help="Which of a model folder to score.  [default: all there are]",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["model", "best", "average"]),
+    help="Which of a checkpoint to score: those to export, of the best validation, or the mean of "
+    "the last validations.  [default: model]",
 )
 @click.option("--beam-size", type=click.IntRange(1), help="[default: the model's own]")
 @click.option("--threads", type=click.IntRange(0), default=0, help="0: one per core.")
+@click.option(
+    "--tokenize",
+    metavar="NAME",
+    help="sacrebleu's tokenizer for BLEU: 13a, zh, intl, char, flores200, ...; none for "
+    "references that are tokens already.  [default: the target language's]",
+)
 @click.option(
     "-o",
     "--output",
@@ -112,39 +133,105 @@ def export(
     help="Write the first variant's translations here, one a line.",
 )
 @click.option(
-    "--against",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Another system's translations of TEST, one a line, such as -o wrote: is the first "
-    "variant better than chance? (paired bootstrap)",
+    "--json",
+    "json_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all scores here, for programs.",
 )
+@click.option(
+    "--against",
+    type=click.Path(exists=True, path_type=Path),
+    help="Another system: its translations of TEST, one a line, such as -o wrote, or a model "
+    "folder or checkpoint. Is the first variant better than chance? (paired bootstrap)",
+)
+@click.pass_context
 def evaluate(
-    test: Path,
+    context: click.Context,
+    paths: tuple[Path, ...],
     model: Path | None,
     variants: tuple[str, ...],
+    weights: str | None,
     beam_size: int | None,
     threads: int,
+    tokenize: str | None,
     output: Path | None,
+    json_file: Path | None,
     against: Path | None,
 ) -> None:
-    """Score a model on TEST, a .tsv of source, target and corpus: BLEU and chrF per corpus.
+    """Score SYSTEM on TEST: BLEU and chrF per corpus.
+
+    SYSTEM is a model folder, or a checkpoint, which PyTorch itself decodes by the same rules, more
+    slowly. TEST is a .tsv of source, target and corpus; or sources, one a line, and REFERENCES has
+    the translations. Files may be .xz.
 
     Prints a Markdown table with sacrebleu's signatures.
+
+    \b
+        tfm evaluate test.tsv
+        tfm evaluate my-model test.tsv --variant int8
+        tfm evaluate checkpoint test.en.xz test.de.xz --weights best
     """
+    import sacrebleu
+
     from tfm.trainer.errors import TrainError
 
-    from .evaluate import as_table, evaluate_folder, paired_bootstrap
+    from . import evaluate as scoring
+    from .systems import open_systems
 
+    if tokenize is not None and tokenize not in sacrebleu.BLEU.TOKENIZERS:
+        names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
+        raise click.BadParameter(f"{tokenize!r} is not one of {names}", param_hint="--tokenize")
+    by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
+    system, test_files = _system_and_test(paths, model, by_option)
     try:
-        evaluations = evaluate_folder(model, test, variants, beam_size, threads)
+        test = scoring.read_test(test_files)
+        # Before the hour of translating: what is wrong with it is said now.
+        other = rival = None
+        if against and against.is_file():
+            other = scoring.read_translations(against, len(test))
+        elif against:
+            (rival,) = open_systems(against, [None], threads=threads)
+        evaluations = [
+            scoring.evaluate(one, test, beam_size, tokenize)
+            for one in open_systems(system, variants, weights, threads)
+        ]
+        if rival:
+            other = rival.translate(test.sources, beam_size)
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     if output:
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
         output.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    click.echo(as_table(evaluations))
-    if against:
-        other = against.read_text("utf-8").removesuffix("\n").split("\n")
-        click.echo("\n" + paired_bootstrap(evaluations[0], other))
+    click.echo(scoring.as_table(evaluations))
+    comparisons = [] if other is None else scoring.paired_bootstrap(evaluations[0], other)
+    if comparisons:
+        click.echo("\n" + scoring.comparison_table(evaluations[0].system, comparisons))
+    if json_file:
+        json_file.write_text(scoring.as_json(evaluations, comparisons), "utf-8")
+
+
+def _system_and_test(
+    paths: tuple[Path, ...], model: Path | None, by_option: bool
+) -> tuple[Path | None, tuple[Path, ...]]:
+    """The system (None: the bundled model), which is a folder, and the files of the test set.
+
+    by_option: model is of -m, not of the environment, which an argument overrides
+    """
+    if paths[0].is_dir():
+        if by_option:
+            raise click.UsageError(f"two systems, {paths[0]} and -m {model}: see --against")
+        model, paths = paths[0], paths[1:]
+    if not paths:
+        raise click.UsageError("Missing argument 'TEST'.")
+    for path in paths:
+        if path.is_dir():
+            raise click.UsageError(f"{path} is a folder: a test set is one file or two")
+    if len(paths) > 2:
+        raise click.UsageError(f"{len(paths)} files: a test set is a .tsv, or TEST and REFERENCES")
+    tables = [path for path in paths if ".tsv" in path.suffixes]
+    if len(paths) == 2 and tables:
+        raise click.UsageError(f"{tables[0]} has both sides: give it alone")
+    return model, paths
 
 
 @click.command()

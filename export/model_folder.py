@@ -23,7 +23,6 @@ from tfm.runtime.config import (
     Variant,
 )
 from tfm.runtime.device import load_onnxruntime
-from tfm.trainer.checkpoint import load_checkpoint
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 
@@ -35,7 +34,7 @@ from .quality import Development, Quality, compare, tune
 from .sensitivity import ROUNDED, sensitivities
 from .step import step_graph
 from .translate import compose
-from .unpack import CHECKPOINT_FILE
+from .unpack import CHECKPOINT_FILE, load_exportable
 from .variants import CALIBRATED, VARIANTS, make_variant
 from .verify import VariantReport, verify_folder
 from .weights import save_shared
@@ -74,7 +73,7 @@ def export_checkpoint(
     folder = folder.resolve()
     if folder == checkpoint.resolve():
         raise ExportError(f"{folder} is the checkpoint itself: choose another folder")
-    model, vocabulary = load_checkpoint(checkpoint)
+    model, vocabulary = load_exportable(checkpoint)
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file: choose another name for the model folder")
     logger.info("converting to ONNX")

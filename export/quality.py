@@ -110,7 +110,9 @@ def _trial(
     write(path, variant, kept)
     translator = open_to_check(path, variant)
     found = translator.translate_batch(development.sources)
-    return Trial(path, kept, score([one.text for one in found], development.references))
+    texts = [one.text for one in found]
+    language = translator.config.languages.target
+    return Trial(path, kept, score(texts, development.references, language))
 
 
 def compare(trials: Mapping[str, Trial], sentences: Sequence[str]) -> dict[str, Quality]:

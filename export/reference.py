@@ -12,8 +12,10 @@ from tfm.trainer.config import ModelConfig
 from tfm.trainer.data import pad
 from tfm.trainer.model import Transformer
 
+# How verification searches.
 BEAM_SIZE = 4
 MAX_LENGTH = 100
+VERIFICATION = SearchOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
 
 
 def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -26,23 +28,34 @@ def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[l
     return outputs
 
 
-def torch_search(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[ScoredIds]]:
+def torch_search(
+    model: Transformer, sources: Sequence[Sequence[int]], options: SearchOptions = VERIFICATION
+) -> list[list[ScoredIds]]:
     """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
     outputs: list[list[ScoredIds]] = [[] for _ in sources]
-    options = SearchOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
-    for chosen in _by_length(sources):
-        decoder = TorchDecoder(model, [sources[i] for i in chosen])
-        found = search(
-            decoder,
-            len(chosen),
-            options,
-            bos_id=model.config.bos_id,
-            eos_id=model.config.eos_id,
-            first_ids=first_ids(model.config, len(chosen)),
-        )
+    for chosen, found in search_batches(model, sources, options):
         for i, hypotheses in zip(chosen, found, strict=True):
             outputs[i] = hypotheses
     return outputs
+
+
+def search_batches(
+    model: Transformer, sources: Sequence[Sequence[int]], options: SearchOptions
+) -> Iterator[tuple[list[int], list[list[ScoredIds]]]]:
+    """`torch_search` batch by batch: places in sources, and the hypotheses of each."""
+    for chosen in _by_length(sources):
+        decoder = TorchDecoder(model, [sources[i] for i in chosen])
+        yield (
+            chosen,
+            search(
+                decoder,
+                len(chosen),
+                options,
+                bos_id=model.config.bos_id,
+                eos_id=model.config.eos_id,
+                first_ids=first_ids(model.config, len(chosen)),
+            ),
+        )
 
 
 class TorchDecoder:

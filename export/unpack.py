@@ -41,7 +41,23 @@ def load_model(folder: Path) -> tuple[Transformer, Vocabulary]:
         return unpack(folder)
     if any((folder / name).is_dir() for name in VARIANTS):
         raise ExportError(f"{folder} has no {CHECKPOINT_FILE}: an older tfm exported it")
-    return load_checkpoint(folder)
+    return load_exportable(folder)
+
+
+def load_exportable(checkpoint: Path) -> tuple[Transformer, Vocabulary]:
+    """The model of a checkpoint, in evaluation mode, and its vocabulary: for every export.
+
+    Raises:
+        TrainError: the checkpoint cannot be read
+        ExportError: its model is an experiment, which no graph and no other tool has the parts for
+    """
+    model, vocabulary = load_checkpoint(checkpoint)
+    if model.config.ablations:
+        raise ExportError(
+            f"{checkpoint} was trained with ablations {', '.join(model.config.ablations)}: "
+            "experiments cannot be exported"
+        )
+    return model, vocabulary
 
 
 def unpack(folder: Path) -> tuple[Transformer, Vocabulary]:

@@ -106,7 +106,9 @@ def verify_folder(
             beam=_compare_beam(expected_beam, found_beam),
             alone_equals_batched=sum(same) / len(same),
             chrf_against_torch=score(texts, expected_texts).chrf,
-            scores=None if references is None else score(texts, list(references)),
+            scores=None
+            if references is None
+            else score(texts, list(references), model.config.target_language),
             failures=[],
         )
         failures = _failures(report, exact)

@@ -1,9 +1,7 @@
-"""Reading corpora, and the batches that epochs draw from them."""
+"""The batches that epochs draw of token ids."""
 
 import itertools
-import lzma
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfm.trainer.config import CorpusRecipe, ModelConfig
-from tfm.trainer.data import EncodedText, ParallelText, pad, read_corpora
+from tfm.trainer import data as batching
+from tfm.trainer.config import ModelConfig
+from tfm.trainer.corpora import FOREVER, Group, ParallelText
+from tfm.trainer.data import EncodedText, encode_pairs, pad
 from tfm.trainer.errors import TrainError
 from tfm.trainer.vocabulary import Vocabulary
 
 BOS, EOS = 2, 3
-FOREVER = np.iinfo(np.int64).max
 
 
 class CharacterProcessor:
@@ -38,117 +37,47 @@ def encoded(
     epochs: list[tuple[int, int]] | None = None,
     max_length: int | None = None,
 ) -> EncodedText:
+    """Every pair in a group of its own."""
     count = len(lengths)
-    first, until = np.array(epochs if epochs else [(0, FOREVER)] * count, np.int64).T
-    text = ParallelText(
-        sources=["s" * source for source, _ in lengths],
-        targets=["t" * target for _, target in lengths],
-        corpora=["c"] * count,
-        weights=np.array(weights if weights else [1.0] * count),
-        from_epoch=first,
-        until_epoch=until,
+    groups = [
+        Group("c", weight, first, until)
+        for weight, (first, until) in zip(
+            weights or [1.0] * count, epochs or [(0, FOREVER)] * count, strict=True
+        )
+    ]
+    pairs = (("s" * source, "t" * target, i) for i, (source, target) in enumerate(lengths))
+    chunks = list(encode_pairs(pairs, CHARACTERS, CONFIG, max_length))
+    ids = np.concatenate([chunk.ids for chunk in chunks])
+    return EncodedText(
+        ids, np.concatenate([chunk.pairs for chunk in chunks]), groups, CONFIG.pad_id
     )
-    return EncodedText(text, CHARACTERS, CONFIG, max_length)
 
 
 def draws(text: EncodedText, epoch: int, seed: int = 1, max_tokens: int = 64) -> Counter[int]:
     return Counter(int(i) for batch in text.epoch(seed, epoch, max_tokens) for i in batch)
 
 
-def write(path: Path, text: str) -> Path:
-    path.write_text(text, "utf-8")
-    return path
-
-
-def test_two_files_and_tsv_and_xz_are_joined_in_order(tmp_path: Path) -> None:
-    write(tmp_path / "a.zh", "你好 \n\n再见\n空\n")
-    write(tmp_path / "a.en", "hello\r\nno source\n bye\n\n")
-    write(tmp_path / "b.tsv", "一\tone\n二\ttwo\tnumbers\n三\tthree\tnumbers\tignored\n")
-    with lzma.open(tmp_path / "c.tsv.xz", "wt", encoding="utf-8") as file:
-        file.write("四\tfour\tmore\n五\tfive\tunwanted")
-    recipes = [
-        CorpusRecipe(source="a.zh", target="a.en", weight=0.5),
-        CorpusRecipe(path="b.tsv", weight=2, corpora={"numbers": 3.0}, from_epoch=1, until_epoch=4),
-        CorpusRecipe(path="c.tsv.xz", corpora={"unwanted": 0.0}),
-    ]
-    text = read_corpora(recipes, tmp_path)
-    assert text.sources == ["你好", "再见", "一", "二", "三", "四"]
-    assert text.targets == ["hello", "bye", "one", "two", "three", "four"]
-    assert text.corpora == ["a.zh", "a.zh", "b.tsv", "numbers", "numbers", "more"]
-    assert text.weights.tolist() == [0.5, 0.5, 2, 3, 3, 1]
-    assert text.from_epoch.tolist() == [0, 0, 1, 1, 1, 0]
-    assert text.until_epoch.tolist() == [FOREVER, FOREVER, 4, 4, 4, FOREVER]
-    assert len(text) == 6
-
-
-def test_only_newlines_end_a_line(tmp_path: Path) -> None:
-    write(tmp_path / "a.tsv", "一\u2028二\tone\x0b\x85\rtwo\n")
-    text = read_corpora([CorpusRecipe(path="a.tsv")], tmp_path)
-    assert (text.sources, text.targets) == (["一\u2028二"], ["one\x0b\x85\rtwo"])
-
-
-@pytest.mark.parametrize("suffix", ["", ".xz"])
-def test_sides_of_different_length_are_refused(tmp_path: Path, suffix: str) -> None:
-    for name, text in (("a.zh", "一\n二\n三\n"), ("a.en", "one\ntwo\n")):
-        data = text.encode()
-        (tmp_path / (name + suffix)).write_bytes(lzma.compress(data) if suffix else data)
-    recipe = CorpusRecipe(source="a.zh" + suffix, target="a.en" + suffix)
-    with pytest.raises(TrainError, match=r"a\.zh\S* has 3 lines and \S*a\.en\S* has 2"):
-        read_corpora([recipe], tmp_path)
-
-
-def test_line_without_tab_is_named(tmp_path: Path) -> None:
-    write(tmp_path / "a.tsv", "一\tone\n二 two\n")
-    with pytest.raises(TrainError, match=r"a\.tsv, line 2: no tab in '二 two'"):
-        read_corpora([CorpusRecipe(path="a.tsv")], tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("content", "name", "message"),
-    [
-        (None, "a.tsv", "a.tsv: corpus not found"),
-        (None, "a.tsv.xz", "a.tsv.xz: corpus not found"),
-        ("你好\thello".encode("gb18030"), "a.tsv", "a.tsv: cannot be read as UTF-8"),
-        (lzma.compress("你好\thello".encode("gb18030")), "a.tsv.xz", "cannot be read as UTF-8"),
-        (b"plain text", "a.tsv.xz", "a.tsv.xz: cannot be read"),
-        (lzma.compress(b"one\ttwo\n" * 999)[:-30], "a.tsv.xz", "a.tsv.xz: cannot be read"),
-        (b"", "a.tsv", "no sentence pair"),
-        (b"one\t \n\ttwo\n", "a.tsv", "no sentence pair"),
-    ],
-)
-def test_unreadable_corpora(tmp_path: Path, content: bytes | None, name: str, message: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(TrainError, match=message) as caught:
-        read_corpora([CorpusRecipe(path=name)], tmp_path)
-    assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_folder_is_no_corpus(tmp_path: Path) -> None:
-    with pytest.raises(TrainError, match="cannot be read"):
-        read_corpora([CorpusRecipe(path=".")], tmp_path)
-
-
-def test_unknown_corpus_name_lists_the_known_ones(tmp_path: Path) -> None:
-    write(tmp_path / "a.tsv", "一\tone\tbooks\n二\ttwo\tnews\n")
-    with pytest.raises(TrainError, match="no corpus 'boks'; it holds books, news"):
-        read_corpora([CorpusRecipe(path="a.tsv", corpora={"boks": 2.0})], tmp_path)
-
-
-def test_weight_zero_everywhere_leaves_nothing(tmp_path: Path) -> None:
-    write(tmp_path / "a.tsv", "一\tone\n")
-    with pytest.raises(TrainError, match="weight above 0"):
-        read_corpora([CorpusRecipe(path="a.tsv", weight=0.0)], tmp_path)
-
-
 def test_pairs_over_max_length_are_left_out() -> None:
-    text = encoded([(5, 5), (6, 1), (1, 6), (5, 1)], weights=[1, 2, 3, 4], max_length=5)
-    assert (len(text), text.skipped) == (2, 2)
-    assert [ids.tolist() for ids in text.sources] == [[115] * 5 + [EOS]] * 2
-    assert text.targets[1].tolist() == [BOS, 116, EOS]
-    assert text.weights.tolist() == [1, 4]
+    text = encoded([(5, 5), (6, 1), (1, 6), (5, 1)], max_length=5)
+    assert len(text) == 2
+    assert [text.source(i).tolist() for i in range(2)] == [[115] * 5 + [EOS]] * 2
+    assert text.target(1).tolist() == [BOS, 116, EOS]
+    assert text.group.tolist() == [0, 3]
+    (chunk,) = encode_pairs([("ss", "t", 0), ("s", "t", 0)], CHARACTERS, CONFIG, 1)
+    assert chunk.skipped == 1
     with pytest.raises(TrainError, match="over max_length 4"):
-        encoded([(5, 5)], max_length=4)
+        EncodedText.of(ParallelText(["sssss"], ["t"], ["c"]), CHARACTERS, CONFIG, 4)
+
+
+def test_chunks_join_without_a_seam(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = [(i % 5 + 1, i % 3 + 1) for i in range(20)]
+    whole = encoded(lengths)
+    monkeypatch.setattr(batching, "CHUNK_PAIRS", 7)
+    chunked = encoded(lengths)
+    assert chunked.ids.tolist() == whole.ids.tolist()
+    assert [chunked.target(i).tolist() for i in range(20)] == [
+        [BOS, *[116] * target, EOS] for _, target in lengths
+    ]
 
 
 def test_weight_is_the_expected_number_of_draws() -> None:

@@ -82,6 +82,16 @@ def test_learning_rate_peaks_after_warmup() -> None:
     assert rates[159] == pytest.approx(0.0015)
 
 
+def test_without_warmup_the_peak_comes_first_and_the_rest_is_the_same() -> None:
+    warm = TrainingRecipe(warmup_steps=40, learning_rate=0.003)
+    cold = TrainingRecipe(warmup_steps=40, learning_rate=0.003, warmup="none")
+    rates = [
+        [learning_rate(step, 512, recipe) for step in range(1, 201)] for recipe in (warm, cold)
+    ]
+    assert rates[1][:40] == [0.003] * 40
+    assert rates[1][39:] == rates[0][39:]
+
+
 def test_cooldown_is_a_straight_line_that_meets_zero_after_the_last_step() -> None:
     plain = TrainingRecipe(warmup_steps=10, learning_rate=0.1, max_steps=100)
     cooled = TrainingRecipe(warmup_steps=10, learning_rate=0.1, max_steps=100, cooldown_steps=20)

@@ -207,6 +207,7 @@ def test_every_default_of_a_recipe_is_accepted_from_toml() -> None:
     )
     tree = dataclasses.asdict(defaults)
     tree["data"]["train"] = list(tree["data"]["train"])
+    tree["model"]["ablations"] = list(tree["model"]["ablations"])
     tree["training"]["adam_betas"] = list(tree["training"]["adam_betas"])
     assert from_tree(Recipe, tree, "x") == defaults
 

@@ -25,10 +25,12 @@ from tfm.trainer import checkpoint as files
 from tfm.trainer import cli
 from tfm.trainer import train as loop
 from tfm.trainer.config import Recipe, load_model_config, load_recipe
-from tfm.trainer.data import read_corpora
+from tfm.trainer.corpora import read_corpora
 from tfm.trainer.errors import TrainError
 from tfm.trainer.evaluate import Scores, sample, validation_loss
-from tfm.trainer.train import Interrupted, Trainer, train
+from tfm.trainer.prepare import prepare
+from tfm.trainer.stopping import Interrupted
+from tfm.trainer.train import Trainer, train
 
 RECIPE = """
 [model]
@@ -142,16 +144,10 @@ def call_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], obj
 
 
 def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Path) -> Trainer:
-    corpora = recipe.data
-    config = load_model_config(checkpoint / files.CONFIG)
-    return Trainer(
-        recipe,
-        dataclasses.replace(config, dropout=recipe.model.dropout),
-        read_corpora(corpora.train, recipe_path.parent),
-        read_corpora([corpora.validation], recipe_path.parent),
-        loop.Vocabulary.load(checkpoint),
-        folder,
-    )
+    """One that has not begun, with the vocabulary of checkpoint."""
+    if folder != checkpoint:
+        prepare(recipe, recipe_path, folder, resume=False, init=checkpoint)
+    return Trainer(recipe, recipe_path, folder)
 
 
 def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
@@ -167,6 +163,7 @@ def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
         "curves.png",
         "samples.txt",
         "recent",
+        "tokens",
         "validation.tsv",
         "metrics.jsonl",
     }

@@ -4,7 +4,7 @@ config.json  source.spm [target.spm]  recipe.toml
 model.safetensors     the weights to export: best or average, whichever validates better
 best.safetensors      the weights of the best validation
 average.safetensors   the mean of the last validations' weights
-last.safetensors      weights, Adam's moments, random state and progress: one file, so that
+last.safetensors      weights, Adam's moments and progress: one file, so that
                       an interruption can never leave halves of two states
 recent/               the weights that the average is made of
 origin/               of an imported model: its own files, for `tfm convert` to write them again
@@ -12,6 +12,8 @@ validation.tsv        the pairs that validation translates, for the export to ve
 metrics.jsonl         one line per logged step and per validation
 curves.png            the same to look at
 samples.txt           what the last validation translated
+tokens/               the training pairs as ids, see tokens.py
+tensorboard/          the metrics for TensorBoard, if asked for
 """
 
 import dataclasses
@@ -35,6 +37,7 @@ CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
 AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"
 RECIPE, METRICS, VALIDATION = "recipe.toml", "metrics.jsonl", "validation.tsv"
 ORIGIN, CURVES, SAMPLES = "origin", "curves.png", "samples.txt"
+TOKENS, TENSORBOARD = "tokens", "tensorboard"
 
 Weights = dict[str, Tensor]
 
@@ -156,9 +159,6 @@ def save_state(
     for index, state in optimizer.state_dict()["state"].items():
         for key, value in state.items():
             tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     metadata = {"progress": json.dumps(dataclasses.asdict(progress))}
     write_weights(folder / LAST, tensors, metadata)
 
@@ -199,9 +199,6 @@ def restore_state(folder: Path, model: Transformer, optimizer: torch.optim.Optim
             state.setdefault(int(index), {})[key] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
-    torch.set_rng_state(tensors["random.cpu"].cpu())
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"].cpu())
     return progress
 
 

@@ -1,4 +1,5 @@
-"""`tfm train` and `tfm import`. Only click is imported here: torch must not slow `tfm --help`."""
+"""`tfm train`, `tfm experiments` and `tfm import`. Only click is imported here: torch must not slow
+`tfm --help`."""
 
 from pathlib import Path
 
@@ -23,7 +24,15 @@ import click
     help="Begin from this checkpoint's weights, with its model and vocabulary: fine-tuning.",
 )
 @click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's choice).")
-def train(recipe: Path, folder: Path, resume: bool, init: Path | None, threads: int | None) -> None:
+@click.option("--tensorboard", is_flag=True, help="Write the metrics for TensorBoard too.")
+def train(
+    recipe: Path,
+    folder: Path,
+    resume: bool,
+    init: Path | None,
+    threads: int | None,
+    tensorboard: bool,
+) -> None:
     """Train a Transformer as the file RECIPE (TOML) says.
 
     Ctrl-C and SIGTERM save and stop; --resume continues exactly where it stopped.
@@ -32,35 +41,64 @@ def train(recipe: Path, folder: Path, resume: bool, init: Path | None, threads: 
         tfm train recipe.toml --out checkpoint
         tfm export checkpoint model
         tfm run -m model '你好。'
+
+    Under torchrun, several processes share the batches of each update:
+
+    \b
+        torchrun --nproc-per-node 2 --no-python tfm train recipe.toml --out checkpoint
     """
     import logging
 
     import torch
 
     from .config import load_recipe
+    from .device import keep_freed_memory
     from .errors import TrainError
-    from .train import Interrupted
+    from .processes import Processes, ProcessLostError, join_processes
+    from .stopping import Interrupted
     from .train import train as run
 
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if tensorboard:
+        import torch.utils.tensorboard
+    keep_freed_memory()
     if threads:
         torch.set_num_threads(threads)
+    processes = Processes()
     try:
-        progress = run(load_recipe(recipe), recipe, folder, resume=resume, init=init)
+        with join_processes() as processes:
+            level = logging.INFO if processes.leader else logging.ERROR
+            logging.basicConfig(level=level, format="%(message)s")
+            progress = run(
+                load_recipe(recipe),
+                recipe,
+                folder,
+                resume=resume,
+                init=init,
+                processes=processes,
+                tensorboard=tensorboard,
+            )
+    except ProcessLostError as error:
+        last = folder / "last.safetensors"
+        kept = f"the state in {last} is whole" if last.exists() else "no state was saved yet"
+        raise click.ClickException(f"process {processes.rank}: {error}; {kept}") from error
     except TrainError as error:
+        if not processes.leader:  # which says it
+            raise click.exceptions.Exit(1) from error
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:
+        if processes.leader:
+            click.echo(
+                f"stopped at step {stop.step}; continue with: "
+                f"tfm train {recipe} --out {folder} --resume",
+                err=True,
+            )
+        raise click.exceptions.Exit(128 + stop.signal_number) from stop
+    if processes.leader:
         click.echo(
-            f"stopped at step {stop.step}; continue with: "
-            f"tfm train {recipe} --out {folder} --resume",
+            f"done: {progress.step} steps, best validation loss {progress.best_loss:.4f}; "
+            f"next: tfm export {folder} MODEL_FOLDER",
             err=True,
         )
-        raise click.exceptions.Exit(128 + stop.signal_number) from stop
-    click.echo(
-        f"done: {progress.step} steps, best validation loss {progress.best_loss:.4f}; "
-        f"next: tfm export {folder} MODEL_FOLDER",
-        err=True,
-    )
 
 
 @click.command("import")
@@ -105,3 +143,52 @@ def import_model(
         f"{checkpoint} MODEL_FOLDER --sentences FILE",
         err=True,
     )
+
+
+@click.command()
+@click.argument("study", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--out",
+    "folder",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write: a checkpoint folder per variant, and the results.",
+)
+@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's choice).")
+def experiments(study: Path, folder: Path, threads: int | None) -> None:
+    """Train every variant of a recipe that the file STUDY (TOML) names, and compare them.
+
+    Writes results.md, results.json and study.png after each, and prints the table at the end.
+    Ctrl-C and SIGTERM save and stop; the same command continues, and leaves out what is done.
+
+    \b
+        tfm experiments trainer/recipes/claims.toml --out claims
+    """
+    import logging
+
+    import torch
+
+    from .device import keep_freed_memory
+    from .errors import TrainError
+    from .experiments import load_study, run_study
+    from .stopping import Interrupted
+    from .study_results import as_table
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep_freed_memory()
+    if threads:
+        torch.set_num_threads(threads)
+    again = f"tfm experiments {study} --out {folder}"
+    again += f" --threads {threads}" if threads else ""
+    try:
+        results = run_study(load_study(study), folder)
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    except Interrupted as stop:
+        click.echo(f"stopped at step {stop.step} of a variant; continue with: {again}", err=True)
+        raise click.exceptions.Exit(128 + stop.signal_number) from stop
+    except KeyboardInterrupt as stop:  # between two trainings
+        click.echo(f"stopped; continue with: {again}", err=True)
+        raise click.exceptions.Exit(130) from stop
+    click.echo(as_table(results), nl=False)
+    click.echo(f"done: {len(results)} variants; see {folder / 'study.png'}", err=True)

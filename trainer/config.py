@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from .errors import TrainError
 from .schema import from_tree
+
+Ablation = Literal["batch_norm", "no_scaling", "no_residual", "learned_positions", "no_positions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +29,8 @@ class ModelConfig:
     each, `language_tags`; `tagged` says where one is: "source" (the source begins with that of the
     target language: Marian) or "both" (each side begins with its own language's, the target after
     bos_id: M2M100). Both vocabularies end in `unknown_pieces` pieces that the model does not know.
+
+    `ablations` are for experiments only: see ablations.py.
     """
 
     source_vocab_size: int
@@ -54,6 +58,7 @@ class ModelConfig:
     tagged: Literal["none", "source", "both"] = "none"
     language_tags: dict[str, int] = field(default_factory=dict)
     unknown_pieces: int = 0
+    ablations: tuple[Ablation, ...] = ()
 
     @property
     def source_prefix(self) -> list[int]:
@@ -81,6 +86,14 @@ class ModelConfig:
             )
         if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
             raise TrainError("tied_embeddings 'all' needs a joint vocabulary: set joint = true")
+        for name in self.ablations:
+            if name not in get_args(Ablation) or self.ablations.count(name) > 1:
+                raise TrainError(
+                    f"ablation {name!r}: choose, each at most once, from "
+                    f"{', '.join(get_args(Ablation))}"
+                )
+        if {"learned_positions", "no_positions"} <= set(self.ablations):
+            raise TrainError("ablations learned_positions and no_positions: choose one of them")
         needed = {"none": (), "source": (self.target_language,)}.get(
             self.tagged, (self.source_language, self.target_language)
         )
@@ -138,6 +151,7 @@ class ModelRecipe:
     dropout: float = 0.1
     norm: Literal["post", "pre"] = "post"
     tied_embeddings: Literal["none", "target", "all"] = "target"
+    ablations: tuple[Ablation, ...] = ()
 
     def build(
         self, data: "DataRecipe", source_size: int, target_size: int, **ids: int
@@ -202,10 +216,13 @@ class DataRecipe:
 class TrainingRecipe:
     """[training]: Adam with warm-up and inverse square root decay (section 5.3), and the rest.
 
-    `max_tokens` bounds a batch: pairs x longest side, padding included. `learning_rate` is the
-    peak, reached after `warmup_steps`; None takes the paper's d_model^-0.5 warmup_steps^-0.5. The
-    last `cooldown_steps` bring the rate down to zero in a straight line. `average_checkpoints` is
-    how many of the last validations' weights are averaged into `average`. Training ends early after
+    `max_tokens` bounds a batch: pairs x longest side, padding included. An update is over
+    `accumulate_steps` batches, which the processes share if there are several. `compile` hands the
+    layers to torch.compile: minutes at the start, for speed on CUDA. `learning_rate` is the
+    peak, reached after `warmup_steps`; None takes the paper's d_model^-0.5 warmup_steps^-0.5. With
+    `warmup` "none" the rate is at the peak from the first step on, and falls as it does otherwise.
+    The last `cooldown_steps` bring it down to zero in a straight line. `average_checkpoints` is how
+    many of the last validations' weights are averaged into `average`. Training ends early after
     `stop_after_no_gain` validations without a lower loss, or a higher chrF of the greedy
     translations, as `stop_metric` says.
     """
@@ -215,6 +232,7 @@ class TrainingRecipe:
     accumulate_steps: int = 1
     learning_rate: float | None = None
     warmup_steps: int = 4000
+    warmup: Literal["linear", "none"] = "linear"
     cooldown_steps: int = 0
     label_smoothing: float = 0.1
     adam_betas: tuple[float, float] = (0.9, 0.98)
@@ -224,6 +242,7 @@ class TrainingRecipe:
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["bf16", "fp32"] = "bf16"
+    compile: bool = False
     log_steps: int = 50
     validate_steps: int = 1000
     validation_max_sentences: int = 500
@@ -249,14 +268,27 @@ def load_recipe(path: Path) -> Recipe:
     Raises:
         TrainError: not readable, not TOML, an unknown or missing key, a value of the wrong type
     """
+    return recipe_of(read_toml(path), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Raises TrainError when path is not readable or not TOML."""
     try:
-        tree = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise TrainError(f"{path}: cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise TrainError(f"{path}: not TOML: {error}") from error
-    recipe = from_tree(Recipe, tree, str(path))
-    _check(recipe, path)
+
+
+def recipe_of(tree: dict[str, Any], where: str) -> Recipe:
+    """Check a recipe that is parsed already; `where` names it in errors.
+
+    Raises:
+        TrainError: an unknown or missing key, a value of the wrong type or that makes no sense
+    """
+    recipe = from_tree(Recipe, tree, where)
+    _check(recipe, where)
     return recipe
 
 
@@ -303,7 +335,7 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _check(recipe: Recipe, path: Path) -> None:
+def _check(recipe: Recipe, path: str) -> None:
     """Refuse values that are of the right type and still make no sense."""
     data, training = recipe.data, recipe.training
     if not data.train:

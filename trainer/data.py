@@ -1,105 +1,20 @@
-"""Parallel text in, batches of token ids out: reproducible from (seed, epoch) alone."""
+"""Token ids and the batches that epochs draw of them: reproducible from (seed, epoch) alone."""
 
-import lzma
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .config import CorpusRecipe, ModelConfig
+from .config import ModelConfig
+from .corpora import FOREVER, Group, ParallelText
 from .errors import TrainError
 from .vocabulary import Vocabulary
 
-
-@dataclass(frozen=True, slots=True)
-class ParallelText:
-    """Aligned sentences with, for each pair, how often an epoch draws it."""
-
-    sources: list[str]
-    targets: list[str]
-    corpora: list[str]
-    weights: NDArray[np.float64]
-    from_epoch: NDArray[np.int64]  # the first epoch that draws it
-    until_epoch: NDArray[np.int64]  # the first epoch after it that leaves it out
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-
-def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
-    """Read and join corpora; their paths are relative to folder.
-
-    Raises:
-        TrainError: a file is missing or not UTF-8, a line has no tab, sides differ in length, or
-            nothing is left
-    """
-    sources: list[str] = []
-    targets: list[str] = []
-    corpora: list[str] = []
-    weights: list[float] = []
-    epochs: list[tuple[int, int]] = []
-    for recipe in recipes:
-        last = np.iinfo(np.int64).max if recipe.until_epoch is None else recipe.until_epoch
-        names = set()
-        for source, target, corpus in _read_pairs(recipe, folder):
-            names.add(corpus)
-            weight = recipe.corpora.get(corpus, recipe.weight)
-            if weight > 0 and source and target:
-                sources.append(source)
-                targets.append(target)
-                corpora.append(corpus)
-                weights.append(weight)
-                epochs.append((recipe.from_epoch, last))
-        for name in recipe.corpora:
-            if name not in names:
-                raise TrainError(
-                    f"{recipe.path or recipe.source}: no corpus {name!r}; "
-                    f"it holds {', '.join(sorted(names))}"
-                )
-    if not sources:
-        raise TrainError("the corpora hold no sentence pair with a weight above 0")
-    first, until = np.array(epochs, np.int64).T
-    return ParallelText(sources, targets, corpora, np.array(weights), first, until)
-
-
-def _read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, str]]:
-    if recipe.path is not None:
-        path = folder / recipe.path
-        for number, line in enumerate(_read_lines(path), start=1):
-            columns = line.split("\t")
-            if len(columns) < 2:
-                raise TrainError(
-                    f"{path}, line {number}: no tab in {line[:40]!r}; expected source<TAB>target"
-                )
-            corpus = columns[2].strip() if len(columns) > 2 else path.name
-            yield columns[0].strip(), columns[1].strip(), corpus
-        return
-    assert recipe.source is not None and recipe.target is not None
-    source_path, target_path = folder / recipe.source, folder / recipe.target
-    sources, targets = list(_read_lines(source_path)), list(_read_lines(target_path))
-    if len(sources) != len(targets):
-        raise TrainError(
-            f"{source_path} has {len(sources)} lines and {target_path} has {len(targets)}: "
-            "they must be aligned line by line"
-        )
-    for source, target in zip(sources, targets, strict=True):
-        yield source.strip(), target.strip(), source_path.name
-
-
-def _read_lines(path: Path) -> Iterator[str]:
-    opener = lzma.open if path.suffix == ".xz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                yield line.rstrip("\r\n")
-    except FileNotFoundError as error:
-        raise TrainError(f"{path}: corpus not found; paths are relative to the recipe") from error
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
-        raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+CHUNK_PAIRS = 1 << 14  # tokenized at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,42 +25,94 @@ class Batch:
     target_ids: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class TokenChunk:
+    """Some pairs as ids: `ids` holds source, target, source, target, ... without gaps.
+
+    `pairs` [P, 3] has, for each pair, the lengths of source and target and the place of its group;
+    `skipped` is how many pairs were too long to be among them.
+    """
+
+    ids: NDArray[np.integer]
+    pairs: NDArray[np.int32]
+    skipped: int
+
+
+def encode_pairs(
+    pairs: Iterable[tuple[str, str, int]],
+    vocabulary: Vocabulary,
+    config: ModelConfig,
+    max_length: int | None,
+) -> Iterator[TokenChunk]:
+    """Tokenize source, target, group as they come; pairs with a side over max_length tokens (EOS
+    not counted) are left out."""
+    limit = np.inf if max_length is None else max_length
+    left = iter(pairs)
+    while some := list(islice(left, CHUNK_PAIRS)):
+        sources = vocabulary.encode_source([source for source, _, _ in some], config)
+        targets = vocabulary.encode_target([target for _, target, _ in some], config)
+        rows: list[int] = []
+        kept = []
+        for source, target, (_, _, group) in zip(sources, targets, some, strict=True):
+            if len(source) - 1 <= limit and len(target) - 2 <= limit:
+                rows += source
+                rows += target
+                kept.append((len(source), len(target), group))
+        table = np.array(kept, np.int32).reshape(-1, 3)
+        yield TokenChunk(np.array(rows, np.int32), table, len(some) - len(kept))
+
+
 class EncodedText:
-    """Parallel text as token ids, and the batches that epochs draw from it."""
+    """Parallel text as token ids, in memory or in a file, and the batches that epochs draw."""
 
     def __init__(
         self,
+        ids: NDArray[np.integer],
+        pairs: NDArray[np.int32],
+        groups: Sequence[Group],
+        pad_id: int,
+    ) -> None:
+        """ids and pairs as in `TokenChunk`; of ids only what a batch needs is ever read."""
+        self.ids, self.pad_id = ids, pad_id
+        self.source_lengths, self.target_lengths, self.group = pairs.T
+        self.starts = np.cumsum(pairs[:, 0] + pairs[:, 1], dtype=np.int64)
+        self.starts -= pairs[:, 0] + pairs[:, 1]
+        self._weights = np.array([group.weight for group in groups])
+        self._from_epoch = np.array([group.from_epoch for group in groups], np.int64)
+        self._until_epoch = np.array([group.until_epoch for group in groups], np.int64)
+
+    @classmethod
+    def of(
+        cls,
         text: ParallelText,
         vocabulary: Vocabulary,
         config: ModelConfig,
         max_length: int | None = None,
-    ) -> None:
-        """Tokenize; pairs with a side over max_length tokens (EOS not counted) are left out.
+    ) -> "EncodedText":
+        """Tokenize text in memory; every pair has weight 1.
 
         Raises:
             TrainError: no pair is left
         """
-        sources = vocabulary.encode_source(text.sources, config)
-        targets = vocabulary.encode_target(text.targets, config)
-        limit = np.inf if max_length is None else max_length
-        kept = [
-            i
-            for i, (s, t) in enumerate(zip(sources, targets, strict=True))
-            if len(s) - 1 <= limit and len(t) - 2 <= limit
-        ]
-        if not kept:
-            raise TrainError(f"every pair has a side over max_length {max_length} tokens; raise it")
-        self.skipped = len(sources) - len(kept)
-        self.sources = [np.array(sources[i], np.int32) for i in kept]
-        self.targets = [np.array(targets[i], np.int32) for i in kept]
-        self.weights = text.weights[kept]
-        self.from_epoch, self.until_epoch = text.from_epoch[kept], text.until_epoch[kept]
-        self.source_lengths = np.array([len(ids) for ids in self.sources])
-        self.target_lengths = np.array([len(ids) for ids in self.targets])
-        self.pad_id = config.pad_id
+        pairs = ((s, t, 0) for s, t in zip(text.sources, text.targets, strict=True))
+        chunks = list(encode_pairs(pairs, vocabulary, config, max_length))
+        ids = np.concatenate([chunk.ids for chunk in chunks])
+        table = np.concatenate([chunk.pairs for chunk in chunks])
+        refuse_nothing(len(table), max_length)
+        return cls(ids, table, [Group("", 1.0, 0, FOREVER)], config.pad_id)
 
     def __len__(self) -> int:
-        return len(self.sources)
+        return len(self.starts)
+
+    def source(self, index: int) -> NDArray[np.integer]:
+        """The source ids of a pair."""
+        start = self.starts[index]
+        return self.ids[start : start + self.source_lengths[index]]
+
+    def target(self, index: int) -> NDArray[np.integer]:
+        """The target ids of a pair."""
+        start = self.starts[index] + self.source_lengths[index]
+        return self.ids[start : start + self.target_lengths[index]]
 
     def epoch(self, seed: int, epoch: int, max_tokens: int) -> list[NDArray[np.int64]]:
         """The batches of an epoch, as indices of pairs, in training order.
@@ -155,8 +122,8 @@ class EncodedText:
         with probability 0.3.
         """
         generator = np.random.default_rng((seed, epoch))
-        active = (self.from_epoch <= epoch) & (epoch < self.until_epoch)
-        weights = np.where(active, self.weights, 0.0)
+        active = (self._from_epoch <= epoch) & (epoch < self._until_epoch)
+        weights = np.where(active, self._weights, 0.0)[self.group]
         copies = np.floor(weights + generator.random(len(weights))).astype(np.int64)
         drawn = generator.permutation(np.repeat(np.arange(len(weights)), copies))
         batches = self._cut(drawn, max_tokens)
@@ -172,22 +139,30 @@ class EncodedText:
         drawn = drawn[np.lexsort((source, np.maximum(source, target)))]
         longest = np.maximum(self.source_lengths[drawn], self.target_lengths[drawn])
         batches, start = [], 0
-        for end in range(1, len(drawn) + 1):
-            # sorted, so the next pair is the longest of the batch it would join
-            if end == len(drawn) or (end + 1 - start) * longest[end] > max_tokens:
-                batches.append(drawn[start:end])
-                start = end
+        while start < len(drawn):
+            # sorted, so the newest pair is the longest: sizes only grow
+            window = longest[start : start + max(1, max_tokens // int(longest[start]))]
+            sizes = window.astype(np.int64) * np.arange(1, len(window) + 1)
+            end = start + max(1, int(np.searchsorted(sizes, max_tokens, side="right")))
+            batches.append(drawn[start:end])
+            start = end
         return batches
 
     def batch(self, indices: NDArray[np.int64]) -> Batch:
         """Pad the pairs at indices into tensors."""
         return Batch(
-            pad([self.sources[i] for i in indices], self.pad_id),
-            pad([self.targets[i] for i in indices], self.pad_id),
+            pad([self.source(i) for i in indices], self.pad_id),
+            pad([self.target(i) for i in indices], self.pad_id),
         )
 
 
-def pad(rows: Sequence[Sequence[int] | NDArray[np.int32]], pad_id: int) -> Tensor:
+def refuse_nothing(pairs: int, max_length: int | None) -> None:
+    """Raise TrainError when no pair is left."""
+    if not pairs:
+        raise TrainError(f"every pair has a side over max_length {max_length} tokens; raise it")
+
+
+def pad(rows: Sequence[Sequence[int] | NDArray[np.integer]], pad_id: int) -> Tensor:
     """Rows of ids as [B, longest] int64, filled up with pad_id at the end."""
     padded = np.full((len(rows), max(map(len, rows))), pad_id, np.int64)
     for row, ids in zip(padded, rows, strict=True):

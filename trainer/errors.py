@@ -1,5 +1,13 @@
-"""The one error a user of the trainer can cause: bad recipe, bad data, diverged training."""
+"""What a user of the trainer can cause: bad recipe, bad data, diverged training."""
 
 
 class TrainError(Exception):
     """What is wrong, the value, and what to do, in one line."""
+
+
+class DivergedError(TrainError):
+    """The loss is no number any more."""
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step  # that had the loss

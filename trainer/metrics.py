@@ -1,5 +1,6 @@
 """metrics.jsonl: one line of means per logged step, one line per validation."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -7,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import Progress, write_text
+from .checkpoint import METRICS, TENSORBOARD, Progress, write_text
 
 
 def drop_after(path: Path, step: int) -> None:
@@ -17,13 +18,26 @@ def drop_after(path: Path, step: int) -> None:
         write_text(path, "".join(line for line in lines if _step_of(line) <= step))
 
 
-class MetricsLog:
+class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
     """metrics.jsonl: means since the last line, whose sums are part of the progress."""
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path = path
+    def __init__(
+        self, folder: Path, progress: Progress, *, writes: bool = True, tensorboard: bool = False
+    ) -> None:
+        """Of several processes, only one `writes`; the others only count."""
+        self.path = folder / METRICS
+        self._writes = writes
         self._before = progress.unlogged_tokens  # of an earlier process: not in this one's speed
         self._since = time.perf_counter()
+        self._events = None
+        if tensorboard and writes:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(folder / TENSORBOARD, purge_step=progress.step + 1)
+
+    def __exit__(self, *_: object) -> None:
+        if self._events is not None:
+            self._events.close()
 
     def add(self, progress: Progress, loss: float, tokens: int) -> Progress:
         """Count a step's summed loss, in nats, and target tokens."""
@@ -51,8 +65,14 @@ class MetricsLog:
 
     def append(self, line: dict[str, Any]) -> None:
         """Write one line."""
+        if not self._writes:
+            return
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+        if self._events is not None:
+            for key, value in line.items():
+                if key != "step" and isinstance(value, (int, float)):
+                    self._events.add_scalar(key, value, line["step"])
 
     def restart_clock(self) -> None:
         """Leave what happened since the last line out of tokens_per_second."""

@@ -68,22 +68,33 @@ class Dropout(nn.Module):
         return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
 
 
+class Positions(nn.Module):
+    """`sinusoidal_positions` of whole sentences."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """What to add to the embeddings of ids [B, L]; returns [L, D]."""
+        positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
+        return sinusoidal_positions(positions, self.config)
+
+
 class Embeddings(nn.Module):
     """Token embeddings times sqrt(D), plus positions, then dropout (sections 3.4, 3.5, 5.4)."""
 
     def __init__(self, vocab_size: int, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config
         self.tokens = nn.Embedding(vocab_size, config.d_model)
+        self.positions = Positions(config)
         self.scale = math.sqrt(config.d_model) if config.scale_embeddings else 1.0
         self.dropout = Dropout(config.dropout)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Embed ids [B, L]; returns [B, L, D]."""
         embedded = self.tokens(ids) * self.scale
-        positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
-        encoded = sinusoidal_positions(positions, self.config)
-        return self.dropout(embedded + encoded.to(embedded.dtype))  # type: ignore[no-any-return]
+        return self.dropout(embedded + self.positions(ids).to(embedded.dtype))  # type: ignore[no-any-return]
 
 
 class MultiHeadAttention(nn.Module):
@@ -97,6 +108,7 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.scale = (d_model // num_heads) ** -0.5
         self.q_proj = nn.Linear(d_model, d_model)
         # No bias on keys: it would add the same to all scores of a query, which softmax ignores,
         # and Adam would turn the rounding noise of its zero gradient into drift.
@@ -122,7 +134,7 @@ class MultiHeadAttention(nn.Module):
         # pass is several times slower for sentences, which are short.
         shape = (query.shape[0], self.num_heads, query.shape[1], memory.shape[1])
         bias = bias.to(q.dtype).expand(shape).flatten(0, 1)
-        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)
+        scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=self.scale)
         with torch.autocast(scores.device.type, enabled=False):
             weights = scores.softmax(dim=2)  # accumulates in float whatever the type
         attended = torch.unflatten(weights @ v, 0, (-1, self.num_heads))  # [B, H, Q, C]
@@ -253,6 +265,10 @@ class Transformer(nn.Module):
         self.projection = nn.Linear(d_model, config.target_vocab_size, bias=config.output_bias)
         self.apply(_initialize)
         self._tie_embeddings()  # after: the projection's initialization is not an embedding's
+        if config.ablations:
+            from .ablations import ablate  # not above: it needs the classes of this module
+
+            ablate(self)
 
     def _tie_embeddings(self) -> None:
         """Let the matrices that the configuration ties be one parameter (section 3.4)."""

@@ -103,6 +103,8 @@ def projected_cross_entropy(
 def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
     """The rate at a step counted from 1: linear warm-up, then peak * sqrt(warmup / step).
 
+    Without warm-up the peak stands in the line's place, and what follows is the same.
+
     With the default peak this is section 5.3's d_model^-0.5 min(step^-0.5, step warmup^-1.5); over
     the last cooldown_steps it is multiplied by a factor that falls from 1 to 0.
     """
@@ -110,7 +112,8 @@ def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
     peak = recipe.learning_rate
     if peak is None:
         peak = 1 / math.sqrt(d_model * warmup)
-    rate = peak * min(step / warmup, math.sqrt(warmup / step))
+    rise = step / warmup if recipe.warmup == "linear" else 1.0
+    rate = peak * min(rise, math.sqrt(warmup / step))
     if recipe.cooldown_steps:
         rate *= min(1.0, max(0.0, (recipe.max_steps + 1 - step) / recipe.cooldown_steps))
     return rate

@@ -1,0 +1,357 @@
+"""A study: checked before it trains, stopped and resumed exactly, and what it says of the runs."""
+
+import dataclasses
+import json
+import random
+import signal
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from matplotlib.axes import Axes
+from safetensors.torch import load_file
+
+from tfm.trainer import checkpoint as files
+from tfm.trainer import cli, experiments, study_results
+from tfm.trainer.config import load_recipe
+from tfm.trainer.errors import TrainError
+from tfm.trainer.experiments import load_study, run_study, to_toml
+from tfm.trainer.study_results import as_table, draw_study
+from tfm.trainer.train import Trainer, train
+
+RECIPES = Path(experiments.__file__).parent / "recipes"
+
+BASE = """
+[model]
+preset = "tiny"
+d_model = 16
+d_ff = 16
+num_heads = 2
+encoder_layers = 1
+decoder_layers = 1
+
+[vocabulary]
+size = 275
+
+[data]
+[[data.train]]
+path = "text/train.tsv"
+weight = 1.5
+
+[data.validation]
+path = "text/valid.tsv"
+
+[training]
+max_steps = 6
+max_tokens = 130
+learning_rate = 1e-2
+warmup_steps = 3
+device = "cpu"
+precision = "fp32"
+log_steps = 2
+validate_steps = 3
+validation_max_sentences = 3
+validation_max_length = 8
+average_checkpoints = 1
+"""
+
+STUDY = """
+base = "recipes/base.toml"
+
+[[variant]]
+name = "baseline"
+claim = "the paper's"
+
+[[variant]]
+name = "hot"
+group = "rates"
+claim = "a rate | far too high"
+training.learning_rate = 1e30
+
+[[variant]]
+name = "batch-norm"
+group = "normalization"
+claim = "batch normalization"
+model.ablations = ["batch_norm"]
+training.warmup = "none"
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in the order of one thread, whatever machine runs the tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def write_study(folder: Path, study: str = STUDY, base: str = BASE) -> Path:
+    """A study, its base recipe in a folder of its own, and the corpora elsewhere."""
+    letters = random.Random(0)
+    words = ["".join(letters.choices("abcdef", k=letters.randint(1, 6))) for _ in range(70)]
+    (folder / "recipes" / "text").mkdir(parents=True, exist_ok=True)
+    for name, chosen in (("train", words[:60]), ("valid", words[60:])):
+        lines = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
+        (folder / "recipes" / "text" / f"{name}.tsv").write_text(lines, "utf-8")
+    (folder / "recipes" / "base.toml").write_text(base, "utf-8")
+    path = folder / "study.toml"
+    path.write_text(study, "utf-8")
+    return path
+
+
+def command(study: Path, out: Path) -> Result:
+    return CliRunner().invoke(cli.experiments, [str(study), "--out", str(out), "--threads", "1"])
+
+
+@pytest.fixture(scope="module")
+def study_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def unbroken(study_path: Path) -> tuple[Path, Result]:
+    """A study that nothing stopped, and what the command said."""
+    torch.set_num_threads(1)
+    folder = study_path.parent / "unbroken"
+    return folder, command(study_path, folder)
+
+
+def without_clock(folder: Path) -> list[dict[str, Any]]:
+    tree = json.loads((folder / study_results.JSON).read_text("utf-8"))
+    return [{k: v for k, v in result.items() if k != "tokens_per_second"} for result in tree]
+
+
+def test_results_are_those_of_the_metrics(unbroken: tuple[Path, Result]) -> None:
+    folder, said = unbroken
+    assert said.exit_code == 0, said.output
+    table = (folder / study_results.TABLE).read_text("utf-8")
+    assert said.stdout == table
+    baseline, hot, batch_norm = without_clock(folder)
+    for result in (baseline, batch_norm):
+        text = (folder / result["name"] / files.METRICS).read_text("utf-8")
+        lines = [json.loads(line) for line in text.splitlines()]
+        found = [line for line in lines if "validation_loss" in line]
+        assert result["steps"] == [3, 6] and result["step"] == 6 and result["diverged"] is None
+        assert result["losses"] == [line["validation_loss"] for line in found]
+        last = found[-1]
+        assert (result["loss"], result["bleu"]) == (last["validation_loss"], last["bleu"])
+        weights = load_file(folder / result["name"] / files.MODEL)
+        numbers = sum(t.numel() for name, t in weights.items() if "running" not in name)
+        assert result["parameters"] == numbers
+    assert hot["diverged"] == 2 and hot["loss"] is None and hot["losses"] == []
+    assert batch_norm["changes"] == ['model.ablations = ["batch_norm"]', 'training.warmup = "none"']
+
+    rows = [[cell.strip() for cell in line[1:-1].split(" | ")] for line in table.splitlines()[:5]]
+    assert rows[0][4:6] == ["validation loss", "difference"]
+    assert rows[2][:3] == ["", "baseline", "the paper's"] and rows[2][5] == "–"
+    assert rows[3][:5] == ["rates", "hot", "a rate \\| far too high", rows[2][3], rows[3][4]]
+    assert rows[3][4:7] == ["diverged at step 2", "–", "–"]
+    assert rows[4][4] == f"{batch_norm['loss']:.3f}"
+    assert rows[4][5] == f"{batch_norm['loss'] - baseline['loss']:+.3f}"
+    assert '- batch-norm: `model.ablations = ["batch_norm"]`, `training.warmup = "none"`' in table
+    assert (folder / study_results.PICTURE).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_recipe_is_what_was_trained(
+    unbroken: tuple[Path, Result], study_path: Path, tmp_path: Path
+) -> None:
+    """`tfm train` of it makes the same checkpoint."""
+    folder = unbroken[0]
+    written = folder / "batch-norm.toml"
+    assert (folder / "batch-norm" / files.RECIPE).read_bytes() == written.read_bytes()
+    recipe, base = load_recipe(written), load_recipe(study_path.parent / "recipes" / "base.toml")
+    assert recipe.model == dataclasses.replace(base.model, ablations=("batch_norm",))
+    assert recipe.training == dataclasses.replace(base.training, warmup="none")
+    train(recipe, written, tmp_path, resume=False)
+    ours = load_file(tmp_path / files.MODEL)
+    theirs = load_file(folder / "batch-norm" / files.MODEL)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+def test_variants_share_the_vocabulary(unbroken: tuple[Path, Result]) -> None:
+    for name in ("source.spm", "target.spm"):
+        assert len({path.read_bytes() for path in unbroken[0].glob(f"*/{name}")}) == 1
+        assert len(list(unbroken[0].glob(f"*/{name}"))) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_and_resumed_is_unbroken(
+    number: signal.Signals,
+    study_path: Path,
+    unbroken: tuple[Path, Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In the last variant, after the one that diverged."""
+    whole = Trainer._step
+
+    def stopped(self: Trainer, *arguments: Any) -> Any:
+        if self.folder.name == "batch-norm" and self.progress.step == 4:
+            signal.raise_signal(number)
+        return whole(self, *arguments)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", stopped)
+        result = command(study_path, out)
+    assert result.exit_code == 128 + number
+    assert result.stdout == ""
+    assert result.stderr.splitlines()[-1] == (
+        f"stopped at step 5 of a variant; continue with: tfm experiments {study_path} --out {out} "
+        "--threads 1"
+    )
+    assert [row["name"] for row in without_clock(out)] == ["baseline", "hot"]
+
+    result = command(study_path, out)
+    assert result.exit_code == 0
+    assert without_clock(out) == without_clock(unbroken[0])
+    ours, theirs = (load_file(f / "batch-norm" / files.LAST) for f in (out, unbroken[0]))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+def test_ctrl_c_between_two_trainings(
+    study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "train", interrupted)
+    result = command(study_path, tmp_path)
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1].startswith("stopped; continue with: tfm experiments ")
+
+
+def test_a_finished_study_trains_nothing(
+    study_path: Path, unbroken: tuple[Path, Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise AssertionError("it trains")
+
+    folder, said = unbroken
+    monkeypatch.setattr(experiments, "train", fail)
+    (folder / study_results.PICTURE).unlink()
+    assert command(study_path, folder).stdout == said.stdout
+    assert (folder / study_results.PICTURE).exists()
+
+
+def test_an_unfinished_variant_is_not_compared(
+    study_path: Path, unbroken: tuple[Path, Result]
+) -> None:
+    baseline, _, last = experiments.results_of(load_study(study_path), unbroken[0])
+    half = dataclasses.replace(last, step=3, loss=2.5, average_loss=2.5)
+    cells = [cell.strip() for cell in as_table([baseline, half]).splitlines()[3].split(" | ")]
+    assert cells[4:6] == ["2.500 (step 3)", "–"]
+    averaged = dataclasses.replace(last, average_loss=2.125)
+    assert "averaged weights" in as_table([baseline, averaged])
+    assert "2.125" in as_table([baseline, averaged])
+    assert as_table([]) == "No variant has begun.\n"
+
+
+def test_another_recipe_is_refused(
+    study_path: Path, unbroken: tuple[Path, Result], tmp_path: Path
+) -> None:
+    changed = write_study(tmp_path, STUDY.replace('warmup = "none"', "weight_decay = 0.1"))
+    run = command(changed, unbroken[0])
+    assert run.exit_code == 1 and len(run.stderr.splitlines()) == 1
+    assert "was trained with another" in run.stderr
+    study = load_study(study_path)
+    other = dataclasses.replace(
+        study.variants[2],
+        recipe={**study.variants[2].recipe, "training": {**load_base(), "seed": 5}},
+    )
+    study = dataclasses.replace(study, variants=(*study.variants[:2], other))
+    message = r"batch-norm was trained with another training\.seed: move it away"
+    with pytest.raises(TrainError, match=message):
+        run_study(study, unbroken[0])
+
+
+def load_base() -> dict[str, Any]:
+    training: dict[str, Any] = tomllib.loads(BASE)["training"]
+    return {**training, "warmup": "none"}
+
+
+MISTAKES = {
+    "unknown key": ("training.warmup =", "training.warm =", "'batch-norm': training: unknown key"),
+    "unknown table": ("model.abl", "data.max_length = 9\nmodel.abl", "unknown key 'data'"),
+    "wrong type": ("= 1e30", "= 'hot'", r"variant 'hot': training: learning_rate = 'hot': expect"),
+    "wrong value": ("= 1e30", "= -1", r"variant 'hot': learning_rate = -1.0: choose a number abo"),
+    "wrong ablation": ('"batch_norm"', '"bn"', r"ablations\[0\] = 'bn': choose one of 'batch_no"),
+    "ablation twice": ('["b', '["batch_norm", "b', "ablation 'batch_norm': choose, each at most"),
+    "no table": ("training.learning_rate = 1e30", "training = 3", "training: expected a table"),
+    "no claim": ('claim = "the paper\'s"', "", r"variant\[0\]: missing key 'claim'"),
+    "twice a name": ('"batch-norm"', '"Hot"', "two variants are named 'Hot'"),
+    "name of a path": ('"batch-norm"', '"../hot"', "variant name '../hot': use letters, digits"),
+    "no base": ("base.toml", "bare.toml", r"bare\.toml: cannot be read"),
+    "no TOML": ("[[variant]]", "[[variant]", "not TOML"),
+    "variant is a value": (STUDY, 'base = "recipes/base.toml"\nvariant = 3', "variant = 3: exp"),
+    "variants are values": (STUDY, 'base = "recipes/base.toml"\nvariant = [3]', "expected a tab"),
+    "no variant": (STUDY, 'base = "recipes/base.toml"\nvariant = []', r"no \[\[variant\]\]"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_line_before_anything_trains(mistake: str, tmp_path: Path) -> None:
+    old, new, message = MISTAKES[mistake]
+    assert old in STUDY
+    path = write_study(tmp_path, STUDY.replace(old, new, 1))
+    result = command(path, tmp_path / "out")
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    with pytest.raises(TrainError, match=message):
+        raise TrainError(result.stderr)
+    assert not (tmp_path / "out").exists()
+
+
+def test_toml_is_written_as_it_is_read() -> None:
+    text = """
+flag = true
+[model]
+name = "quoted \\"so\\" \\\\ and über \\u007f"
+rate = 1E-9
+big = 1e30
+list = [0.9, 0.98]
+[[data.train]]
+path = "a\\tb"
+corpora = { "web text" = 0.5, news = 2 }
+[data.validation]
+source = 'x'
+"""
+    tree = tomllib.loads(text)
+    assert tomllib.loads(to_toml(tree)) == tree
+
+
+def test_every_curve_is_drawn_beside_the_first(
+    study_path: Path,
+    unbroken: tuple[Path, Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawn: dict[str, list[str]] = {}
+    title = Axes.set_title
+    results = experiments.results_of(load_study(study_path), unbroken[0])
+
+    def noted(self: Axes, text: str, **options: Any) -> Any:
+        drawn[text] = [str(line.get_label()).split()[0] for line in self.get_lines()]
+        for line in self.get_lines():
+            name = str(line.get_label()).split()[0]
+            expected = next(result.losses for result in results if result.name == name)
+            assert list(line.get_ydata()) == list(expected)
+        return title(self, text, **options)
+
+    monkeypatch.setattr(Axes, "set_title", noted)
+    draw_study(results, tmp_path / "study.png")
+    assert drawn == {"rates": ["baseline", "hot"], "normalization": ["baseline", "batch-norm"]}
+
+
+def test_the_study_of_the_paper_is_read() -> None:
+    study = load_study(RECIPES / "claims.toml")
+    assert study.variants[0].name == "baseline"
+    assert study.variants[0].changes == ()
+    assert all(variant.changes and variant.group for variant in study.variants[1:])
+    recipes = [json.dumps(variant.recipe) for variant in study.variants]
+    assert len(set(recipes)) == len(recipes) == 12

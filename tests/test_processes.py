@@ -1,0 +1,217 @@
+"""Several processes under torchrun are one training: the same steps, files and resumption."""
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tfm.trainer import checkpoint as files
+from tfm.trainer.config import load_recipe
+from tfm.trainer.errors import TrainError
+from tfm.trainer.processes import Processes
+from tfm.trainer.train import train
+
+RECIPE = """
+[model]
+preset = "tiny"
+d_model = 16
+d_ff = 16
+num_heads = 2
+encoder_layers = 1
+decoder_layers = 1
+dropout = 0.2
+[vocabulary]
+size = 275
+[data]
+[[data.train]]
+path = "train.tsv"
+weight = 1.5
+[data.validation]
+path = "valid.tsv"
+[training]
+max_steps = 12
+max_tokens = 130
+accumulate_steps = 3
+learning_rate = 1e-2
+warmup_steps = 5
+device = "cpu"
+precision = "fp32"
+log_steps = 1
+validate_steps = 5
+validation_max_sentences = 3
+validation_max_length = 8
+average_checkpoints = 2
+"""
+WORKER = """
+import os, sys
+from pathlib import Path
+Path(sys.argv.pop(1), os.environ["RANK"]).write_text(str(os.getpid()))
+from tfm.trainer.cli import train
+train()
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def recipe_path(tmp_path: Path) -> Path:
+    words = [f"{'abcdef'[i % 6]}{'ghijkl'[i * i % 6]}{'mn'[i % 2] * (i % 5)}" for i in range(70)]
+    for name, chosen in (("train", words[:60]), ("valid", words[60:])):
+        lines = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
+        (tmp_path / f"{name}.tsv").write_text(lines, "utf-8")
+    (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
+    return tmp_path / "recipe.toml"
+
+
+@contextmanager
+def torchrun(count: int, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`torchrun --nproc-per-node COUNT tfm train ...`, each process noting its id in folder."""
+    worker = folder / "worker.py"
+    worker.write_text(WORKER, "utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(count), str(worker), str(folder), *arguments]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def losses(folder: Path) -> dict[int, float]:
+    return {line["step"]: line["loss"] for line in metrics(folder) if "loss" in line}
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / files.METRICS).read_text("utf-8").splitlines()]
+
+
+def wait_for_steps(process: subprocess.Popen[str], folder: Path, steps: int) -> None:
+    deadline = time.monotonic() + 120
+    log = folder / files.METRICS
+    while not log.exists() or len(log.read_bytes().splitlines()) < steps:
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_same_training(folder: Path, expected: Path) -> None:
+    """To rounding: gradients are added up in another order."""
+    ours, theirs = losses(folder), losses(expected)
+    assert list(ours) == list(theirs)
+    assert list(ours.values()) == pytest.approx(list(theirs.values()), rel=1e-4)
+    weights, others = load_file(folder / files.MODEL), load_file(expected / files.MODEL)
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], rtol=1e-2, atol=1e-3)
+
+
+def test_two_processes_are_one_training(recipe_path: Path, tmp_path: Path) -> None:
+    """Three batches an update, so that one process has two of them."""
+    shared, alone = tmp_path / "shared", tmp_path / "alone"
+    with torchrun(2, tmp_path, str(recipe_path), "--out", str(shared)) as process:
+        stdout, stderr = process.communicate(timeout=180)
+    assert process.returncode == 0, stderr[-3000:]
+    assert stdout == ""
+    assert stderr.count("done: 12 steps") == 1
+    assert stderr.count("step 10: validation loss") == 1
+    train(load_recipe(recipe_path), recipe_path, alone, resume=False)
+    assert_same_training(shared, alone)
+    assert {p.name for p in shared.iterdir()} == {p.name for p in alone.iterdir()}
+    assert len(metrics(shared)) == len(metrics(alone))
+
+
+def test_stopped_with_two_processes_and_resumed_with_one_is_unbroken(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    text = RECIPE.replace("max_steps = 12", "max_steps = 1000000")
+    recipe_path.write_text(text, "utf-8")
+    stopped, alone = tmp_path / "stopped", tmp_path / "alone"
+    with torchrun(2, tmp_path, str(recipe_path), "--out", str(stopped)) as process:
+        wait_for_steps(process, stopped, 8)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    step = metrics(stopped)[-1]["step"]
+    assert stderr.count(f"stopped at step {step}; continue with: tfm train") == 1
+    assert files.read_progress(stopped).step == step
+
+    recipe_path.write_text(RECIPE.replace("max_steps = 12", f"max_steps = {step + 4}"), "utf-8")
+    recipe = load_recipe(recipe_path)
+    train(recipe, recipe_path, stopped, resume=True)
+    train(recipe, recipe_path, alone, resume=False)
+    assert_same_training(stopped, alone)
+
+
+def test_a_killed_process_ends_the_training_and_the_state_is_whole(
+    recipe_path: Path, tmp_path: Path
+) -> None:
+    recipe_path.write_text(RECIPE.replace("max_steps = 12", "max_steps = 1000000"), "utf-8")
+    folder = tmp_path / "checkpoint"
+    with torchrun(2, tmp_path, str(recipe_path), "--out", str(folder)) as process:
+        wait_for_steps(process, folder, 8)
+        os.kill(int((tmp_path / "1").read_text()), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    lines = [line for line in stderr.splitlines() if "Error: process 0" in line]
+    last = folder / files.LAST
+    assert len(lines) == 1
+    assert lines[0].endswith(
+        f"Error: process 0: another process of this training ended; the state in {last} is whole"
+    )
+    progress = files.read_progress(folder)
+    assert progress.step >= 5
+    assert progress.step % 5 == 0  # the last validation's: nothing was written on the way out
+    recipe_path.write_text(
+        RECIPE.replace("max_steps = 12", f"max_steps = {progress.step + 1}"), "utf-8"
+    )
+    train(load_recipe(recipe_path), recipe_path, folder, resume=True)
+    assert losses(folder)[progress.step + 1] > 0
+
+
+def test_errors_are_said_once(recipe_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").unlink()
+    with torchrun(2, tmp_path, str(recipe_path), "--out", str(tmp_path / "out")) as process:
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert stderr.count("train.tsv: corpus not found") == 1
+    assert "another process" not in stderr
+
+
+def test_more_processes_than_batches_are_refused(recipe_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match="accumulate_steps is 3, fewer than the 4 processes"):
+        train(
+            load_recipe(recipe_path),
+            recipe_path,
+            tmp_path / "out",
+            resume=False,
+            processes=Processes(count=4),
+        )
+
+
+def test_batches_are_shared_out() -> None:
+    shares = [Processes(rank, 3).share("abcdefgh") for rank in range(3)]
+    assert shares[1] == [(1, "b"), (4, "e"), (7, "h")]
+    assert sorted(itertools.chain(*shares)) == list(enumerate("abcdefgh"))
+    assert Processes(2, 3).share("ab") == []

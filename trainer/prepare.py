@@ -1,0 +1,133 @@
+"""What there is to do before the first step: vocabulary, configuration and tokens in a folder."""
+
+import dataclasses
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+from . import checkpoint as files
+from .config import ModelConfig, Recipe, load_model_config
+from .corpora import Corpora, draw_sample, read_corpora
+from .errors import TrainError
+from .evaluate import sample
+from .model import Transformer
+from .tokens import store_tokens
+from .vocabulary import Vocabulary, train_vocabulary
+
+logger = logging.getLogger(__name__)
+
+FREE = {"dropout", "source_language", "target_language"}  # what --resume may change of a model
+
+
+def prepare(
+    recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool, init: Path | None
+) -> Transformer | None:
+    """Bring folder to where every process of a training can begin, or go on, from its files.
+
+    Returns:
+        the model whose weights to begin with, if there is one
+
+    Raises:
+        TrainError: bad data, a folder that is in the way, a state of another model
+    """
+    _refuse(folder, init, resume=resume)
+    resume = resume and (folder / files.LAST).exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"{folder} cannot be made: {error.strerror}") from error
+    corpora = Corpora(recipe.data.train, recipe_path.parent)
+    validation = read_corpora([recipe.data.validation], recipe_path.parent)
+    vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
+    if resume:
+        _check_unchanged(folder, config)
+    else:
+        _clear(folder)
+        vocabulary.save(folder)
+        shutil.copyfile(recipe_path, folder / files.RECIPE)
+        if init is not None and (init / files.ORIGIN).exists():
+            shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN)
+    skipped = store_tokens(
+        folder / files.TOKENS, corpora, vocabulary, config, recipe.data.max_length
+    )
+    if skipped:
+        logger.info("%d pairs are over max_length and left out", skipped)
+    files.write_pairs(
+        folder / files.VALIDATION, *sample(validation, recipe.training.validation_max_sentences)
+    )
+    files.write_config(folder, config)  # last: without it, nothing takes this for a checkpoint
+    return initial
+
+
+def _network(
+    recipe: Recipe, corpora: Corpora, folder: Path, init: Path | None, *, resume: bool
+) -> tuple[Vocabulary, ModelConfig, Transformer | None]:
+    """The vocabulary and the configuration of the network, and the weights it begins with if they
+    are not random."""
+    if resume:
+        vocabulary = Vocabulary.load(folder)
+        if files.read_progress(folder).initialized:
+            return vocabulary, _tuned(load_model_config(folder / files.CONFIG), recipe), None
+    elif init is not None:
+        initial, vocabulary = files.load_checkpoint(init)
+        return vocabulary, _tuned(initial.config, recipe), initial
+    else:
+        text = draw_sample(corpora, recipe.vocabulary.max_sentences, recipe.training.seed)
+        logger.info("training the vocabulary on %d pairs", len(text))
+        vocabulary = train_vocabulary(text.sources, text.targets, recipe.vocabulary)
+    config = recipe.model.build(
+        recipe.data,
+        vocabulary.source.vocab_size(),
+        vocabulary.target.vocab_size(),
+        **vocabulary.special_ids,
+    )
+    return vocabulary, config, None
+
+
+def _check_unchanged(folder: Path, config: ModelConfig) -> None:
+    """Raise TrainError where the recipe is of another model than the one to resume."""
+    before = dataclasses.asdict(load_model_config(folder / files.CONFIG))
+    for name, value in dataclasses.asdict(config).items():
+        if name not in FREE and before[name] != value:
+            raise TrainError(
+                f"{folder} was trained with {name} {before[name]}, not {value}: use that recipe"
+            )
+
+
+def _refuse(folder: Path, init: Path | None, *, resume: bool) -> None:
+    """Raise TrainError where training would overwrite what it cannot make again."""
+    if init is not None and init.resolve() == folder.resolve():
+        raise TrainError(f"--init and --out are both {folder}: choose another folder to write")
+    if (folder / files.LAST).exists() and not resume:
+        raise TrainError(
+            f"{folder} already holds a training; continue it with --resume or choose another folder"
+        )
+    if (folder / files.CONFIG).exists() and not (folder / files.RECIPE).exists():
+        raise TrainError(
+            f"{folder} holds a model that was not trained there: choose another folder"
+        )
+
+
+def _tuned(config: ModelConfig, recipe: Recipe) -> ModelConfig:
+    """The configuration of a model that others trained, as the recipe has it go on."""
+    changes: dict[str, Any] = {"dropout": recipe.model.dropout}
+    for side in ("source_language", "target_language"):
+        language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")
+        if config.tagged != "none" and language != unsaid:
+            if language not in config.language_tags:
+                raise TrainError(
+                    f"data.{side} is {language!r}, none of the model's languages: "
+                    f"{', '.join(sorted(config.language_tags))}"
+                )
+            changes[side] = language
+    return dataclasses.replace(config, **changes)
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier training left that never came to save its state."""
+    for name in (files.RECENT, files.ORIGIN, files.TENSORBOARD):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    stale = (files.MODEL, files.BEST, files.AVERAGE, files.METRICS, files.CURVES, files.SAMPLES)
+    for name in (*stale, files.CONFIG):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,141 @@
+"""Several processes as one training: what they have to tell each other, under torchrun.
+
+An update is `accumulate_steps` batches whatever the number of processes: they share them out, add
+up their gradients, and each takes the same step. So the recipe alone says what is trained, and a
+training can be resumed by more or fewer processes.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from .errors import TrainError
+
+T = TypeVar("T")
+WAIT = timedelta(hours=12)  # for a leader that tokenizes or validates
+
+
+class ProcessLostError(TrainError):
+    """Another process of the training ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those of a training; alone, everything here does nothing."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0  # on this machine: which CUDA device is its own
+
+    @property
+    def leader(self) -> bool:
+        """Whether this process writes files and speaks to the user."""
+        return self.rank == 0
+
+    def share(self, batches: Sequence[T]) -> list[tuple[int, T]]:
+        """Which of an update's batches are this process's, with their places among all."""
+        return list(enumerate(batches))[self.rank :: self.count]
+
+    @contextlib.contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """The leader does what is inside; the others wait for it, and end when it fails."""
+        if self.count == 1:
+            yield
+        elif self.leader:
+            done = False
+            try:
+                yield
+                done = True
+            finally:
+                self.of_leader(done)
+        else:
+            yield
+            if not self.of_leader(True):
+                raise SystemExit(1)
+
+    def add_gradients(self, parameters: Sequence[Tensor]) -> None:
+        """Let every process have the sum of all gradients; None counts as zeros."""
+        if self.count == 1:
+            return
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        with _lost():
+            dist.all_reduce(flat)
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+    def same_weights(self, tensors: Sequence[Tensor]) -> None:
+        """Let every process have the leader's tensors."""
+        if self.count > 1:
+            with _lost():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=0)
+
+    def add(self, value: float) -> float:
+        """The sum of every process's value, in double precision."""
+        if self.count == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64)
+        with _lost():
+            dist.all_reduce(total)
+        return float(total)
+
+    def largest(self, value: int) -> int:
+        """The largest of every process's values."""
+        if self.count == 1:
+            return value
+        largest = torch.tensor(value)
+        with _lost():
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest)
+
+    def of_leader(self, value: T) -> T:
+        """The leader's value, once it has come this far too."""
+        if self.count == 1:
+            return value
+        values = [value]
+        with _lost():
+            dist.broadcast_object_list(values, src=0)
+        return values[0]
+
+
+@contextlib.contextmanager
+def join_processes() -> Iterator[Processes]:
+    """Join the processes that torchrun started, or be alone.
+
+    Raises:
+        TrainError: torchrun's environment is there, and the others are not
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes()
+        return
+    try:
+        dist.init_process_group(timeout=WAIT)  # gloo for tensors of CPUs, NCCL for those of CUDA
+    except (RuntimeError, ValueError) as error:
+        raise TrainError(
+            f"the processes of this training do not find each other: {error}"
+        ) from error
+    try:
+        local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        yield Processes(dist.get_rank(), dist.get_world_size(), local_rank)
+    finally:
+        dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessLostError("another process of this training ended") from error
