@@ -108,19 +108,32 @@ def test_run(environment: Environment, toy_model: Path) -> None:
 def test_help_and_info(environment: Environment, toy_model: Path) -> None:
     status, stdout, stderr = environment.tfm("--help")
     assert (status, stderr) == (0, "")
-    names = ("run", "info", "train", "import", "export", "evaluate", "convert", "bench")
+    names = (
+        "run",
+        "info",
+        "train",
+        "import",
+        "export",
+        "evaluate",
+        "convert",
+        "bench",
+        "experiments",
+    )
     assert all(f"  {name} " in stdout for name in names)
     status, stdout, _ = environment.tfm("info", toy_model)
     assert status == 0
     assert "int8 on cpu" in stdout
 
 
-@pytest.mark.parametrize("command", ["train", "import", "export", "evaluate", "convert"])
+@pytest.mark.parametrize(
+    "command", ["train", "import", "export", "evaluate", "convert", "experiments"]
+)
 def test_what_to_install(environment: Environment, toy_model: Path, command: str) -> None:
     arguments = {
         "train": [toy_model / "config.json", "--out", environment.away / "checkpoint"],
         "export": [toy_model, environment.away / "model"],
         "evaluate": [toy_model / "config.json"],
+        "experiments": [toy_model / "config.json", "--out", environment.away / "study"],
         "import": [toy_model, environment.away / "checkpoint"],
         "convert": [toy_model, environment.away / "model", "--to", "ctranslate2"],
     }[command]

@@ -224,7 +224,8 @@ class TrainingRecipe:
     The last `cooldown_steps` bring it down to zero in a straight line. `average_checkpoints` is how
     many of the last validations' weights are averaged into `average`. Training ends early after
     `stop_after_no_gain` validations without a lower loss, or a higher chrF of the greedy
-    translations, as `stop_metric` says.
+    translations, as `stop_metric` says. `validation_tokenizer` is sacrebleu's for BLEU: None
+    chooses by the target language, "none" is for corpora that are tokenized already.
     """
 
     max_steps: int = 100_000
@@ -247,6 +248,7 @@ class TrainingRecipe:
     validate_steps: int = 1000
     validation_max_sentences: int = 500
     validation_max_length: int = 100
+    validation_tokenizer: Literal["13a", "intl", "char", "zh", "none"] | None = None
     average_checkpoints: int = 5
     stop_after_no_gain: int | None = None
     stop_metric: Literal["loss", "chrf"] = "loss"

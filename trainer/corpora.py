@@ -64,6 +64,12 @@ class Corpora:
         names = itertools.chain.from_iterable((r.path, r.source, r.target) for r in self.recipes)
         return [self.folder / name for name in names if name is not None]
 
+    def check(self) -> None:
+        """Raise TrainError unless every file is there: before anything that takes long."""
+        for path in self.files():
+            if not path.exists():
+                raise _not_found(path)
+
     def _place(self, number: int, corpus: str, weight: float) -> int:
         place = self._places.setdefault((number, corpus), len(self.groups))
         if place == len(self.groups):
@@ -156,6 +162,10 @@ def _read_lines(path: Path) -> Iterator[str]:
             for line in lines:
                 yield line.rstrip("\r\n")
     except FileNotFoundError as error:
-        raise TrainError(f"{path}: corpus not found; paths are relative to the recipe") from error
+        raise _not_found(path) from error
     except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
         raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
+def _not_found(path: Path) -> TrainError:
+    return TrainError(f"{path}: corpus not found; paths are relative to the recipe")

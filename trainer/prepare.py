@@ -38,6 +38,7 @@ def prepare(
     except OSError as error:
         raise TrainError(f"{folder} cannot be made: {error.strerror}") from error
     corpora = Corpora(recipe.data.train, recipe_path.parent)
+    corpora.check()
     validation = read_corpora([recipe.data.validation], recipe_path.parent)
     vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
     if resume:

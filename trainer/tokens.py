@@ -36,6 +36,7 @@ def store_tokens(
     Raises:
         TrainError: the corpora cannot be read, no pair is left, or the disk is full
     """
+    corpora.check()
     made_of = _made_of(corpora, vocabulary, config, max_length)
     index = _read_index(folder)
     if index is not None and index["made_of"] == made_of:
@@ -111,18 +112,10 @@ def _made_of(
     digest = hashlib.sha256()
     for processor in (vocabulary.source, vocabulary.target):
         digest.update(processor.serialized_model_proto())
-    states = []
-    for path in corpora.files():
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise TrainError(
-                f"{path}: corpus not found; paths are relative to the recipe"
-            ) from error
-        states.append([str(path), state.st_size, state.st_mtime_ns])
+    states = [(path, path.stat()) for path in corpora.files()]
     content = {
         "corpora": [dataclasses.asdict(recipe) for recipe in corpora.recipes],
-        "files": states,
+        "files": [[str(path), state.st_size, state.st_mtime_ns] for path, state in states],
         "vocabulary": digest.hexdigest(),
         "prefixes": [config.source_prefix, config.target_prefix],
         "max_length": max_length,

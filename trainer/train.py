@@ -262,7 +262,12 @@ class Trainer:
         with self.autocast:
             outputs = translate(better, self.vocabulary, sources, options.validation_max_length)
         files.write_text(self.folder / files.SAMPLES, _samples(step, sources, references, outputs))
-        scores = score(outputs, references, self.model.config.target_language)
+        scores = score(
+            outputs,
+            references,
+            self.model.config.target_language,
+            options.validation_tokenizer,
+        )
         if scores.chrf > self.progress.best_chrf:
             self.progress = dataclasses.replace(
                 self.progress, best_chrf=scores.chrf, best_chrf_step=step
