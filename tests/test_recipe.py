@@ -17,6 +17,7 @@ from tfm.trainer.config import (
     load_recipe,
 )
 from tfm.trainer.errors import TrainError
+from tfm.trainer.experiments import load_study
 
 RECIPE = """
 [model]
@@ -125,6 +126,22 @@ def test_a_good_recipe_is_read(tmp_path: Path) -> None:
     assert recipe.training.adam_betas == (0.9, 0.99)
     assert recipe.training.learning_rate == 1.0 and type(recipe.training.learning_rate) is float
     assert recipe.training.label_smoothing == 0.1
+
+
+def test_a_choice_may_be_left_open(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path, RECIPE)).training.validation_tokenizer is None
+    recipe = load_recipe(write(tmp_path, f'{RECIPE}validation_tokenizer = "none"\n'))
+    assert recipe.training.validation_tokenizer == "none"
+
+
+def test_the_recipes_that_come_with_tfm_are_good() -> None:
+    recipes = sorted((Path(__file__).parents[1] / "trainer" / "recipes").glob("*.toml"))
+    assert len(recipes) >= 5
+    for path in recipes:
+        if path.name == "claims.toml":
+            load_study(path)
+        else:
+            load_recipe(path)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
