@@ -51,6 +51,7 @@ def train(
 
     import torch
 
+    from .checkpoint import LAST
     from .config import load_recipe
     from .device import keep_freed_memory
     from .errors import TrainError
@@ -78,7 +79,7 @@ def train(
                 tensorboard=tensorboard,
             )
     except ProcessLostError as error:
-        last = folder / "last.safetensors"
+        last = folder / LAST
         kept = f"the state in {last} is whole" if last.exists() else "no state was saved yet"
         raise click.ClickException(f"process {processes.rank}: {error}; {kept}") from error
     except TrainError as error:
