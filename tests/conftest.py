@@ -1,6 +1,6 @@
 """Models that several test files share: each is made once per session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,3 +193,12 @@ def toy_export(toy: Toy) -> ToyExport:
 def toy_model(toy_export: ToyExport) -> Path:
     """The toy task's model folder, int8 and fp32."""
     return toy_export.folder
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sums in the order of one thread, whatever machine runs the tests."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

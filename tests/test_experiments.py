@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import random
 import signal
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from capitals import write_corpus
 from click.testing import CliRunner, Result
 from matplotlib.axes import Axes
 from safetensors.torch import load_file
@@ -81,23 +80,13 @@ training.warmup = "none"
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in the order of one thread, whatever machine runs the tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_study(folder: Path, study: str = STUDY, base: str = BASE) -> Path:
     """A study, its base recipe in a folder of its own, and the corpora elsewhere."""
-    letters = random.Random(0)
-    words = ["".join(letters.choices("abcdef", k=letters.randint(1, 6))) for _ in range(70)]
     (folder / "recipes" / "text").mkdir(parents=True, exist_ok=True)
-    for name, chosen in (("train", words[:60]), ("valid", words[60:])):
-        lines = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
-        (folder / "recipes" / "text" / f"{name}.tsv").write_text(lines, "utf-8")
+    write_corpus(folder / "recipes" / "text")
     (folder / "recipes" / "base.toml").write_text(base, "utf-8")
     path = folder / "study.toml"
     path.write_text(study, "utf-8")

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import capitals
 import pytest
 import torch
+from capitals import write_corpus
 from safetensors.torch import load_file
 
 from tfm.trainer import checkpoint as files
@@ -22,37 +24,9 @@ from tfm.trainer.errors import TrainError
 from tfm.trainer.processes import Processes
 from tfm.trainer.train import train
 
-RECIPE = """
-[model]
-preset = "tiny"
-d_model = 16
-d_ff = 16
-num_heads = 2
-encoder_layers = 1
-decoder_layers = 1
-dropout = 0.2
-[vocabulary]
-size = 275
-[data]
-[[data.train]]
-path = "train.tsv"
-weight = 1.5
-[data.validation]
-path = "valid.tsv"
-[training]
-max_steps = 12
-max_tokens = 130
-accumulate_steps = 3
-learning_rate = 1e-2
-warmup_steps = 5
-device = "cpu"
-precision = "fp32"
-log_steps = 1
-validate_steps = 5
-validation_max_sentences = 3
-validation_max_length = 8
-average_checkpoints = 2
-"""
+RECIPE = capitals.RECIPE.replace("max_steps = 14", "max_steps = 12").replace(
+    "accumulate_steps = 2", "accumulate_steps = 3"
+)
 WORKER = """
 import os, sys
 from pathlib import Path
@@ -62,20 +36,12 @@ train()
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
 def recipe_path(tmp_path: Path) -> Path:
-    words = [f"{'abcdef'[i % 6]}{'ghijkl'[i * i % 6]}{'mn'[i % 2] * (i % 5)}" for i in range(70)]
-    for name, chosen in (("train", words[:60]), ("valid", words[60:])):
-        lines = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
-        (tmp_path / f"{name}.tsv").write_text(lines, "utf-8")
+    write_corpus(tmp_path)
     (tmp_path / "recipe.toml").write_text(RECIPE, "utf-8")
     return tmp_path / "recipe.toml"
 

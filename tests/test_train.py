@@ -4,13 +4,12 @@ import dataclasses
 import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from capitals import RECIPE, write_corpus
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
@@ -32,61 +32,14 @@ from tfm.trainer.prepare import prepare
 from tfm.trainer.stopping import Interrupted
 from tfm.trainer.train import Trainer, train
 
-RECIPE = """
-[model]
-preset = "tiny"
-d_model = 16
-d_ff = 16
-num_heads = 2
-encoder_layers = 1
-decoder_layers = 1
-dropout = 0.2
-
-[vocabulary]
-size = 275
-
-[data]
-[[data.train]]
-path = "train.tsv"
-weight = 1.5
-
-[data.validation]
-path = "valid.tsv"
-
-[training]
-max_steps = 14
-max_tokens = 130
-accumulate_steps = 2
-learning_rate = 1e-2
-warmup_steps = 5
-device = "cpu"
-precision = "fp32"
-log_steps = 1
-validate_steps = 5
-validation_max_sentences = 3
-validation_max_length = 8
-average_checkpoints = 2
-"""
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in the order of one thread, whatever machine runs the tests."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def recipe_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe beside its corpora: letters to translate into their capitals."""
     folder = tmp_path_factory.mktemp("corpus")
-    letters = random.Random(0)
-    words = ["".join(letters.choices("abcdef", k=letters.randint(1, 6))) for _ in range(70)]
-    for name, chosen in (("train", words[:60]), ("valid", words[60:])):
-        lines = "".join(f"{word}\t{word.upper()}\n" for word in chosen)
-        (folder / f"{name}.tsv").write_text(lines, "utf-8")
+    write_corpus(folder)
     path = folder / "recipe.toml"
     path.write_text(RECIPE, "utf-8")
     return path
