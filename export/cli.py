@@ -11,6 +11,28 @@ if TYPE_CHECKING:
     from .verify import VariantReport
 
 
+def _known_tokenizer(
+    context: click.Context, parameter: click.Parameter, name: str | None
+) -> str | None:
+    """Refuse a name that sacrebleu does not know, before anything is computed."""
+    if name is not None:
+        import sacrebleu
+
+        if name not in sacrebleu.BLEU.TOKENIZERS:
+            names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
+            raise click.BadParameter(f"{name!r} is not one of {names}")
+    return name
+
+
+tokenize_option = click.option(
+    "--tokenize",
+    metavar="NAME",
+    callback=_known_tokenizer,
+    help="sacrebleu's tokenizer for BLEU: 13a, zh, intl, char, flores200, ...; none for "
+    "references that are tokens already.  [default: the target language's]",
+)
+
+
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("model_folder", type=click.Path(path_type=Path))
@@ -49,6 +71,7 @@ if TYPE_CHECKING:
     help="What a variant may lose on --dev, in chrF points: the most sensitive products stay in "
     "float until it does not lose more.",
 )
+@tokenize_option
 def export(
     checkpoint: Path,
     model_folder: Path,
@@ -57,6 +80,7 @@ def export(
     limit: int,
     dev: Path | None,
     max_loss: float | None,
+    tokenize: str | None,
 ) -> None:
     """Export CHECKPOINT to MODEL_FOLDER, for `tfm run -m MODEL_FOLDER`.
 
@@ -75,7 +99,7 @@ def export(
     logging.getLogger("tfm.export").setLevel(logging.INFO)
     try:
         sources, references = _sentences(sentences or checkpoint / "validation.tsv", limit)
-        development = None if dev is None else _development(dev, max_loss)
+        development = None if dev is None else _development(dev, max_loss, tokenize)
         reports = export_checkpoint(
             checkpoint,
             model_folder,
@@ -83,6 +107,7 @@ def export(
             sources,
             references,
             development,
+            tokenize,
         )
     except TrainError as error:
         raise click.ClickException(str(error)) from error
@@ -120,12 +145,7 @@ def export(
 )
 @click.option("--beam-size", type=click.IntRange(1), help="[default: the model's own]")
 @click.option("--threads", type=click.IntRange(0), default=0, help="0: one per core.")
-@click.option(
-    "--tokenize",
-    metavar="NAME",
-    help="sacrebleu's tokenizer for BLEU: 13a, zh, intl, char, flores200, ...; none for "
-    "references that are tokens already.  [default: the target language's]",
-)
+@tokenize_option
 @click.option(
     "-o",
     "--output",
@@ -171,16 +191,11 @@ def evaluate(
         tfm evaluate my-model test.tsv --variant int8
         tfm evaluate checkpoint test.en.xz test.de.xz --weights best
     """
-    import sacrebleu
-
     from tfm.trainer.errors import TrainError
 
     from . import evaluate as scoring
     from .systems import open_systems
 
-    if tokenize is not None and tokenize not in sacrebleu.BLEU.TOKENIZERS:
-        names = ", ".join(sacrebleu.BLEU.TOKENIZERS)
-        raise click.BadParameter(f"{tokenize!r} is not one of {names}", param_hint="--tokenize")
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     system, test_files = _system_and_test(paths, model, by_option)
     try:
@@ -295,7 +310,7 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
     click.echo(f"wrote {folder}", err=True)
 
 
-def _development(path: Path, max_loss: float | None) -> "Development":
+def _development(path: Path, max_loss: float | None, tokenize: str | None) -> "Development":
     from .quality import Development
 
     rows = [line.split("\t") for line in _lines(path)]
@@ -304,7 +319,7 @@ def _development(path: Path, max_loss: float | None) -> "Development":
             raise click.ClickException(
                 f"{path}: sentence {number} has no translation: lines are source<TAB>target"
             )
-    return Development([row[0] for row in rows], [row[1] for row in rows], max_loss)
+    return Development([row[0] for row in rows], [row[1] for row in rows], max_loss, tokenize)
 
 
 def _sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]:

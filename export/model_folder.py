@@ -53,6 +53,7 @@ def export_checkpoint(
     sentences: Sequence[str],
     references: Sequence[str] | None,
     development: Development | None = None,
+    tokenize: str | None = None,
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -64,6 +65,8 @@ def export_checkpoint(
         references: their translations, or None
         development: other sentences, to measure the quality of every variant on and to limit what
             it may lose
+        tokenize: the name of sacrebleu's tokenizer for the BLEU of `references`; None is the
+            target language's
 
     Raises:
         ExportError: conversion or verification failed, or a variant loses too much; the folder is
@@ -88,7 +91,9 @@ def export_checkpoint(
         quality = {} if development is None else _quality(source, variants, sources, development)
         kept = {variant: found.kept_float for variant, found in quality.items()}
         _write(source, staging, variants, kept)
-        reports = verify_folder(model, vocabulary, staging, variants, sentences, references)
+        reports = verify_folder(
+            model, vocabulary, staging, variants, sentences, references, tokenize
+        )
         reports = {
             variant: dataclasses.replace(report, quality=quality.get(variant))
             for variant, report in reports.items()

@@ -29,6 +29,7 @@ class Development:
     sources: list[str]
     references: list[str]
     max_loss: float | None = None  # chrF points against fp32; None accepts any
+    tokenize: str | None = None  # sacrebleu's tokenizer for BLEU; None: the target language's
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,8 @@ def _trial(
     translator = open_to_check(path, variant)
     found = translator.translate_batch(development.sources)
     texts = [one.text for one in found]
-    language = translator.config.languages.target
-    return Trial(path, kept, score(texts, development.references, language))
+    language, tokenize = translator.config.languages.target, development.tokenize
+    return Trial(path, kept, score(texts, development.references, language, tokenize))
 
 
 def compare(trials: Mapping[str, Trial], sentences: Sequence[str]) -> dict[str, Quality]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sacrebleu import CHRF
 from torch import Tensor, nn
 
 from tfm.runtime import Translator
@@ -69,6 +70,7 @@ def verify_folder(
     variants: Sequence[str],
     sentences: Sequence[str],
     references: Sequence[str] | None,
+    tokenize: str | None = None,
 ) -> dict[str, VariantReport]:
     """Compare every variant of a model folder with the PyTorch model it came from.
 
@@ -76,6 +78,7 @@ def verify_folder(
         model: in evaluation mode, float32
         sentences: real source sentences; more than a few, of different lengths
         references: their translations, for BLEU and chrF, or None
+        tokenize: the name of sacrebleu's tokenizer for BLEU; None is the target language's
     """
     sources = vocabulary.encode_source(sentences, model.config)
     expected_greedy = torch_greedy(model, sources)
@@ -105,10 +108,10 @@ def verify_folder(
             greedy=_compare_greedy(model, sources, expected_greedy, found_greedy),
             beam=_compare_beam(expected_beam, found_beam),
             alone_equals_batched=sum(same) / len(same),
-            chrf_against_torch=score(texts, expected_texts).chrf,
+            chrf_against_torch=CHRF().corpus_score(texts, [expected_texts]).score,
             scores=None
             if references is None
-            else score(texts, list(references), model.config.target_language),
+            else score(texts, references, model.config.target_language, tokenize),
             failures=[],
         )
         failures = _failures(report, exact)

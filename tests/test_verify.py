@@ -17,6 +17,7 @@ from tfm.export import model_folder, variants, verify
 from tfm.export.convert import Graphs
 from tfm.export.errors import ExportError
 from tfm.export.model_folder import export_checkpoint
+from tfm.export.quality import Development
 from tfm.export.verify import Agreement, VariantReport, verify_folder
 from tfm.runtime import ModelError, Translator
 from tfm.trainer.checkpoint import MODEL, weights_of, write_config, write_weights
@@ -136,6 +137,22 @@ def test_verify_json(checkpoint: Path, tmp_path: Path, tiny_model: Transformer) 
     assert found["chrf_against_torch"] == pytest.approx(100)
     assert found["failures"] == []
     assert "tok:13a" in found["scores"]["bleu_signature"]
+
+
+@pytest.mark.usefixtures("graphs")
+def test_references_that_are_tokens(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    references = ["some words ."] * len(SENTENCES)
+    development = Development(SENTENCES, references, tokenize="none")
+    folder = tmp_path / "new"
+    report = export_checkpoint(
+        checkpoint, folder, ["fp32"], SENTENCES, references, development, "none"
+    )["fp32"]
+    assert report.scores is not None and report.quality is not None
+    for scores in (report.scores, report.quality.scores):
+        assert "tok:none" in scores.bleu_signature
+    assert "detokenize" not in caplog.text  # sacrebleu's warning
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
