@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import signal
 import tomllib
 from pathlib import Path
@@ -335,6 +336,47 @@ def test_every_curve_is_drawn_beside_the_first(
     monkeypatch.setattr(Axes, "set_title", noted)
     draw_study(results, tmp_path / "study.png")
     assert drawn == {"rates": ["baseline", "hot"], "normalization": ["baseline", "batch-norm"]}
+
+
+def test_a_large_group_is_drawn_whole(
+    study_path: Path,
+    unbroken: tuple[Path, Result],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, *_, last = experiments.results_of(load_study(study_path), unbroken[0])
+    others = [dataclasses.replace(last, name=f"other-{i}") for i in range(9)]
+    counts: list[int] = []
+    title = Axes.set_title
+
+    def counted(self: Axes, text: str, **options: Any) -> Any:
+        counts.append(len(self.get_lines()))
+        return title(self, text, **options)
+
+    monkeypatch.setattr(Axes, "set_title", counted)
+    draw_study([first, *others], tmp_path / "study.png")
+    assert counts == [10]
+
+
+def test_written_recipes_find_their_corpora(tmp_path: Path) -> None:
+    """By way of a link to a folder elsewhere; a claim of two lines stays a comment."""
+    claim = 'claim = """the\nmodel = 3"""'
+    study = load_study(write_study(tmp_path, STUDY.replace('claim = "the paper\'s"', claim)))
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    link = tmp_path / "out"
+    link.symlink_to(tmp_path / "far" / "away")
+    path = experiments.write_recipe(study, study.variants[0], link)
+    corpus = load_recipe(path).data.train[0]
+    name = corpus.path or corpus.source
+    assert name is not None
+    assert Path(os.path.realpath(link), name).exists()
+
+
+def test_torchrun_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    result = command(write_study(tmp_path), tmp_path / "out")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert "start it without torchrun" in result.stderr
 
 
 def test_the_study_of_the_paper_is_read() -> None:

@@ -18,7 +18,7 @@ def written(folder: Path, progress: files.Progress, steps: range) -> None:
     with MetricsLog(folder, progress, tensorboard=True) as log:
         for step in steps:
             progress = dataclasses.replace(progress, step=step)
-            progress = log.add(progress, float(step), 2)
+            progress = log.add(progress, float(step), 2, 3_000_000)
             if step % 2 == 0:
                 _, progress = log.write(progress, 0.1)
         log.append({"step": steps[-1], "bleu": 12.5, "bleu_signature": "words"})
@@ -50,7 +50,21 @@ def test_resuming_hides_what_came_after_the_state_from_tensorboard(tmp_path: Pat
 
 def test_of_several_processes_one_writes(tmp_path: Path) -> None:
     with MetricsLog(tmp_path, files.Progress(), writes=False, tensorboard=True) as log:
-        progress = log.add(files.Progress(step=1), 3.0, 2)
+        progress = log.add(files.Progress(step=1), 3.0, 2, 5)
         line, _ = log.write(progress, 0.1)
     assert line["loss"] == 1.5
     assert list(tmp_path.iterdir()) == []
+
+
+def test_speeds_leave_pauses_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 101.0, 102.0, 106.0])
+    monkeypatch.setattr("tfm.trainer.metrics.time.perf_counter", lambda: next(clock))
+    with MetricsLog(tmp_path, files.Progress(), peak_tflops=8.0) as log:
+        progress = log.add(files.Progress(step=1), 1.0, 5, 3 * 10**12)
+        with log.paused():  # for 100 s
+            progress = log.add(progress, 1.0, 5, 10**12)
+        first, progress = log.write(progress, 0.1)  # 4 * 10**12 in 2 s
+        second, _ = log.write(log.add(progress, 1.0, 12, 4 * 10**12), 0.1)  # in 4 s
+    assert (first["tokens_per_second"], second["tokens_per_second"]) == (5.0, 3.0)
+    assert (first["tflops"], first["mfu"]) == (2.0, 0.25)
+    assert (second["tflops"], second["mfu"]) == (1.0, 0.125)

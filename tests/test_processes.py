@@ -1,5 +1,6 @@
 """Several processes under torchrun are one training: the same steps, files and resumption."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from safetensors.torch import load_file
 from tfm.trainer import checkpoint as files
 from tfm.trainer.config import load_recipe
 from tfm.trainer.errors import TrainError
-from tfm.trainer.processes import Processes
+from tfm.trainer.processes import Processes, _backend
 from tfm.trainer.train import train
 
 RECIPE = capitals.RECIPE.replace("max_steps = 14", "max_steps = 12").replace(
@@ -47,12 +48,14 @@ def recipe_path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def torchrun(count: int, folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def torchrun(
+    count: int, folder: Path, *arguments: str, worker: str = WORKER
+) -> Iterator[subprocess.Popen[str]]:
     """`torchrun --nproc-per-node COUNT tfm train ...`, each process noting its id in folder."""
-    worker = folder / "worker.py"
-    worker.write_text(WORKER, "utf-8")
+    script = folder / "worker.py"
+    script.write_text(worker, "utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(count), str(worker), str(folder), *arguments]
+    command += ["--nproc-per-node", str(count), str(script), str(folder), *arguments]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -140,12 +143,14 @@ def test_a_killed_process_ends_the_training_and_the_state_is_whole(
         os.kill(int((tmp_path / "1").read_text()), signal.SIGKILL)
         _, stderr = process.communicate(timeout=120)
     assert process.returncode != 0
-    lines = [line for line in stderr.splitlines() if "Error: process 0" in line]
+    lines = [
+        line
+        for line in stderr.splitlines()
+        if "Error: process 0: another process of this training ended (" in line
+    ]
     last = folder / files.LAST
     assert len(lines) == 1
-    assert lines[0].endswith(
-        f"Error: process 0: another process of this training ended; the state in {last} is whole"
-    )
+    assert lines[0].endswith(f"; the state in {last} is whole")
     progress = files.read_progress(folder)
     assert progress.step >= 5
     assert progress.step % 5 == 0  # the last validation's: nothing was written on the way out
@@ -163,6 +168,47 @@ def test_errors_are_said_once(recipe_path: Path, tmp_path: Path) -> None:
     assert process.returncode != 0
     assert stderr.count("train.tsv: corpus not found") == 1
     assert "another process" not in stderr
+
+
+def test_an_error_of_one_process_is_said_by_the_first(recipe_path: Path, tmp_path: Path) -> None:
+    """Before hours of tokenizing, here."""
+    broken = f"""
+import os, tfm.trainer.train as loop
+from tfm.trainer.errors import TrainError
+def no_device(*_):
+    raise TrainError("there are 1")
+if os.environ["RANK"] == "1":
+    loop.choose_device = no_device
+{WORKER}"""
+    arguments = [str(recipe_path), "--out", str(tmp_path / "out")]
+    with torchrun(2, tmp_path, *arguments, worker=broken) as process:
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode != 0
+    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
+    assert errors == ["Error: process 1: there are 1"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(recipe_path)
+    model = dataclasses.replace(recipe.model, ablations=("batch_norm",))
+    with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
+        train(
+            dataclasses.replace(recipe, model=model),
+            recipe_path,
+            tmp_path / "out",
+            resume=False,
+            processes=Processes(count=2),
+        )
+
+
+def test_numbers_and_states_go_by_the_cpu_beside_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch 2.6 and later have no collectives of CPU tensors where only NCCL is asked for."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    assert _backend() == "cpu:gloo,cuda:nccl"
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
+    assert _backend() == "gloo"
 
 
 def test_more_processes_than_batches_are_refused(recipe_path: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def change(recipe: Recipe, **training: Any) -> Recipe:
 def metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without what a clock says."""
     lines = (folder / files.METRICS).read_text("utf-8").splitlines()
-    clock = ("seconds", "tokens_per_second")
+    clock = ("seconds", "tokens_per_second", "tflops")
     return [{k: v for k, v in json.loads(line).items() if k not in clock} for line in lines]
 
 
@@ -88,7 +88,7 @@ def call_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], obj
     """Let something happen in the middle of a step."""
     whole = Trainer._step
 
-    def interrupted(self: Trainer, *arguments: Any) -> tuple[float, int]:
+    def interrupted(self: Trainer, *arguments: Any) -> tuple[float, int, int]:
         if self.progress.step + 1 == step:
             action()
         return whole(self, *arguments)
@@ -100,7 +100,7 @@ def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Pa
     """One that has not begun, with the vocabulary of checkpoint."""
     if folder != checkpoint:
         prepare(recipe, recipe_path, folder, resume=False, init=checkpoint)
-    return Trainer(recipe, recipe_path, folder)
+    return Trainer(recipe, recipe_path, folder, torch.device("cpu"))
 
 
 def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
@@ -164,7 +164,10 @@ def test_stopped_and_resumed_is_unbroken(
             train(recipe, recipe_path, tmp_path, resume=False)
     assert (stop.value.step, stop.value.signal_number) == (step, number)
     assert signal.getsignal(number) == before
-    assert metrics(tmp_path) == [line for line in metrics(unbroken) if line["step"] <= step]
+    lines = [line for line in metrics(unbroken) if line["step"] <= step]
+    if "chrf" in lines[-1]:
+        lines.pop()  # the next run validates
+    assert metrics(tmp_path) == lines
 
     torch.rand(5)  # a resumed run must not depend on the random state it finds
     progress = train(recipe, recipe_path, tmp_path, resume=True)
@@ -270,8 +273,122 @@ def test_command_says_how_to_continue(
     last = result.stderr.splitlines()[-1]
     assert last == (
         f"stopped at step 2; continue with: tfm train {recipe_path} --out {tmp_path} --resume"
+        " --threads 1"
     )
     assert (tmp_path / files.LAST).exists()
+
+
+def test_nohup_is_left_alone_and_hangup_is_not(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not hasattr(signal, "SIGHUP"):
+        pytest.skip("no SIGHUP here")
+    recipe = change(load_recipe(recipe_path), max_steps=3)
+    call_at(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGHUP))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert train(recipe, recipe_path, tmp_path / "nohup", resume=False).step == 3
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with pytest.raises(Interrupted) as stop:
+            train(recipe, recipe_path, tmp_path / "terminal", resume=False)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (stop.value.step, stop.value.signal_number) == (2, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("part", ["validation_loss", "translate"])
+def test_stopped_while_validating_and_resumed_is_unbroken(
+    part: str, recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = getattr(loop, part), itertools.count(1)
+
+    def stopped(*arguments: Any, **options: Any) -> Any:
+        # The second validation of the two, at step 10.
+        if next(calls) == (3 if part == "validation_loss" else 2):
+            signal.raise_signal(signal.SIGTERM)
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, part, stopped)
+        with pytest.raises(Interrupted) as stop:
+            train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+    assert stop.value.step == 10
+    assert not any("chrf" in line for line in metrics(tmp_path) if line["step"] == 10)
+    train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
+    assert_same_training(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("step", [5, 10])
+def test_a_validation_that_fails_costs_no_steps(
+    step: int, recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = loop.translate, itertools.count(1)
+
+    def failing(*arguments: Any, **options: Any) -> list[str]:
+        if next(calls) == step // 5:
+            raise RuntimeError("no memory for the beam")
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "translate", failing)
+        with pytest.raises(RuntimeError, match="no memory"):
+            train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+    assert files.read_progress(tmp_path).step == step
+    train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
+    assert_same_training(tmp_path, unbroken)
+
+
+def test_curves_that_cannot_be_written_stop_nothing(
+    recipe_path: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def held(*_: Path) -> None:
+        raise PermissionError(13, "held by a viewer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "draw_curves", held)
+        train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+    assert caplog.text.count("curves.png: not drawn:") == 3
+    assert_same_training(tmp_path, unbroken)
+
+
+def test_out_of_memory_costs_no_steps(
+    recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> None:
+        def batch_loss(*_: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+        monkeypatch.setattr(loop, "batch_loss", batch_loss)
+
+    with monkeypatch.context() as patch:
+        call_at(patch, 7, full)
+        arguments = [str(recipe_path), "--out", str(tmp_path), "--threads", "1"]
+        result = CliRunner().invoke(cli.train, arguments)
+        monkeypatch.undo()
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: the batch of step 7 does not fit into the memory of cpu: lower")
+    assert last.endswith(f"the state in {tmp_path / files.LAST} is whole")
+    assert files.read_progress(tmp_path).step == 6
+    train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
+    assert_same_training(tmp_path, unbroken)
+
+
+def test_nothing_of_the_state_stays_mapped(recipe_path: Path, unbroken: Path) -> None:
+    """Windows would let nothing be put in the file's place."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("no list of mapped files here")
+    recipe = load_recipe(recipe_path)
+    trainer = make_trainer(recipe, recipe_path, unbroken, unbroken)
+    trainer.resume()
+    assert "tokens" in maps.read_text()  # what stays mapped is seen
+    assert files.LAST not in maps.read_text()
+    assert trainer.progress.step == 14
 
 
 def test_a_second_ctrl_c_gets_through(
@@ -337,8 +454,17 @@ def test_loss_that_is_no_number_stops(recipe_path: Path, tmp_path: Path) -> None
     assert not (tmp_path / "out" / files.LAST).exists()
 
 
+@pytest.mark.parametrize(
+    ("broken", "match"),
+    [(7, "the loss is .* at step 8"), (10, "the validation loss is .* at step 10")],
+)
 def test_a_loss_that_is_no_number_leaves_the_last_state(
-    recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broken: int,
+    match: str,
+    recipe_path: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = load_recipe(recipe_path)
     rate = loop.learning_rate
@@ -346,9 +472,9 @@ def test_a_loss_that_is_no_number_leaves_the_last_state(
         patch.setattr(
             loop,
             "learning_rate",
-            lambda step, *rest: 1e30 if step == 7 else rate(step, *rest),
+            lambda step, *rest: 1e30 if step == broken else rate(step, *rest),
         )
-        with pytest.raises(TrainError, match="at step 8"):
+        with pytest.raises(TrainError, match=match):
             train(recipe, recipe_path, tmp_path, resume=False)
     train(recipe, recipe_path, tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
@@ -371,7 +497,7 @@ def test_accumulated_batches_give_the_gradient_of_their_mean_loss_per_token(
 
     for group in ([[0, 1, 2], [3], [4, 5]], [[5, 3, 4, 1, 2, 0]]):
         trainer = make_trainer(recipe, recipe_path, tmp_path, unbroken)
-        loss, tokens = trainer._step([np.array(batch) for batch in group], 0.01)
+        loss, tokens, _ = trainer._step([np.array(batch) for batch in group], 0.01)
         assert tokens == int((labels != trainer.text.pad_id).sum())
         assert loss / tokens == pytest.approx(mean.item(), rel=1e-5)
         # Adam's first moments are a tenth of the gradients; the update is only their sign
@@ -427,6 +553,8 @@ def test_files_are_chosen_by_validation_loss(
         return {k: sum(w[k].double() for w in chosen).div(len(chosen)).float() for k in chosen[0]}
 
     def check(folder: Path, model: Any, _optimizer: Any, progress: files.Progress) -> None:
+        if progress.validated_step != progress.step:
+            return  # before the first validation
         history.append({k: v.clone() for k, v in files.weights_of(model).items()})
         step = progress.step
         assert equal(files.BEST, history[expected_best[step - 1] - 1])
@@ -453,6 +581,20 @@ def test_training_stops_after_validations_without_gain(
     recipe = change(load_recipe(recipe_path), validate_steps=2, stop_after_no_gain=2)
     progress = train(recipe, recipe_path, tmp_path, resume=False)
     assert (progress.step, progress.best_step, progress.best_loss) == (8, 4, 4.0)
+
+
+def test_training_stops_at_validations_only(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the best one, the end of an earlier run, is at no multiple of validate_steps."""
+    losses = iter([4.0, 9.0, 5.0, 9.0, 5.0, 9.0, 5.0, 9.0])
+    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    recipe = change(load_recipe(recipe_path), max_steps=3, validate_steps=5)
+    train(recipe, recipe_path, tmp_path, resume=False)
+    longer = change(recipe, max_steps=100, stop_after_no_gain=2)
+    progress = train(longer, recipe_path, tmp_path, resume=True)
+    assert (progress.step, progress.best_step) == (15, 3)
+    assert files.read_progress(tmp_path).step == 15
 
 
 def test_stops_without_gain_in_chrf(
@@ -525,7 +667,7 @@ def test_init_stopped_and_resumed_is_unbroken(
         call_at(patch, 7, lambda: signal.raise_signal(signal.SIGTERM))
         result = CliRunner().invoke(cli.train, arguments)
     assert result.exit_code == 143
-    assert result.stderr.splitlines()[-1].endswith(f"--out {stopped} --resume")
+    assert result.stderr.splitlines()[-1].endswith(f"--out {stopped} --resume --threads 1")
     train(wider, recipe_path, stopped, resume=True)  # the checkpoint it began from may be gone
     assert_same_training(stopped, whole)
 
@@ -536,14 +678,36 @@ def test_what_cannot_be_made_again_is_not_overwritten(
     recipe = load_recipe(recipe_path)
     with pytest.raises(TrainError, match="--init and --out are both"):
         train(recipe, recipe_path, unbroken, resume=False, init=unbroken)
-    imported = tmp_path / "imported"
-    imported.mkdir()
-    for name in (files.CONFIG, files.MODEL, "source.spm", "target.spm"):
-        shutil.copy(unbroken / name, imported / name)
-    for resume in (False, True):
-        with pytest.raises(TrainError, match="holds a model that was not trained there"):
-            train(recipe, recipe_path, imported, resume=resume)
-    assert load_file(imported / files.MODEL).keys() == load_file(unbroken / files.MODEL).keys()
+    names = {
+        "imported": [files.CONFIG, files.MODEL, "source.spm"],
+        "exported": [files.CONFIG, files.RECIPE, "source.spm"],
+        "stateless": [p.name for p in unbroken.iterdir() if p.is_file() and p.name != files.LAST],
+    }
+    for kind, chosen in names.items():
+        folder = tmp_path / kind
+        folder.mkdir()
+        for name in chosen:
+            shutil.copy(unbroken / name, folder / name)
+        what = "a model that was not trained there" if kind == "exported" else "weights, but no"
+        for resume in (False, True):
+            with pytest.raises(TrainError, match=f"holds {what}"):
+                train(recipe, recipe_path, folder, resume=resume)
+        for name in chosen:
+            assert (folder / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_a_recipe_in_the_folder_that_is_written(recipe_path: Path, tmp_path: Path) -> None:
+    path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 1")
+    train(load_recipe(path), path, tmp_path, resume=False)
+    assert path.read_text("utf-8") == RECIPE.replace("max_steps = 14", "max_steps = 1")
+    assert (tmp_path / files.MODEL).exists()
+
+
+def test_recipe_that_continued_is_kept(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:
+    path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 15")
+    folder = shutil.copytree(unbroken, tmp_path / "continued")
+    train(load_recipe(path), path, folder, resume=True)
+    assert (folder / files.RECIPE).read_text("utf-8") == path.read_text("utf-8")
 
 
 def test_a_new_training_takes_nothing_of_the_one_before(
@@ -551,6 +715,7 @@ def test_a_new_training_takes_nothing_of_the_one_before(
 ) -> None:
     """One that never came to save its state, and began from an imported model."""
     (tmp_path / files.ORIGIN).mkdir()
+    (tmp_path / files.TOKENS).mkdir()
     for name in (files.CONFIG, files.RECIPE):
         shutil.copy(unbroken / name, tmp_path / name)
     recipe = change(load_recipe(recipe_path), max_steps=1)

@@ -54,6 +54,7 @@ class Progress:
     exported_loss: float = float("inf")  # that of model.safetensors
     best_chrf: float = float("-inf")
     best_chrf_step: int = 0
+    validated_step: int = 0  # the last one that was validated
     initialized: bool = False  # from another checkpoint, by --init
     seconds: float = 0.0
     unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
@@ -131,19 +132,27 @@ def write_weights(path: Path, weights: Weights, metadata: dict[str, str] | None 
     except SafetensorError as error:  # a full disk, for one
         temporary.unlink(missing_ok=True)
         raise TrainError(f"{path}: cannot be written: {error}") from error
-    os.replace(temporary, path)
+    _replace(temporary, path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, "utf-8")
+    _replace(temporary, path)
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    """Put a file in another's place, so that even a power failure leaves one of them whole."""
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
     os.replace(temporary, path)
 
 
 def write_pairs(path: Path, sources: list[str], targets: list[str]) -> None:
-    """Write sentence pairs as source<TAB>target lines."""
-    write_text(path, "".join(f"{s}\t{t}\n" for s, t in zip(sources, targets, strict=True)))
+    """Write sentence pairs as source<TAB>target lines; a tab within a sentence becomes a space."""
+    rows = zip(sources, targets, strict=True)
+    write_text(path, "".join("\t".join(s.replace("\t", " ") for s in row) + "\n" for row in rows))
 
 
 def write_config(folder: Path, config: ModelConfig) -> None:
@@ -177,7 +186,9 @@ def read_progress(folder: Path) -> Progress:
         raise TrainError(f"{path}: damaged: {error}") from error
     if "progress" not in metadata:
         raise TrainError(f"{path}: holds no training state; it was not written by `tfm train`")
-    return Progress(**json.loads(metadata["progress"]))
+    progress = json.loads(metadata["progress"])
+    progress.setdefault("validated_step", progress["step"])  # older states
+    return Progress(**progress)
 
 
 def restore_state(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
@@ -196,7 +207,8 @@ def restore_state(folder: Path, model: Transformer, optimizer: torch.optim.Optim
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = tensor
+            # A copy: the file is mapped, and Windows replaces no file that is.
+            state.setdefault(int(index), {})[key] = tensor.clone()
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     return progress

@@ -49,13 +49,15 @@ def train(
     """
     import logging
 
+    # What is not installed is said now, not at the first validation.
+    import matplotlib.figure  # noqa: F401
     import torch
 
     from .checkpoint import LAST
     from .config import load_recipe
     from .device import keep_freed_memory
-    from .errors import TrainError
-    from .processes import Processes, ProcessLostError, join_processes
+    from .errors import OwnError, TrainError
+    from .processes import Processes, join_processes
     from .stopping import Interrupted
     from .train import train as run
 
@@ -78,21 +80,21 @@ def train(
                 processes=processes,
                 tensorboard=tensorboard,
             )
-    except ProcessLostError as error:
+    except OwnError as error:
         last = folder / LAST
         kept = f"the state in {last} is whole" if last.exists() else "no state was saved yet"
-        raise click.ClickException(f"process {processes.rank}: {error}; {kept}") from error
+        where = f"process {processes.rank}: " if processes.count > 1 else ""
+        raise click.ClickException(f"{where}{error}; {kept}") from error
     except TrainError as error:
         if not processes.leader:  # which says it
             raise click.exceptions.Exit(1) from error
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:
         if processes.leader:
-            click.echo(
-                f"stopped at step {stop.step}; continue with: "
-                f"tfm train {recipe} --out {folder} --resume",
-                err=True,
-            )
+            again = f"tfm train {recipe} --out {folder} --resume"
+            again += f" --threads {threads}" if threads else ""
+            again += " --tensorboard" if tensorboard else ""
+            click.echo(f"stopped at step {stop.step}; continue with: {again}", err=True)
         raise click.exceptions.Exit(128 + stop.signal_number) from stop
     if processes.leader:
         click.echo(
@@ -166,7 +168,9 @@ def experiments(study: Path, folder: Path, threads: int | None) -> None:
         tfm experiments trainer/recipes/claims.toml --out claims
     """
     import logging
+    import os
 
+    import matplotlib.figure  # noqa: F401
     import torch
 
     from .device import keep_freed_memory
@@ -175,6 +179,8 @@ def experiments(study: Path, folder: Path, threads: int | None) -> None:
     from .stopping import Interrupted
     from .study_results import as_table
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.ClickException("a study trains in one process: start it without torchrun")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     keep_freed_memory()
     if threads:

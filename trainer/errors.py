@@ -5,6 +5,10 @@ class TrainError(Exception):
     """What is wrong, the value, and what to do, in one line."""
 
 
+class OwnError(TrainError):
+    """Of one process among several, which has to say it itself: the others do not have it."""
+
+
 class DivergedError(TrainError):
     """The loss is no number any more."""
 

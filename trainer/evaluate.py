@@ -1,7 +1,7 @@
 """Validation: loss per token, and BLEU and chrF of greedy translations."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -85,9 +85,14 @@ def validation_loss(
 
 
 def translate(
-    model: Transformer, vocabulary: Vocabulary, sentences: list[str], max_length: int
+    model: Transformer,
+    vocabulary: Vocabulary,
+    sentences: list[str],
+    max_length: int,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Greedy translations, in the order of the sentences."""
+    """Greedy translations, in the order of the sentences; once `stopped`, the rest are empty."""
     training = model.training
     model.eval()
     device = next(model.parameters()).device
@@ -95,6 +100,8 @@ def translate(
     order = np.argsort([len(ids) for ids in sources], kind="stable")
     outputs = [""] * len(sentences)
     for start in range(0, len(order), 64):
+        if stopped():
+            break
         chosen = order[start : start + 64]
         source_ids = pad([sources[i] for i in chosen], model.config.pad_id).to(device)
         for i, ids in zip(chosen, model.greedy(source_ids, max_length), strict=True):

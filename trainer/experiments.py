@@ -4,6 +4,7 @@ STUDY.toml names the base recipe and the variants; the first is the one that oth
 with. Every variant trains as `tfm train` would, from a recipe that is written out whole.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -178,15 +179,19 @@ def write_recipe(study: Study, variant: Variant, folder: Path) -> Path:
         )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{variant.name}.toml"
-    files.write_text(path, f"# {variant.claim}\n" + to_toml(recipe))
+    claim = " ".join(variant.claim.split())
+    files.write_text(path, f"# {claim}\n" + to_toml(recipe))
     return path
 
 
 def _moved(corpus: Tree, before: Path, after: Path) -> Tree:
-    """The corpus with its paths relative to another folder."""
+    """The corpus with its paths relative to another folder, or absolute on another drive."""
     moved = dict(corpus)
     for key in {"path", "source", "target"} & corpus.keys():
-        moved[key] = Path(os.path.relpath(before / corpus[key], after)).as_posix()
+        path = (before / corpus[key]).resolve()
+        with contextlib.suppress(ValueError):
+            path = Path(os.path.relpath(path, after.resolve()))
+        moved[key] = path.as_posix()
     return moved
 
 

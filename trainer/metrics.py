@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,19 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
     """metrics.jsonl: means since the last line, whose sums are part of the progress."""
 
     def __init__(
-        self, folder: Path, progress: Progress, *, writes: bool = True, tensorboard: bool = False
+        self,
+        folder: Path,
+        progress: Progress,
+        *,
+        writes: bool = True,
+        tensorboard: bool = False,
+        peak_tflops: float | None = None,
     ) -> None:
-        """Of several processes, only one `writes`; the others only count."""
+        """Of several processes, only one `writes`; the others only count. peak_tflops is what all
+        their devices together could do, if that is known."""
         self.path = folder / METRICS
-        self._writes = writes
+        self._writes, self._peak_tflops = writes, peak_tflops
+        self._flops = 0  # since the last line
         self._before = progress.unlogged_tokens  # of an earlier process: not in this one's speed
         self._since = time.perf_counter()
         self._events = None
@@ -39,8 +48,9 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
         if self._events is not None:
             self._events.close()
 
-    def add(self, progress: Progress, loss: float, tokens: int) -> Progress:
-        """Count a step's summed loss, in nats, and target tokens."""
+    def add(self, progress: Progress, loss: float, tokens: int, flops: int) -> Progress:
+        """Count a step's summed loss, in nats, target tokens, and FLOPs."""
+        self._flops += flops
         return dataclasses.replace(
             progress,
             unlogged_loss=progress.unlogged_loss + loss,
@@ -49,18 +59,21 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
 
     def write(self, progress: Progress, rate: float) -> tuple[dict[str, Any], Progress]:
         """Write the means since the last line; returns the line, and the sums at zero."""
-        elapsed = time.perf_counter() - self._since
+        now = time.perf_counter()
+        elapsed = now - self._since
+        tflops = self._flops / elapsed / 1e12
         line = {
             "step": progress.step,
             "epoch": progress.epoch,
             "loss": progress.unlogged_loss / progress.unlogged_tokens,
             "learning_rate": rate,
             "tokens_per_second": (progress.unlogged_tokens - self._before) / elapsed,
+            "tflops": tflops,
+            **({} if self._peak_tflops is None else {"mfu": tflops / self._peak_tflops}),
             "seconds": progress.seconds,
         }
         self.append(line)
-        self._before = 0
-        self.restart_clock()
+        self._since, self._before, self._flops = now, 0, 0
         return line, dataclasses.replace(progress, unlogged_loss=0.0, unlogged_tokens=0)
 
     def append(self, line: dict[str, Any]) -> None:
@@ -74,9 +87,12 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
                 if key != "step" and isinstance(value, (int, float)):
                     self._events.add_scalar(key, value, line["step"])
 
-    def restart_clock(self) -> None:
-        """Leave what happened since the last line out of tokens_per_second."""
-        self._since = time.perf_counter()
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what happens inside out of the speeds."""
+        began = time.perf_counter()
+        yield
+        self._since += time.perf_counter() - began
 
 
 def _step_of(line: str) -> float:

@@ -32,6 +32,7 @@ def prepare(
         TrainError: bad data, a folder that is in the way, a state of another model
     """
     _refuse(folder, init, resume=resume)
+    recipe_text = recipe_path.read_text("utf-8")  # before anything in folder is removed
     resume = resume and (folder / files.LAST).exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -46,9 +47,10 @@ def prepare(
     else:
         _clear(folder)
         vocabulary.save(folder)
-        shutil.copyfile(recipe_path, folder / files.RECIPE)
         if init is not None and (init / files.ORIGIN).exists():
             shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN)
+    if not resume or recipe_text != (folder / files.RECIPE).read_text("utf-8"):
+        files.write_text(folder / files.RECIPE, recipe_text)
     skipped = store_tokens(
         folder / files.TOKENS, corpora, vocabulary, config, recipe.data.max_length
     )
@@ -104,7 +106,13 @@ def _refuse(folder: Path, init: Path | None, *, resume: bool) -> None:
         raise TrainError(
             f"{folder} already holds a training; continue it with --resume or choose another folder"
         )
-    if (folder / files.CONFIG).exists() and not (folder / files.RECIPE).exists():
+    if (folder / files.LAST).exists():
+        return
+    if (folder / files.MODEL).exists():
+        raise TrainError(
+            f"{folder} holds weights, but no {files.LAST} to continue from: choose another folder"
+        )
+    if (folder / files.CONFIG).exists() and not (folder / files.TOKENS).exists():
         raise TrainError(
             f"{folder} holds a model that was not trained there: choose another folder"
         )

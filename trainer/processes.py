@@ -16,13 +16,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .errors import TrainError
+from .errors import OwnError, TrainError
 
 T = TypeVar("T")
 WAIT = timedelta(hours=12)  # for a leader that tokenizes or validates
 
 
-class ProcessLostError(TrainError):
+class ProcessLostError(OwnError):
     """Another process of the training ended."""
 
 
@@ -59,6 +59,29 @@ class Processes:
             yield
             if not self.of_leader(True):
                 raise SystemExit(1)
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """What is inside succeeds in every process, or fails in every one.
+
+        Raises:
+            TrainError: the first process's that has one
+        """
+        error = None
+        try:
+            yield
+        except TrainError as own:
+            if self.count == 1:
+                raise
+            error = own
+        if self.count > 1:
+            errors: list[str | None] = [None] * self.count
+            with _lost():
+                dist.all_gather_object(errors, None if error is None else str(error))
+            for rank, message in enumerate(errors):
+                if message is not None:
+                    where = f"process {rank}: " if rank else ""
+                    raise TrainError(f"{where}{message}") from error
 
     def add_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Let every process have the sum of all gradients; None counts as zeros."""
@@ -121,7 +144,7 @@ def join_processes() -> Iterator[Processes]:
         yield Processes()
         return
     try:
-        dist.init_process_group(timeout=WAIT)  # gloo for tensors of CPUs, NCCL for those of CUDA
+        dist.init_process_group(_backend(), timeout=WAIT)
     except (RuntimeError, ValueError) as error:
         raise TrainError(
             f"the processes of this training do not find each other: {error}"
@@ -133,9 +156,18 @@ def join_processes() -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+def _backend() -> str:
+    """gloo for the tensors of CPUs, and NCCL beside it for those of CUDA. Left to itself, torch
+    takes only what is best for the gradients, and counts and files' states go by the CPU."""
+    if torch.cuda.is_available() and dist.is_nccl_available():
+        return "cpu:gloo,cuda:nccl"
+    return "gloo"
+
+
 @contextlib.contextmanager
 def _lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ProcessLostError("another process of this training ended") from error
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        raise ProcessLostError(f"another process of this training ended ({reason})") from error

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish, which training grants between two steps."""
+"""SIGINT, SIGTERM and SIGHUP as a wish, which training grants between two steps."""
 
 import contextlib
 import signal
@@ -15,8 +15,12 @@ class Interrupted(Exception):
         self.step, self.signal_number = step, signal_number
 
 
+# SIGHUP comes where a terminal or an ssh session ends; Windows has none.
+SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+
+
 class StopSignals(contextlib.AbstractContextManager["StopSignals"]):
-    """Turns SIGINT and SIGTERM into a flag, so that a step is never cut in half.
+    """Turns these signals into a flag, so that a step is never cut in half.
 
     A second SIGINT gets through at once, unless it comes within `echo` seconds: torchrun passes on
     the Ctrl-C that the terminal has already sent to all.
@@ -28,7 +32,11 @@ class StopSignals(contextlib.AbstractContextManager["StopSignals"]):
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
+            if number == getattr(signal, "SIGHUP", None) and (
+                signal.getsignal(number) is signal.SIG_IGN
+            ):
+                continue  # nohup
             self._before[number] = signal.signal(number, self._note)
         return self
 

@@ -1,6 +1,7 @@
 """What came of a study's variants, read from their checkpoints: a table, JSON and a picture."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -183,7 +184,8 @@ def draw_study(results: Sequence[Result], image: Path) -> None:
     panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flatten()
     for axes, group in zip(panels, groups, strict=False):
         members = [result for result in others if result.group == group]
-        for result, color in zip((baseline, *members), ("#4a4a4a", *COLORS), strict=False):
+        colors = itertools.chain(["#4a4a4a"], itertools.cycle(COLORS))
+        for result, color in zip((baseline, *members), colors, strict=False):
             values = [math.nan if loss is None else loss for loss in result.losses]
             label = f"{result.name}  {_loss(result, baseline)}"
             if values and min(values) > ceiling:

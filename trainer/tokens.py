@@ -112,7 +112,7 @@ def _made_of(
     digest = hashlib.sha256()
     for processor in (vocabulary.source, vocabulary.target):
         digest.update(processor.serialized_model_proto())
-    states = [(path, path.stat()) for path in corpora.files()]
+    states = [(path.resolve(), path.stat()) for path in corpora.files()]
     content = {
         "corpora": [dataclasses.asdict(recipe) for recipe in corpora.recipes],
         "files": [[str(path), state.st_size, state.st_mtime_ns] for path, state in states],

@@ -1,6 +1,7 @@
 """The training loop: batches, steps, validation, checkpoints; stops and resumes exactly."""
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Iterator
@@ -18,8 +19,17 @@ from .corpora import read_corpora
 from .curves import draw_curves
 from .data import EncodedText
 from .device import choose_device
-from .errors import DivergedError, TrainError
-from .evaluate import batch_loss, sample, score, translate, validation_loss
+from .errors import DivergedError, OwnError, TrainError
+from .evaluate import (
+    batch_loss,
+    bleu_metric,
+    sample,
+    score,
+    tokenizer_for,
+    translate,
+    validation_loss,
+)
+from .flops import peak_tflops, training_flops
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
 from .optimization import build_optimizer, learning_rate, seed_noise
@@ -28,6 +38,8 @@ from .processes import Processes
 from .stopping import Interrupted, StopSignals
 from .tokens import open_tokens
 from .vocabulary import Vocabulary
+
+logger = logging.getLogger(__name__)
 
 ALONE = Processes()
 
@@ -61,16 +73,21 @@ def train(
             f"accumulate_steps is {recipe.training.accumulate_steps}, fewer than the "
             f"{processes.count} processes that share them: raise it or start fewer"
         )
+    if processes.count > 1 and "batch_norm" in recipe.model.ablations:
+        raise TrainError("batch_norm keeps statistics of one process's batches: start one process")
+    with processes.together():  # before hours of tokenizing
+        device = choose_device(recipe.training, processes.local_rank)
     initial = None
     with processes.leader_first():
         if processes.leader:
             initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
     resume = processes.of_leader((folder / files.LAST).exists())
-    trainer = Trainer(recipe, recipe_path, folder, processes)
-    if resume:
-        trainer.resume()
-    elif initial is not None:
-        trainer.begin_with(initial)
+    with processes.together():
+        trainer = Trainer(recipe, recipe_path, folder, device, processes)
+        if resume:
+            trainer.resume()
+        elif initial is not None:
+            trainer.begin_with(initial)
     del initial  # of no use any more, and large
     return trainer.run(tensorboard=tensorboard)
 
@@ -79,15 +96,24 @@ class Trainer:
     """One training: the model and everything that changes with it."""
 
     def __init__(
-        self, recipe: Recipe, recipe_path: Path, folder: Path, processes: Processes = ALONE
+        self,
+        recipe: Recipe,
+        recipe_path: Path,
+        folder: Path,
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
-        """Read what `prepare` left in folder."""
+        """Read what `prepare` left in folder.
+
+        Raises:
+            TrainError: it is damaged, or what validation needs is not there
+        """
         self.recipe, self.folder, self.processes = recipe, folder, processes
         self.options = recipe.training
         config = load_model_config(folder / files.CONFIG)
         self.vocabulary = Vocabulary.load(folder)
         self.vocabulary.check(config)
-        self.device = choose_device(self.options, processes.local_rank)
+        self.device = device
         self.autocast = torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"
         )
@@ -102,6 +128,8 @@ class Trainer:
         validation = read_corpora([recipe.data.validation], recipe_path.parent)
         self.validation_text = EncodedText.of(validation, self.vocabulary, config)
         self.validation_sample = sample(validation, self.options.validation_max_sentences)
+        # Raises now what a validation would raise later.
+        bleu_metric(self.options.validation_tokenizer or tokenizer_for(config.target_language))
         self.progress = files.Progress()
 
     def begin_with(self, model: Transformer) -> None:
@@ -129,6 +157,7 @@ class Trainer:
         self.progress = processes.of_leader(self.progress)
         started = time.perf_counter() - self.progress.seconds
         groups = self._batch_groups()
+        peak = peak_tflops(self.device, options.precision)
         with (
             StopSignals(echo=1.0 if processes.count > 1 else 0.0) as stop,
             MetricsLog(
@@ -136,6 +165,7 @@ class Trainer:
                 self.progress,
                 writes=processes.leader,
                 tensorboard=tensorboard,
+                peak_tflops=None if peak is None else processes.count * peak,
             ) as log,
             tqdm(
                 total=options.max_steps,
@@ -146,43 +176,37 @@ class Trainer:
                 disable=not processes.leader,
             ) as bar,
         ):
-            while self.progress.step < options.max_steps and not self._no_gain():
+            while True:
+                if self._validation_is_due():
+                    with log.paused():
+                        if processes.leader:
+                            self._validate(log, stop, bar)
+                            self._seconds_since(started)
+                            self._save()
+                        self.progress = processes.of_leader(self.progress)
+                number = processes.largest(stop.number)
+                if number:
+                    if processes.leader:
+                        self._save()
+                    processes.of_leader(None)  # or the others' end could look like a loss of them
+                    raise Interrupted(self.progress.step, number)
+                if self.progress.step >= options.max_steps or self._no_gain():
+                    break
                 epoch, batch, indices = next(groups)
                 step = self.progress.step + 1
                 rate = learning_rate(step, self.model.config.d_model, options)
-                loss, tokens = self._step(indices, rate)
+                loss, tokens, flops = self._step(indices, rate)
                 self.progress = dataclasses.replace(
-                    self.progress,
-                    step=step,
-                    epoch=epoch,
-                    batch=batch,
-                    seconds=time.perf_counter() - started,
+                    self.progress, step=step, epoch=epoch, batch=batch
                 )
+                self._seconds_since(started)
                 bar.update()
-                self.progress = log.add(self.progress, loss, tokens)
+                self.progress = log.add(self.progress, loss, tokens, flops)
                 if step % options.log_steps == 0 or step == options.max_steps:
                     line, self.progress = log.write(self.progress, rate)
                     bar.set_postfix_str(
                         f"loss {line['loss']:.3f}, {line['tokens_per_second']:.0f} tokens/s"
                     )
-                if step % options.validate_steps == 0 or step == options.max_steps:
-                    if processes.leader:
-                        line = self._validate()
-                        log.append(line)
-                        draw_curves(self.folder / files.METRICS, self.folder / files.CURVES)
-                        bar.write(_describe(line), file=bar.fp)
-                        self.progress = dataclasses.replace(
-                            self.progress, seconds=time.perf_counter() - started
-                        )
-                        files.save_state(self.folder, self.model, self.optimizer, self.progress)
-                    self.progress = processes.of_leader(self.progress)
-                    log.restart_clock()
-                number = processes.largest(stop.number)
-                if number:
-                    if processes.leader:
-                        files.save_state(self.folder, self.model, self.optimizer, self.progress)
-                    processes.of_leader(None)  # or the others' end could look like a loss of them
-                    raise Interrupted(step, number)
         return self.progress
 
     def _batch_groups(self) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
@@ -200,32 +224,26 @@ class Trainer:
             epoch, used = epoch + 1, 0
         raise TrainError("1000 epochs without a pair: raise the weights of the corpora")
 
-    def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int]:
-        """One update over a group of batches; returns summed loss in nats and target tokens."""
+    def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int, int]:
+        """One update over a group of batches; returns summed loss in nats, target tokens, FLOPs."""
         step = self.progress.step + 1
-        tokens = sum(int((self.text.target_lengths[i] - 1).sum()) for i in indices)
-        total = 0.0
-        for place, chosen in self.processes.share(indices):
-            batch = self.text.batch(chosen)
-            seed_noise(self.options.seed, step, place)
-            with self.autocast:
-                loss, _ = batch_loss(
-                    self.model,
-                    batch.source_ids.to(self.device),
-                    batch.target_ids.to(self.device),
-                    self.options.label_smoothing,
-                )
-            (loss / tokens).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        total = self.processes.add(total)
+        drawn = np.concatenate(indices)
+        targets = self.text.target_lengths[drawn] - 1
+        tokens = int(targets.sum())
+        losses = [torch.zeros((), device=self.device)]
+        try:
+            for place, chosen in self.processes.share(indices):
+                losses.append(self._backward(chosen, step, place, tokens))
+        except torch.OutOfMemoryError as error:
+            if self.processes.count == 1:
+                self._save()  # nothing of this step is in the weights yet
+            raise OwnError(
+                f"the batch of step {step} does not fit into the memory of {self.device}: lower "
+                "max_tokens, and raise accumulate_steps as much for the same updates"
+            ) from error
+        total = self.processes.add(float(torch.stack(losses).double().sum()))
         if not math.isfinite(total):
-            state = self.folder / files.LAST
-            saved = f"the last state is in {state}" if state.exists() else "no state was saved yet"
-            raise DivergedError(
-                f"the loss is {total} at step {step}: lower learning_rate or "
-                f"raise warmup_steps; {saved}",
-                step,
-            )
+            raise self._diverged("loss", total, step)
         parameters = list(self.model.parameters())
         self.processes.add_gradients(parameters)
         if self.options.clip_norm:
@@ -234,21 +252,80 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return total, tokens
+        flops = training_flops(self.model.config, self.text.source_lengths[drawn], targets)
+        return total, tokens, flops
 
-    def _validate(self) -> dict[str, Any]:
-        """Measure the current weights and the average, and write the better one for export."""
+    def _backward(
+        self, chosen: NDArray[np.int64], step: int, place: int, tokens: int
+    ) -> torch.Tensor:
+        """Add a batch's part of the gradient; returns its summed loss, where it was computed: a
+        number would have to wait for the device."""
+        batch = self.text.batch(chosen)
+        seed_noise(self.options.seed, step, place)
+        with self.autocast:
+            loss, _ = batch_loss(
+                self.model,
+                batch.source_ids.to(self.device),
+                batch.target_ids.to(self.device),
+                self.options.label_smoothing,
+            )
+        (loss / tokens).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    def _validation_is_due(self) -> bool:
         step, options = self.progress.step, self.options
+        on_time = step % options.validate_steps == 0 or step == options.max_steps
+        return on_time and step > self.progress.validated_step
+
+    def _validate(self, log: MetricsLog, stop: StopSignals, bar: "tqdm[Any]") -> None:
+        """Validate, unless a signal comes: then the next run does it, from the state saved.
+
+        Raises:
+            DivergedError: the weights are no numbers; the last state stays
+        """
+        before = self.progress
+        if not (self.folder / files.LAST).exists():
+            self._save()  # first: weights without a state could not be continued
+        try:
+            line = self._measure(stop)
+        except DivergedError:
+            raise
+        except BaseException:  # whatever failed, it must not cost the steps since the last state
+            self.progress = before
+            self._save()
+            raise
+        if line is None:
+            self.progress = before
+            return
+        self.progress = dataclasses.replace(self.progress, validated_step=before.step)
+        log.append(line)
+        try:
+            draw_curves(self.folder / files.METRICS, self.folder / files.CURVES)
+        except OSError as error:  # such as a viewer that holds the file, on Windows
+            logger.warning("%s: not drawn: %s", self.folder / files.CURVES, error)
+        bar.write(_describe(line), file=bar.fp)
+
+    def _measure(self, stop: StopSignals) -> dict[str, Any] | None:
+        """Measure the current weights and the average, and write the better one for export.
+
+        Returns:
+            the line of metrics; None if a signal came
+        """
+        step, options = self.progress.step, self.options
+        text, autocast = self.validation_text, self.autocast
+        loss = validation_loss(self.model, text, options.max_tokens, autocast)
+        if not math.isfinite(loss):
+            raise self._diverged("validation loss", loss, step)
         current = files.weights_of(self.model)
         mean = files.keep_recent(self.folder, current, step, options.average_checkpoints)
         files.write_weights(self.folder / files.AVERAGE, mean)
         trial = Transformer(self.model.config).to(self.device)
         files.load_weights(trial, mean)
-
-        loss = validation_loss(self.model, self.validation_text, options.max_tokens, self.autocast)
-        average_loss = validation_loss(
-            trial, self.validation_text, options.max_tokens, self.autocast
-        )
+        if stop.number:
+            return None
+        average_loss = validation_loss(trial, text, options.max_tokens, autocast)
+        if stop.number:
+            return None
         if loss < self.progress.best_loss:
             files.write_weights(self.folder / files.BEST, current)
             self.progress = dataclasses.replace(self.progress, best_loss=loss, best_step=step)
@@ -260,7 +337,15 @@ class Trainer:
             )
         sources, references = self.validation_sample
         with self.autocast:
-            outputs = translate(better, self.vocabulary, sources, options.validation_max_length)
+            outputs = translate(
+                better,
+                self.vocabulary,
+                sources,
+                options.validation_max_length,
+                stopped=lambda: bool(stop.number),
+            )
+        if stop.number:
+            return None
         files.write_text(self.folder / files.SAMPLES, _samples(step, sources, references, outputs))
         scores = score(
             outputs,
@@ -280,11 +365,26 @@ class Trainer:
             "seconds": self.progress.seconds,
         }
 
+    def _save(self) -> None:
+        files.save_state(self.folder, self.model, self.optimizer, self.progress)
+
+    def _seconds_since(self, started: float) -> None:
+        self.progress = dataclasses.replace(self.progress, seconds=time.perf_counter() - started)
+
+    def _diverged(self, what: str, value: float, step: int) -> DivergedError:
+        state = self.folder / files.LAST
+        saved = f"the last state is in {state}" if state.exists() else "no state was saved yet"
+        return DivergedError(
+            f"the {what} is {value} at step {step}: lower learning_rate or raise warmup_steps; "
+            f"{saved}",
+            step,
+        )
+
     def _no_gain(self) -> bool:
         patience, progress = self.options.stop_after_no_gain, self.progress
         by_loss = self.options.stop_metric == "loss"
         best_step = progress.best_step if by_loss else progress.best_chrf_step
-        if patience is None or best_step == 0:
+        if patience is None or best_step == 0 or progress.validated_step != progress.step:
             return False
         return (progress.step - best_step) // self.options.validate_steps >= patience
 

@@ -138,7 +138,10 @@ def take_turns(systems: dict[str, Turn], rounds: int) -> TrainingResults:
     results = TrainingResults({}, {name: [] for name in systems})
     with tqdm(total=rounds * len(systems), desc="training", leave=False, disable=None) as bar:
         for number in range(1, rounds + 1):
-            for name, turn in systems.items():
+            # Each goes first in turn: what a round warms up helps all alike.
+            order = [*systems.items()]
+            shift = number % len(order)
+            for name, turn in order[shift:] + order[:shift]:
                 speed, results.parameters[name] = turn(number)
                 results.tokens_per_s[name].append(speed)
                 _check_sizes(results.parameters)
@@ -204,7 +207,9 @@ def _run(command: Sequence[str | Path], threads: int) -> None:
         **dict.fromkeys(THREAD_VARIABLES, str(threads)),
         "PYTHONWARNINGS": "ignore",
     }
-    done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         shown = " ".join(map(str, command[:4]))
         raise BenchError(f"{shown}: ended with status {done.returncode}: {_last_line(done.stderr)}")
