@@ -26,8 +26,10 @@ from tfm.trainer import cli
 from tfm.trainer import train as loop
 from tfm.trainer.config import Recipe, load_model_config, load_recipe
 from tfm.trainer.corpora import read_corpora
+from tfm.trainer.device import faster_precision
 from tfm.trainer.errors import TrainError
 from tfm.trainer.evaluate import Scores, sample, validation_loss
+from tfm.trainer.model import EncoderLayer
 from tfm.trainer.prepare import prepare
 from tfm.trainer.stopping import Interrupted
 from tfm.trainer.train import Trainer, train
@@ -731,3 +733,43 @@ def test_samples_are_what_validation_translated(unbroken: Path) -> None:
         source, reference = pair.split("\t")
         assert f"source     {source}\nreference  {reference}\noutput     " in text
     assert text.count("output") == len(pairs) == 3
+
+
+def test_precision_is_chosen_once(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a trial; who resumes on another machine goes on as it began."""
+    used: list[bool] = []
+    whole = loop.batch_loss
+
+    def noted(*arguments: Any) -> Any:
+        used.append(torch.is_autocast_enabled("cpu"))
+        return whole(*arguments)
+
+    monkeypatch.setattr(loop, "batch_loss", noted)
+    for name in ("bf16", "fp32"):
+        used.clear()
+        monkeypatch.setattr(loop, "faster_precision", lambda *_, name=name: name)
+        recipe = change(load_recipe(recipe_path), precision="auto", max_steps=1)
+        train(recipe, recipe_path, tmp_path / name, resume=False)
+        monkeypatch.setattr(loop, "faster_precision", lambda *_: "another")
+        train(change(recipe, max_steps=2), recipe_path, tmp_path / name, resume=True)
+        assert used == [name == "bf16"] * 4  # two updates of two batches
+        assert files.read_progress(tmp_path / name).precision == name
+
+
+@pytest.mark.parametrize(("slow_in_bf16", "precision"), [(True, "fp32"), (False, "bf16")])
+def test_the_faster_precision_is_found(
+    slow_in_bf16: bool, precision: str, unbroken: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that runs ten times as fast in one of them."""
+    now = [0.0]
+
+    def forward(self: EncoderLayer, x: torch.Tensor, _bias: torch.Tensor) -> torch.Tensor:
+        now[0] += 10.0 if torch.is_autocast_enabled("cpu") == slow_in_bf16 else 1.0
+        return x
+
+    monkeypatch.setattr("tfm.trainer.device.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(EncoderLayer, "forward", forward)
+    config = load_model_config(unbroken / files.CONFIG)
+    assert faster_precision(config, torch.device("cpu")) == precision

@@ -55,6 +55,7 @@ class Progress:
     best_chrf: float = float("-inf")
     best_chrf_step: int = 0
     validated_step: int = 0  # the last one that was validated
+    precision: str = ""  # that it began in
     initialized: bool = False  # from another checkpoint, by --init
     seconds: float = 0.0
     unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats

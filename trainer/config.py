@@ -218,7 +218,8 @@ class TrainingRecipe:
 
     `max_tokens` bounds a batch: pairs x longest side, padding included. An update is over
     `accumulate_steps` batches, which the processes share if there are several. `compile` hands the
-    layers to torch.compile: minutes at the start, for speed on CUDA. `learning_rate` is the
+    layers to torch.compile: minutes at the start, for speed on CUDA. `precision` "auto" is what a
+    trial shows to be faster here, and stays so when the training is resumed. `learning_rate` is the
     peak, reached after `warmup_steps`; None takes the paper's d_model^-0.5 warmup_steps^-0.5. With
     `warmup` "none" the rate is at the peak from the first step on, and falls as it does otherwise.
     The last `cooldown_steps` bring it down to zero in a straight line. `average_checkpoints` is how
@@ -242,7 +243,7 @@ class TrainingRecipe:
     clip_norm: float = 1.0
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["bf16", "fp32"] = "bf16"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
     log_steps: int = 50
     validate_steps: int = 1000

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from .config import Recipe, load_model_config
 from .corpora import read_corpora
 from .curves import draw_curves
 from .data import EncodedText
-from .device import choose_device
+from .device import choose_device, faster_precision
 from .errors import DivergedError, OwnError, TrainError
 from .evaluate import (
     batch_loss,
@@ -82,6 +82,7 @@ def train(
         if processes.leader:
             initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
     resume = processes.of_leader((folder / files.LAST).exists())
+    recipe = _in_precision(recipe, folder, device, processes, resume=resume)
     with processes.together():
         trainer = Trainer(recipe, recipe_path, folder, device, processes)
         if resume:
@@ -90,6 +91,21 @@ def train(
             trainer.begin_with(initial)
     del initial  # of no use any more, and large
     return trainer.run(tensorboard=tensorboard)
+
+
+def _in_precision(
+    recipe: Recipe, folder: Path, device: torch.device, processes: Processes, *, resume: bool
+) -> Recipe:
+    """The recipe with "auto" replaced by what the leader found, or an earlier run."""
+    if recipe.training.precision != "auto":
+        return recipe
+    found = files.read_progress(folder).precision if resume else ""
+    if not found and processes.leader:
+        found = faster_precision(load_model_config(folder / files.CONFIG), device)
+        logger.info("computing in %s, which is faster here", found)
+    chosen: Literal["bf16", "fp32"] = "bf16" if processes.of_leader(found) == "bf16" else "fp32"
+    training = dataclasses.replace(recipe.training, precision=chosen)
+    return dataclasses.replace(recipe, training=training)
 
 
 class Trainer:
@@ -130,12 +146,12 @@ class Trainer:
         self.validation_sample = sample(validation, self.options.validation_max_sentences)
         # Raises now what a validation would raise later.
         bleu_metric(self.options.validation_tokenizer or tokenizer_for(config.target_language))
-        self.progress = files.Progress()
+        self.progress = files.Progress(precision=self.options.precision)
 
     def begin_with(self, model: Transformer) -> None:
         """Take the weights of a model of the same configuration."""
         files.load_weights(self.model, files.weights_of(model))
-        self.progress = files.Progress(initialized=True)
+        self.progress = dataclasses.replace(self.progress, initialized=True)
 
     def resume(self) -> None:
         """Continue from last.safetensors; metrics of steps after it are dropped.
