@@ -22,13 +22,13 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli
+from tfm.trainer import cli, validation
 from tfm.trainer import train as loop
 from tfm.trainer.config import Recipe, load_model_config, load_recipe
 from tfm.trainer.corpora import read_corpora
 from tfm.trainer.device import faster_precision
 from tfm.trainer.errors import TrainError
-from tfm.trainer.evaluate import Scores, sample, validation_loss
+from tfm.trainer.evaluate import Scores, sample
 from tfm.trainer.model import EncoderLayer
 from tfm.trainer.prepare import prepare
 from tfm.trainer.stopping import Interrupted
@@ -139,7 +139,7 @@ def test_losses_of_the_files_are_those_in_the_metrics(unbroken: Path, recipe_pat
 
     def loss_of(name: str) -> float:
         files.load_weights(trainer.model, files.read_weights(unbroken / name))
-        return validation_loss(trainer.model, trainer.validation_text, 4096, trainer.autocast)
+        return trainer.validation.loss(trainer.model)
 
     current = [line["validation_loss"] for line in validations]
     average = [line["average_loss"] for line in validations]
@@ -302,7 +302,7 @@ def test_nohup_is_left_alone_and_hangup_is_not(
 def test_stopped_while_validating_and_resumed_is_unbroken(
     part: str, recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, calls = getattr(loop, part), itertools.count(1)
+    whole, calls = getattr(validation, part), itertools.count(1)
 
     def stopped(*arguments: Any, **options: Any) -> Any:
         # The second validation of the two, at step 10.
@@ -311,7 +311,7 @@ def test_stopped_while_validating_and_resumed_is_unbroken(
         return whole(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, part, stopped)
+        patch.setattr(validation, part, stopped)
         with pytest.raises(Interrupted) as stop:
             train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
     assert stop.value.step == 10
@@ -324,7 +324,7 @@ def test_stopped_while_validating_and_resumed_is_unbroken(
 def test_a_validation_that_fails_costs_no_steps(
     step: int, recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, calls = loop.translate, itertools.count(1)
+    whole, calls = validation.translate, itertools.count(1)
 
     def failing(*arguments: Any, **options: Any) -> list[str]:
         if next(calls) == step // 5:
@@ -332,7 +332,7 @@ def test_a_validation_that_fails_costs_no_steps(
         return whole(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "translate", failing)
+        patch.setattr(validation, "translate", failing)
         with pytest.raises(RuntimeError, match="no memory"):
             train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
     assert files.read_progress(tmp_path).step == step
@@ -540,7 +540,7 @@ def test_files_are_chosen_by_validation_loss(
     """Scripted losses of the weights and of their average, per validation."""
     script = [(5.0, 6.0), (4.0, 3.0), (4.5, 3.5), (3.5, 2.9), (2.8, 3.0), (9.0, 9.0)]
     losses = iter(itertools.chain(*script))
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     recipe = change(load_recipe(recipe_path), validate_steps=1, max_steps=6, average_checkpoints=3)
     expected_best, expected_model = [1, 2, 2, 4, 5, 5], ["1", "1-2", "1-2", "2-4", "5", "5"]
     history: list[dict[str, torch.Tensor]] = []
@@ -579,7 +579,7 @@ def test_training_stops_after_validations_without_gain(
     recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = iter([5.0, 9.0, 4.0, 9.0, 4.1, 9.0, 4.0, 9.0])
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     recipe = change(load_recipe(recipe_path), validate_steps=2, stop_after_no_gain=2)
     progress = train(recipe, recipe_path, tmp_path, resume=False)
     assert (progress.step, progress.best_step, progress.best_loss) == (8, 4, 4.0)
@@ -590,7 +590,7 @@ def test_training_stops_at_validations_only(
 ) -> None:
     """Also where the best one, the end of an earlier run, is at no multiple of validate_steps."""
     losses = iter([4.0, 9.0, 5.0, 9.0, 5.0, 9.0, 5.0, 9.0])
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     recipe = change(load_recipe(recipe_path), max_steps=3, validate_steps=5)
     train(recipe, recipe_path, tmp_path, resume=False)
     longer = change(recipe, max_steps=100, stop_after_no_gain=2)
@@ -605,8 +605,8 @@ def test_stops_without_gain_in_chrf(
     """The loss falls all the time."""
     losses = iter(float(loss) for loss in range(20, 0, -1))
     found = iter([5.0, 7.0, 6.9, 7.0, 9.0])
-    monkeypatch.setattr(loop, "validation_loss", lambda *_: next(losses))
-    monkeypatch.setattr(loop, "score", lambda *_: Scores(0.0, next(found), "", ""))
+    monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
+    monkeypatch.setattr(validation, "score", lambda *_: Scores(0.0, next(found), "", ""))
     recipe = load_recipe(recipe_path)
     recipe = change(recipe, validate_steps=2, stop_after_no_gain=2, stop_metric="chrf")
     progress = train(recipe, recipe_path, tmp_path, resume=False)

@@ -1,4 +1,4 @@
-"""Validation: loss per token, and BLEU and chrF of greedy translations."""
+"""How good a model is: loss per token, and BLEU and chrF of greedy translations."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -15,20 +15,10 @@ from tqdm import tqdm
 
 from . import checkpoint as files
 from .config import Recipe, load_model_config
-from .corpora import read_corpora
 from .curves import draw_curves
-from .data import EncodedText
 from .device import choose_device, faster_precision
 from .errors import DivergedError, OwnError, TrainError
-from .evaluate import (
-    batch_loss,
-    bleu_metric,
-    sample,
-    score,
-    tokenizer_for,
-    translate,
-    validation_loss,
-)
+from .evaluate import batch_loss
 from .flops import peak_tflops, training_flops
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
@@ -37,6 +27,7 @@ from .prepare import prepare
 from .processes import Processes
 from .stopping import Interrupted, StopSignals
 from .tokens import open_tokens
+from .validation import NotFiniteError, Validation, describe
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -141,11 +132,9 @@ class Trainer:
                 layer.compile(dynamic=True)
         self.optimizer = build_optimizer(self.model, self.options)
         self.text = open_tokens(folder / files.TOKENS, config)
-        validation = read_corpora([recipe.data.validation], recipe_path.parent)
-        self.validation_text = EncodedText.of(validation, self.vocabulary, config)
-        self.validation_sample = sample(validation, self.options.validation_max_sentences)
-        # Raises now what a validation would raise later.
-        bleu_metric(self.options.validation_tokenizer or tokenizer_for(config.target_language))
+        self.validation = Validation(
+            recipe, recipe_path, folder, self.vocabulary, self.model, self.autocast
+        )
         self.progress = files.Progress(precision=self.options.precision)
 
     def begin_with(self, model: Transformer) -> None:
@@ -299,87 +288,24 @@ class Trainer:
         Raises:
             DivergedError: the weights are no numbers; the last state stays
         """
-        before = self.progress
         if not (self.folder / files.LAST).exists():
             self._save()  # first: weights without a state could not be continued
         try:
-            line = self._measure(stop)
-        except DivergedError:
-            raise
+            found = self.validation.run(self.progress, lambda: bool(stop.number))
+        except NotFiniteError as error:
+            raise self._diverged("validation loss", error.loss, self.progress.step) from error
         except BaseException:  # whatever failed, it must not cost the steps since the last state
-            self.progress = before
             self._save()
             raise
-        if line is None:
-            self.progress = before
+        if found is None:
             return
-        self.progress = dataclasses.replace(self.progress, validated_step=before.step)
+        line, self.progress = found
         log.append(line)
         try:
             draw_curves(self.folder / files.METRICS, self.folder / files.CURVES)
         except OSError as error:  # such as a viewer that holds the file, on Windows
             logger.warning("%s: not drawn: %s", self.folder / files.CURVES, error)
-        bar.write(_describe(line), file=bar.fp)
-
-    def _measure(self, stop: StopSignals) -> dict[str, Any] | None:
-        """Measure the current weights and the average, and write the better one for export.
-
-        Returns:
-            the line of metrics; None if a signal came
-        """
-        step, options = self.progress.step, self.options
-        text, autocast = self.validation_text, self.autocast
-        loss = validation_loss(self.model, text, options.max_tokens, autocast)
-        if not math.isfinite(loss):
-            raise self._diverged("validation loss", loss, step)
-        current = files.weights_of(self.model)
-        mean = files.keep_recent(self.folder, current, step, options.average_checkpoints)
-        files.write_weights(self.folder / files.AVERAGE, mean)
-        trial = Transformer(self.model.config).to(self.device)
-        files.load_weights(trial, mean)
-        if stop.number:
-            return None
-        average_loss = validation_loss(trial, text, options.max_tokens, autocast)
-        if stop.number:
-            return None
-        if loss < self.progress.best_loss:
-            files.write_weights(self.folder / files.BEST, current)
-            self.progress = dataclasses.replace(self.progress, best_loss=loss, best_step=step)
-        better = self.model if loss < average_loss else trial
-        if min(loss, average_loss) < self.progress.exported_loss:
-            files.write_weights(self.folder / files.MODEL, files.weights_of(better))
-            self.progress = dataclasses.replace(
-                self.progress, exported_loss=min(loss, average_loss)
-            )
-        sources, references = self.validation_sample
-        with self.autocast:
-            outputs = translate(
-                better,
-                self.vocabulary,
-                sources,
-                options.validation_max_length,
-                stopped=lambda: bool(stop.number),
-            )
-        if stop.number:
-            return None
-        files.write_text(self.folder / files.SAMPLES, _samples(step, sources, references, outputs))
-        scores = score(
-            outputs,
-            references,
-            self.model.config.target_language,
-            options.validation_tokenizer,
-        )
-        if scores.chrf > self.progress.best_chrf:
-            self.progress = dataclasses.replace(
-                self.progress, best_chrf=scores.chrf, best_chrf_step=step
-            )
-        return {
-            "step": step,
-            "validation_loss": loss,
-            "average_loss": average_loss,
-            **dataclasses.asdict(scores),
-            "seconds": self.progress.seconds,
-        }
+        bar.write(describe(line), file=bar.fp)
 
     def _save(self) -> None:
         files.save_state(self.folder, self.model, self.optimizer, self.progress)
@@ -403,17 +329,3 @@ class Trainer:
         if patience is None or best_step == 0 or progress.validated_step != progress.step:
             return False
         return (progress.step - best_step) // self.options.validate_steps >= patience
-
-
-def _samples(step: int, sources: list[str], references: list[str], outputs: list[str]) -> str:
-    """Every validation sentence of which an output was scored, for people to read."""
-    rows = zip(sources, references, outputs, strict=True)
-    texts = [f"source     {s}\nreference  {r}\noutput     {o}\n" for s, r, o in rows]
-    return f"step {step}, greedy\n\n" + "\n".join(texts)
-
-
-def _describe(line: dict[str, Any]) -> str:
-    return (
-        f"step {line['step']}: validation loss {line['validation_loss']:.4f} "
-        f"(average {line['average_loss']:.4f}), BLEU {line['bleu']:.2f}, chrF {line['chrf']:.2f}"
-    )

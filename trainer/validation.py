@@ -1,0 +1,129 @@
+"""A validation: losses, BLEU and chrF of the current weights and of the average, and the files
+that the better ones become."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from . import checkpoint as files
+from .config import Recipe
+from .corpora import read_corpora
+from .data import EncodedText
+from .evaluate import bleu_metric, sample, score, tokenizer_for, translate, validation_loss
+from .model import Transformer
+from .vocabulary import Vocabulary
+
+
+class NotFiniteError(Exception):
+    """The validation loss is no number: weights that nothing may keep."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__(loss)
+        self.loss = loss
+
+
+class Validation:
+    """What every validation of a training needs; the folder is the checkpoint's."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        recipe_path: Path,
+        folder: Path,
+        vocabulary: Vocabulary,
+        model: Transformer,
+        autocast: torch.autocast,
+    ) -> None:
+        """
+        Raises:
+            TrainError: the corpus cannot be read, or BLEU's tokenizer is not installed
+        """
+        self._folder, self._vocabulary, self._model = folder, vocabulary, model
+        self._options, self._autocast = recipe.training, autocast
+        text = read_corpora([recipe.data.validation], recipe_path.parent)
+        self._text = EncodedText.of(text, vocabulary, model.config)
+        self._sources, self._references = sample(text, self._options.validation_max_sentences)
+        # Raises now what the first validation would raise.
+        bleu_metric(self._options.validation_tokenizer or tokenizer_for(self._language))
+
+    @property
+    def _language(self) -> str:
+        return self._model.config.target_language
+
+    def loss(self, model: Transformer) -> float:
+        """Cross-entropy without smoothing, nats per target token."""
+        return validation_loss(model, self._text, self._options.max_tokens, self._autocast)
+
+    def run(
+        self, progress: files.Progress, stopped: Callable[[], bool]
+    ) -> tuple[dict[str, Any], files.Progress] | None:
+        """Measure the weights as they are and the average, and write what is the better for.
+
+        Done again after `stopped` it does the same, so the caller may forget what it began.
+
+        Returns:
+            the line of metrics, and the progress with what was the best; None once `stopped`
+
+        Raises:
+            NotFiniteError: before anything is written
+        """
+        step, folder = progress.step, self._folder
+        loss = self.loss(self._model)
+        if not math.isfinite(loss):
+            raise NotFiniteError(loss)
+        current = files.weights_of(self._model)
+        mean = files.keep_recent(folder, current, step, self._options.average_checkpoints)
+        files.write_weights(folder / files.AVERAGE, mean)
+        trial = Transformer(self._model.config).to(next(self._model.parameters()).device)
+        files.load_weights(trial, mean)
+        if stopped():
+            return None
+        average_loss = self.loss(trial)
+        if stopped():
+            return None
+        if loss < progress.best_loss:
+            files.write_weights(folder / files.BEST, current)
+            progress = dataclasses.replace(progress, best_loss=loss, best_step=step)
+        better = self._model if loss < average_loss else trial
+        if min(loss, average_loss) < progress.exported_loss:
+            files.write_weights(folder / files.MODEL, files.weights_of(better))
+            progress = dataclasses.replace(progress, exported_loss=min(loss, average_loss))
+        outputs = self._translate(better, stopped)
+        if stopped():
+            return None
+        files.write_text(folder / files.SAMPLES, self._samples(step, outputs))
+        tokenizer = self._options.validation_tokenizer
+        scores = score(outputs, self._references, self._language, tokenizer)
+        if scores.chrf > progress.best_chrf:
+            progress = dataclasses.replace(progress, best_chrf=scores.chrf, best_chrf_step=step)
+        line = {
+            "step": step,
+            "validation_loss": loss,
+            "average_loss": average_loss,
+            **dataclasses.asdict(scores),
+            "seconds": progress.seconds,
+        }
+        return line, dataclasses.replace(progress, validated_step=step)
+
+    def _translate(self, model: Transformer, stopped: Callable[[], bool]) -> list[str]:
+        most = self._options.validation_max_length
+        with self._autocast:
+            return translate(model, self._vocabulary, self._sources, most, stopped=stopped)
+
+    def _samples(self, step: int, outputs: list[str]) -> str:
+        """Every sentence of which an output was scored, for people to read."""
+        rows = zip(self._sources, self._references, outputs, strict=True)
+        texts = [f"source     {s}\nreference  {r}\noutput     {o}\n" for s, r, o in rows]
+        return f"step {step}, greedy\n\n" + "\n".join(texts)
+
+
+def describe(line: dict[str, Any]) -> str:
+    """A line of metrics for people to read while they wait."""
+    return (
+        f"step {line['step']}: validation loss {line['validation_loss']:.4f} "
+        f"(average {line['average_loss']:.4f}), BLEU {line['bleu']:.2f}, chrF {line['chrf']:.2f}"
+    )
