@@ -49,8 +49,8 @@ tokenize_option = click.option(
 @click.option(
     "--sentences",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Calibrate and verify on these: one sentence a line, or source<TAB>target.  [default: "
-    "the checkpoint's validation.tsv]",
+    help="Calibrate and verify on these: plain text, one sentence a line, or source<TAB>target.  "
+    "[default: the checkpoint's validation.tsv]",
 )
 @click.option(
     "--limit",
@@ -162,7 +162,7 @@ def export(
     "--against",
     type=click.Path(exists=True, path_type=Path),
     help="Another system: its translations of TEST, one a line, such as -o wrote, or a model "
-    "folder or checkpoint. Is the first variant better than chance? (paired bootstrap)",
+    "folder or checkpoint. Is the difference more than chance? (paired bootstrap)",
 )
 @click.pass_context
 def evaluate(
@@ -180,9 +180,9 @@ def evaluate(
 ) -> None:
     """Score SYSTEM on TEST: BLEU and chrF per corpus.
 
-    SYSTEM is a model folder, or a checkpoint, which PyTorch itself decodes by the same rules, more
-    slowly. TEST is a .tsv of source, target and corpus; or sources, one a line, and REFERENCES has
-    the translations. Files may be .xz.
+    SYSTEM is a model folder, or a checkpoint, which PyTorch itself decodes by the same rules, on
+    the CPU and more slowly. TEST is a .tsv of source, target and corpus; or sources, one a line,
+    and REFERENCES has the translations. Files may be .xz.
 
     Prints a Markdown table with sacrebleu's signatures.
 

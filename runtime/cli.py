@@ -77,7 +77,8 @@ def cli() -> None:
 @click.option(
     "--length-penalty",
     type=click.FloatRange(0),
-    help="Score = sum / length ** PENALTY.  [default: the model's]",
+    help="Score = sum of log-probabilities / tokens ** PENALTY, EOS counted.  "
+    "[default: the model's]",
 )
 @click.option(
     "--max-length",

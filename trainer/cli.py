@@ -42,7 +42,8 @@ def train(
         tfm export checkpoint model
         tfm run -m model '你好。'
 
-    Under torchrun, several processes share the batches of each update:
+    Under torchrun, several processes share the accumulate_steps batches of each update, so there
+    must be as many:
 
     \b
         torchrun --nproc-per-node 2 --no-python tfm train recipe.toml --out checkpoint

@@ -81,7 +81,9 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
     show_default=True,
     help="What to measure.",
 )
-@click.option("--length-scaling", is_flag=True, help="Also time per token at 32 and 256 tokens.")
+@click.option(
+    "--length-scaling", is_flag=True, help="Of a preset: also time per token at 32 and 256."
+)
 @click.option(
     "--keep",
     type=click.Path(file_okay=False, path_type=Path),
