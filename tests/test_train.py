@@ -773,3 +773,19 @@ def test_the_faster_precision_is_found(
     monkeypatch.setattr(EncoderLayer, "forward", forward)
     config = load_model_config(unbroken / files.CONFIG)
     assert faster_precision(config, torch.device("cpu")) == precision
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # torch's own
+def test_compiled_layers_train_the_same(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = change(load_recipe(recipe_path), max_steps=3, validate_steps=3)
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dropout=0.0))
+    train(recipe, recipe_path, tmp_path / "eager", resume=False)
+    train(change(recipe, compile=True), recipe_path, tmp_path / "compiled", resume=False)
+    eager, compiled = (metrics(tmp_path / name) for name in ("eager", "compiled"))
+    for ours, theirs in zip(compiled, eager, strict=True):
+        key = "loss" if "loss" in theirs else "validation_loss"
+        assert ours[key] == pytest.approx(theirs[key], rel=1e-4)
+    ours, theirs = (load_file(tmp_path / name / files.MODEL) for name in ("compiled", "eager"))
+    assert ours.keys() == theirs.keys()  # no wrapper's prefix: export reads it
