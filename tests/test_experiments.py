@@ -3,7 +3,11 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -192,7 +196,7 @@ def test_stopped_and_resumed_is_unbroken(
     assert result.exit_code == 128 + number
     assert result.stdout == ""
     assert result.stderr.splitlines()[-1] == (
-        f"stopped at step 5 of a variant; continue with: tfm experiments {study_path} --out {out} "
+        f"stopped, all is saved; continue with: tfm experiments {study_path} --out {out} "
         "--threads 1"
     )
     assert [row["name"] for row in without_clock(out)] == ["baseline", "hot"]
@@ -202,6 +206,63 @@ def test_stopped_and_resumed_is_unbroken(
     assert without_clock(out) == without_clock(unbroken[0])
     ours, theirs = (load_file(f / "batch-norm" / files.LAST) for f in (out, unbroken[0]))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
+
+
+def test_side_by_side_is_one_after_the_other(
+    study_path: Path, unbroken: tuple[Path, Result], tmp_path: Path
+) -> None:
+    """Three variants by two processes, one of them diverging."""
+    arguments = [str(study_path), "--out", str(tmp_path), "--jobs", "2", "--threads", "1"]
+    result = CliRunner().invoke(cli.experiments, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert without_clock(tmp_path) == without_clock(unbroken[0])
+    assert "hot: the loss is " in (tmp_path / "hot.log").read_text("utf-8")
+    for name in ("baseline", "batch-norm"):
+        ours, theirs = (load_file(f / name / files.LAST) for f in (tmp_path, unbroken[0]))
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours.keys() | theirs.keys())
+
+
+def test_side_by_side_is_stopped_saved_and_resumed(
+    study_path: Path, unbroken: tuple[Path, Result], tmp_path: Path
+) -> None:
+    """By a SIGTERM to the first process alone, while its two children train."""
+    base = study_path.parent / "recipes" / "base.toml"
+    endless = tmp_path / "study" / "recipes"
+    shutil.copytree(base.parent, endless)
+    text, steps = base.read_text("utf-8"), "max_steps = 6"
+    assert steps in text
+    (endless / "base.toml").write_text(text.replace(steps, "max_steps = 1000000"), "utf-8")
+    study, out = shutil.copy(study_path, endless.parent), tmp_path / "out"
+    code = "from tfm.trainer.cli import experiments; experiments()"
+    command = [sys.executable, "-c", code, str(study), "--out", str(out), "--jobs", "2"]
+    checkpoints = [out / name for name in ("baseline", "batch-norm")]  # "hot" has ended by then
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not all((folder / files.LAST).exists() for folder in checkpoints):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            _, stderr = process.communicate(timeout=120)
+        finally:
+            process.kill()
+    assert process.returncode == 143
+    assert stderr.splitlines()[-1].startswith("stopped, all is saved; continue with: tfm exp")
+    for folder in checkpoints:
+        lines = (folder / files.METRICS).read_text("utf-8").splitlines()
+        assert files.read_progress(folder).step == json.loads(lines[-1])["step"]
+
+
+def test_a_failure_side_by_side_is_said(study_path: Path, tmp_path: Path) -> None:
+    study = shutil.copytree(study_path.parent, tmp_path / "study", ignore=lambda *_: ["unbroken"])
+    for corpus in (study / "recipes" / "text").iterdir():
+        corpus.unlink()
+    arguments = [str(study / "study.toml"), "--out", str(tmp_path / "out"), "--jobs", "2"]
+    result = CliRunner().invoke(cli.experiments, arguments)
+    assert result.exit_code == 1
+    last = result.stderr.splitlines()[-1]
+    assert "corpus not found" in last and last.endswith(".log")
+    assert "Traceback" not in result.stderr
 
 
 def test_ctrl_c_between_two_trainings(

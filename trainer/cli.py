@@ -158,8 +158,19 @@ def import_model(
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder to write: a checkpoint folder per variant, and the results.",
 )
-@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's choice).")
-def experiments(study: Path, folder: Path, threads: int | None) -> None:
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Variants to train at a time; FOLDER/NAME.log has what each says.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads of a variant (default: torch's choice; with --jobs, a share of the cores).",
+)
+def experiments(study: Path, folder: Path, jobs: int, threads: int | None) -> None:
     """Train every variant of a recipe that the file STUDY (TOML) names, and compare them.
 
     Writes results.md, results.json and study.png after each, and prints the table at the end.
@@ -167,6 +178,7 @@ def experiments(study: Path, folder: Path, threads: int | None) -> None:
 
     \b
         tfm experiments trainer/recipes/claims.toml --out claims
+        tfm experiments study.toml --out study --jobs 8 --threads 1
     """
     import logging
     import os
@@ -187,13 +199,14 @@ def experiments(study: Path, folder: Path, threads: int | None) -> None:
     if threads:
         torch.set_num_threads(threads)
     again = f"tfm experiments {study} --out {folder}"
+    again += f" --jobs {jobs}" if jobs > 1 else ""
     again += f" --threads {threads}" if threads else ""
     try:
-        results = run_study(load_study(study), folder)
+        results = run_study(load_study(study), folder, jobs=jobs, threads=threads or 0)
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:
-        click.echo(f"stopped at step {stop.step} of a variant; continue with: {again}", err=True)
+        click.echo(f"stopped, all is saved; continue with: {again}", err=True)
         raise click.exceptions.Exit(128 + stop.signal_number) from stop
     except KeyboardInterrupt as stop:  # between two trainings
         click.echo(f"stopped; continue with: {again}", err=True)

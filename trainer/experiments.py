@@ -17,6 +17,7 @@ from typing import Any
 from . import checkpoint as files
 from .config import load_recipe, read_toml, recipe_of
 from .errors import DivergedError, TrainError
+from .pool import Job, train_side_by_side
 from .schema import from_tree
 from .study_results import Result, read_result, write_results
 from .train import train
@@ -120,32 +121,50 @@ def _check_names(variants: Sequence[VariantText], path: Path) -> None:
         seen.add(variant.name.lower())
 
 
-def run_study(study: Study, folder: Path) -> list[Result]:
+def run_study(study: Study, folder: Path, *, jobs: int = 1, threads: int = 0) -> list[Result]:
     """Train every variant into a folder of its name, from where it stopped, and write the results
     after each: results.md, results.json and study.png.
 
     A loss that becomes no number is a result of that variant; the others go on.
 
+    Args:
+        jobs: variants to train at a time; with several, each is a process, and FOLDER/NAME.log has
+            what it says
+        threads: CPU threads of each of several; 0 shares out the cores
+
     Raises:
         TrainError: a folder holds another training, bad data
-        Interrupted: SIGINT or SIGTERM came in training; everything is saved
+        Interrupted: SIGINT, SIGTERM or SIGHUP came in training; everything is saved
     """
-    paths = [write_recipe(study, variant, folder) for variant in study.variants]
-    for number, (variant, path) in enumerate(zip(study.variants, paths, strict=True), start=1):
-        checkpoint = folder / variant.name
+    waiting = []
+    for variant in study.variants:
+        recipe, checkpoint = write_recipe(study, variant, folder), folder / variant.name
         if _is_over(variant, checkpoint):
             logger.info("%s: done already", variant.name)
-            continue
-        logger.info("%s (%d of %d): %s", variant.name, number, len(paths), variant.claim)
-        try:
-            train(load_recipe(path), path, checkpoint, resume=True)
-        except DivergedError as error:
-            logger.info("%s: %s", variant.name, error)
-            files.write_text(checkpoint / DIVERGED, json.dumps({"step": error.step}) + "\n")
-        write_results(results_of(study, folder), folder)
+        else:
+            waiting.append(Job(variant.name, recipe, checkpoint, folder / f"{variant.name}.log"))
+    if jobs > 1:
+        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+        for job in train_side_by_side(train_variant, waiting, jobs, threads):
+            logger.info("%s: done", job.name)
+            write_results(results_of(study, folder), folder)
+    else:
+        for number, job in enumerate(waiting, start=1):
+            logger.info("%s (%d of %d)", job.name, number, len(waiting))
+            train_variant(job.recipe, job.checkpoint)
+            write_results(results_of(study, folder), folder)
     results = results_of(study, folder)
     write_results(results, folder)
     return results
+
+
+def train_variant(recipe: Path, checkpoint: Path) -> None:
+    """Train one, from where it stopped, to its end or until its loss is no number."""
+    try:
+        train(load_recipe(recipe), recipe, checkpoint, resume=True)
+    except DivergedError as error:
+        logger.info("%s: %s", checkpoint.name, error)
+        files.write_text(checkpoint / DIVERGED, json.dumps({"step": error.step}) + "\n")
 
 
 def results_of(study: Study, folder: Path) -> list[Result]:
