@@ -127,7 +127,7 @@ def test_systems_take_turns() -> None:
 
     systems = {"tfm": turn("a", [30.0, 40.0]), "other": turn("b", [10.0, 20.0])}
     results = take_turns(systems, 2)  # type: ignore[arg-type]
-    assert calls == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert calls == [("a", 1), ("b", 1), ("b", 2), ("a", 2)]
     assert results.ratios("other") == [3.0, 2.0]
 
 

@@ -140,7 +140,7 @@ def take_turns(systems: dict[str, Turn], rounds: int) -> TrainingResults:
         for number in range(1, rounds + 1):
             # Each goes first in turn: what a round warms up helps all alike.
             order = [*systems.items()]
-            shift = number % len(order)
+            shift = (number - 1) % len(order)
             for name, turn in order[shift:] + order[:shift]:
                 speed, results.parameters[name] = turn(number)
                 results.tokens_per_s[name].append(speed)
