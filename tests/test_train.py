@@ -458,7 +458,11 @@ def test_loss_that_is_no_number_stops(recipe_path: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("broken", "match"),
-    [(7, "the loss is .* at step 8"), (10, "the validation loss is .* at step 10")],
+    [
+        (5, "the validation loss is .* at step 5: .*no state was saved yet"),
+        (7, "the loss is .* at step 8"),
+        (10, "the validation loss is .* at step 10"),
+    ],
 )
 def test_a_loss_that_is_no_number_leaves_the_last_state(
     broken: int,

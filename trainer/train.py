@@ -27,7 +27,7 @@ from .prepare import prepare
 from .processes import Processes
 from .stopping import Interrupted, StopSignals
 from .tokens import open_tokens
-from .validation import NotFiniteError, Validation, describe
+from .validation import Validation, describe
 from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
@@ -288,12 +288,15 @@ class Trainer:
         Raises:
             DivergedError: the weights are no numbers; the last state stays
         """
-        if not (self.folder / files.LAST).exists():
-            self._save()  # first: weights without a state could not be continued
         try:
-            found = self.validation.run(self.progress, lambda: bool(stop.number))
-        except NotFiniteError as error:
-            raise self._diverged("validation loss", error.loss, self.progress.step) from error
+            loss = self.validation.loss(self.model)
+            if not math.isfinite(loss):
+                raise self._diverged("validation loss", loss, self.progress.step)
+            if not (self.folder / files.LAST).exists():
+                self._save()  # first: weights without a state could not be continued
+            found = self.validation.run(self.progress, loss, lambda: bool(stop.number))
+        except DivergedError:
+            raise
         except BaseException:  # whatever failed, it must not cost the steps since the last state
             self._save()
             raise

@@ -2,7 +2,6 @@
 that the better ones become."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,6 @@ from .data import EncodedText
 from .evaluate import bleu_metric, sample, score, tokenizer_for, translate, validation_loss
 from .model import Transformer
 from .vocabulary import Vocabulary
-
-
-class NotFiniteError(Exception):
-    """The validation loss is no number: weights that nothing may keep."""
-
-    def __init__(self, loss: float) -> None:
-        super().__init__(loss)
-        self.loss = loss
 
 
 class Validation:
@@ -59,22 +50,19 @@ class Validation:
         return validation_loss(model, self._text, self._options.max_tokens, self._autocast)
 
     def run(
-        self, progress: files.Progress, stopped: Callable[[], bool]
+        self, progress: files.Progress, loss: float, stopped: Callable[[], bool]
     ) -> tuple[dict[str, Any], files.Progress] | None:
         """Measure the weights as they are and the average, and write what is the better for.
 
         Done again after `stopped` it does the same, so the caller may forget what it began.
 
+        Args:
+            loss: of the weights as they are
+
         Returns:
             the line of metrics, and the progress with what was the best; None once `stopped`
-
-        Raises:
-            NotFiniteError: before anything is written
         """
         step, folder = progress.step, self._folder
-        loss = self.loss(self._model)
-        if not math.isfinite(loss):
-            raise NotFiniteError(loss)
         current = files.weights_of(self._model)
         mean = files.keep_recent(folder, current, step, self._options.average_checkpoints)
         files.write_weights(folder / files.AVERAGE, mean)
