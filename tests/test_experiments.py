@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import capitals
 import pytest
 import torch
 from capitals import write_corpus
@@ -29,39 +30,16 @@ from tfm.trainer.train import Trainer, train
 
 RECIPES = Path(experiments.__file__).parent / "recipes"
 
-BASE = """
-[model]
-preset = "tiny"
-d_model = 16
-d_ff = 16
-num_heads = 2
-encoder_layers = 1
-decoder_layers = 1
-
-[vocabulary]
-size = 275
-
-[data]
-[[data.train]]
-path = "text/train.tsv"
-weight = 1.5
-
-[data.validation]
-path = "text/valid.tsv"
-
-[training]
-max_steps = 6
-max_tokens = 130
-learning_rate = 1e-2
-warmup_steps = 3
-device = "cpu"
-precision = "fp32"
-log_steps = 2
-validate_steps = 3
-validation_max_sentences = 3
-validation_max_length = 8
-average_checkpoints = 1
-"""
+BASE = capitals.RECIPE
+for old, new in {
+    'path = "': 'path = "text/',
+    "max_steps = 14": "max_steps = 6",
+    "log_steps = 1": "log_steps = 2",
+    "validate_steps = 5": "validate_steps = 3",
+    "average_checkpoints = 2": "average_checkpoints = 1",
+}.items():
+    assert old in BASE
+    BASE = BASE.replace(old, new)
 
 STUDY = """
 base = "recipes/base.toml"
