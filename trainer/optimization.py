@@ -16,7 +16,11 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
     """Projection and loss in one pass over chunks of rows, gradients computed on the way.
 
     The [M, V] logits are the largest tensors of a training step; going over them once, a
-    cache-sized chunk at a time, is what makes it cheap on a CPU.
+    cache-sized chunk at a time and in the same memory every time, is what makes it cheap on a CPU.
+
+    With p = softmax(logits), lse their log-sum-exp, s the smoothing and y the label, a row's loss
+    is lse - (1 - s) logit_y - s/V sum(logits), its gradient by the logits p - (1 - s) [y] - s/V.
+    What is linear in the logits is summed without them, by the sum of the projection's rows.
     """
 
     @staticmethod
@@ -34,33 +38,46 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
         )
         vocab_size = weight.shape[0]
-        chunk = LOSS_CHUNK if device == "cpu" else 32 * LOSS_CHUNK
-        hidden_chunks = torch.split(hidden.to(dtype), chunk)
-        projection = weight.to(dtype)
-        hidden_grads, weight_grad = [], torch.zeros_like(weight)
-        added = weight.new_zeros(vocab_size) if bias is None else bias.float()
-        bias_grad = torch.zeros_like(added)
+        even = smoothing / vocab_size
+        chunk = min(LOSS_CHUNK if device == "cpu" else 32 * LOSS_CHUNK, len(hidden))
+        rows, projection = hidden.to(dtype), weight.to(dtype)
+        added = None if bias is None else bias.to(dtype)
+        logits = rows.new_empty(chunk, vocab_size)
+        probs = torch.empty_like(logits, dtype=torch.float32)
+        hidden_grad, weight_grad = torch.empty_like(rows), torch.zeros_like(weight)
+        bias_grad = weight.new_zeros(vocab_size)
+        weight_part = torch.empty_like(projection)
         total = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
-            for rows, targets in zip(hidden_chunks, torch.split(labels, chunk), strict=True):
-                targets = targets.unsqueeze(1)
-                logits = (rows @ projection.t()).float()
-                log_probs = (logits if bias is None else logits + added).log_softmax(dim=1)
-                picked = log_probs.gather(1, targets)
-                total -= (1 - smoothing) * picked.sum()
-                if smoothing:
-                    total -= smoothing / vocab_size * log_probs.sum()
+            for first in range(0, len(rows), chunk):
+                some = rows[first : first + chunk]
+                targets = labels[first : first + chunk].unsqueeze(1)
+                z, p = logits[: len(some)], probs[: len(some)]
+                torch.mm(some, projection.t(), out=z)
+                if added is not None:
+                    z += added
+                torch.softmax(z, 1, torch.float32, out=p)
+                # By the most probable token: the label's own probability may underflow.
+                lse = z.amax(1).float() - p.amax(1).log()
+                total += (lse - (1 - smoothing) * z.gather(1, targets).squeeze(1).float()).sum()
                 if wanted:
-                    # The gradient by the logits: softmax minus the smoothed target.
-                    grad = log_probs.exp_().sub_(smoothing / vocab_size)
-                    grad.scatter_add_(1, targets, torch.full_like(picked, smoothing - 1))
+                    p.scatter_add_(1, targets, p.new_full(targets.shape, smoothing - 1))
                     if bias is not None:
-                        bias_grad += grad.sum(dim=0)
-                    grad = grad.to(dtype)
-                    hidden_grads.append(grad @ projection)
-                    weight_grad += grad.t() @ rows
+                        bias_grad += p.sum(dim=0)
+                    z.copy_(p)
+                    torch.mm(z, projection, out=hidden_grad[first : first + chunk])
+                    torch.mm(z.t(), some, out=weight_part)
+                    weight_grad += weight_part
+            if smoothing:
+                weight_sum, row_sum = weight.sum(dim=0).float(), hidden.float().sum(dim=0)
+                total -= even * row_sum @ weight_sum
+                hidden_grad = hidden_grad.float() - even * weight_sum
+                weight_grad -= even * row_sum
+                if bias is not None:
+                    total -= even * len(rows) * bias.float().sum()
+                    bias_grad -= even * len(rows)
         if wanted:
-            ctx.save_for_backward(torch.cat(hidden_grads).to(hidden.dtype), weight_grad, bias_grad)
+            ctx.save_for_backward(hidden_grad.to(hidden.dtype), weight_grad, bias_grad)
             ctx.has_bias = bias is not None
         return total
 
