@@ -101,6 +101,7 @@ def call_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], obj
 def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Path) -> Trainer:
     """One that has not begun, with the vocabulary of checkpoint."""
     if folder != checkpoint:
+        folder.mkdir(exist_ok=True)
         prepare(recipe, recipe_path, folder, resume=False, init=checkpoint)
     return Trainer(recipe, recipe_path, folder, torch.device("cpu"))
 
@@ -121,6 +122,7 @@ def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
         "tokens",
         "validation.tsv",
         "metrics.jsonl",
+        "lock",
     }
     assert (unbroken / files.RECIPE).read_text("utf-8") == RECIPE
     assert len((unbroken / files.VALIDATION).read_text("utf-8").splitlines()) == 3
@@ -421,6 +423,24 @@ def test_existing_training_is_not_overwritten(recipe_path: Path, unbroken: Path)
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert f"{unbroken} already holds a training; continue it with --resume" in result.stderr
+
+
+def test_a_folder_has_one_training_at_a_time(
+    recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def train_there_too() -> None:
+        command = [str(recipe_path), "--out", str(tmp_path), "--resume"]
+        result = CliRunner().invoke(cli.train, command)
+        said.append((result.exit_code, result.stderr))
+
+    with monkeypatch.context() as patch:
+        call_at(patch, 8, train_there_too)
+        train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+    expected = f"Error: another training is writing {tmp_path}: stop it first, or choose another"
+    assert said == [(1, f"{expected} folder\n")]
+    assert_same_training(tmp_path, unbroken)
 
 
 def test_resume_of_nothing_is_a_start(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:

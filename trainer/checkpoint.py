@@ -14,16 +14,19 @@ curves.png            the same to look at
 samples.txt           what the last validation translated
 tokens/               the training pairs as ids, see tokens.py
 tensorboard/          the metrics for TensorBoard, if asked for
+lock                  held by the training that writes the folder
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -37,7 +40,7 @@ CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
 AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"
 RECIPE, METRICS, VALIDATION = "recipe.toml", "metrics.jsonl", "validation.tsv"
 ORIGIN, CURVES, SAMPLES = "origin", "curves.png", "samples.txt"
-TOKENS, TENSORBOARD = "tokens", "tensorboard"
+TOKENS, TENSORBOARD, LOCK = "tokens", "tensorboard", "lock"
 
 Weights = dict[str, Tensor]
 
@@ -60,6 +63,31 @@ class Progress:
     seconds: float = 0.0
     unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
     unlogged_tokens: int = 0
+
+
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Make the folder if need be, and keep other trainings out of it.
+
+    The operating system holds the lock: it ends with this process, however that ends.
+
+    Raises:
+        TrainError: another training has it, or it cannot be made
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise TrainError(
+            f"another training is writing {folder}: stop it first, or choose another folder"
+        ) from error
+    except OSError as error:
+        raise TrainError(f"{folder} cannot be made: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def load_checkpoint(folder: Path) -> tuple[Transformer, Vocabulary]:

@@ -23,7 +23,7 @@ FREE = {"dropout", "source_language", "target_language"}  # what --resume may ch
 def prepare(
     recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool, init: Path | None
 ) -> Transformer | None:
-    """Bring folder to where every process of a training can begin, or go on, from its files.
+    """Bring folder, which is there, to where every process can begin, or go on, from its files.
 
     Returns:
         the model whose weights to begin with, if there is one
@@ -34,10 +34,6 @@ def prepare(
     _refuse(folder, init, resume=resume)
     recipe_text = recipe_path.read_text("utf-8")  # before anything in folder is removed
     resume = resume and (folder / files.LAST).exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainError(f"{folder} cannot be made: {error.strerror}") from error
     corpora = Corpora(recipe.data.train, recipe_path.parent)
     corpora.check()
     validation = read_corpora([recipe.data.validation], recipe_path.parent)

@@ -1,5 +1,6 @@
 """The training loop: batches, steps, validation, checkpoints; stops and resumes exactly."""
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -55,8 +56,8 @@ def train(
         tensorboard: write the metrics for TensorBoard too
 
     Raises:
-        TrainError: bad data, a folder that is in the way, a loss that is not a number, a process
-            of the training that ended
+        TrainError: bad data, a folder that is in the way or that another training writes, a loss
+            that is not a number, a process of the training that ended
         Interrupted: SIGINT or SIGTERM came; everything is saved
     """
     if recipe.training.accumulate_steps < processes.count:
@@ -69,19 +70,21 @@ def train(
     with processes.together():  # before hours of tokenizing
         device = choose_device(recipe.training, processes.local_rank)
     initial = None
-    with processes.leader_first():
-        if processes.leader:
-            initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
-    resume = processes.of_leader((folder / files.LAST).exists())
-    recipe = _in_precision(recipe, folder, device, processes, resume=resume)
-    with processes.together():
-        trainer = Trainer(recipe, recipe_path, folder, device, processes)
-        if resume:
-            trainer.resume()
-        elif initial is not None:
-            trainer.begin_with(initial)
-    del initial  # of no use any more, and large
-    return trainer.run(tensorboard=tensorboard)
+    with contextlib.ExitStack() as held:
+        with processes.leader_first():
+            if processes.leader:
+                held.enter_context(files.claim(folder))
+                initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
+        resume = processes.of_leader((folder / files.LAST).exists())
+        recipe = _in_precision(recipe, folder, device, processes, resume=resume)
+        with processes.together():
+            trainer = Trainer(recipe, recipe_path, folder, device, processes)
+            if resume:
+                trainer.resume()
+            elif initial is not None:
+                trainer.begin_with(initial)
+        del initial  # of no use any more, and large
+        return trainer.run(tensorboard=tensorboard)
 
 
 def _in_precision(
