@@ -45,7 +45,10 @@ def test_loss_and_gradients_equal_torch(rows: int, smoothing: float) -> None:
 
 def test_loss_of_a_sure_and_of_an_ignorant_model() -> None:
     labels = torch.arange(5)
-    assert float(projected_cross_entropy(1e3 * torch.eye(5), torch.eye(5), None, labels, 0.0)) == 0
+    sure = 1e3 * torch.eye(5)
+    assert float(projected_cross_entropy(sure, torch.eye(5), None, labels, 0.0)) == 0
+    wrong = projected_cross_entropy(sure, torch.eye(5), None, labels.roll(1), 0.0)
+    assert float(wrong) == 5e3  # though the label's probability is none in single precision
     uniform = projected_cross_entropy(torch.zeros(5, 5), torch.eye(5), None, labels, 0.1)
     assert float(uniform) == pytest.approx(5 * math.log(5))
 

@@ -718,6 +718,7 @@ def test_what_cannot_be_made_again_is_not_overwritten(
         for resume in (False, True):
             with pytest.raises(TrainError, match=f"holds {what}"):
                 train(recipe, recipe_path, folder, resume=resume)
+        assert {path.name for path in folder.iterdir()} == set(chosen)
         for name in chosen:
             assert (folder / name).read_bytes() == (unbroken / name).read_bytes()
 

@@ -71,10 +71,11 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
             if smoothing:
                 weight_sum, row_sum = weight.sum(dim=0).float(), hidden.float().sum(dim=0)
                 total -= even * row_sum @ weight_sum
-                hidden_grad = hidden_grad.float() - even * weight_sum
-                weight_grad -= even * row_sum
                 if bias is not None:
                     total -= even * len(rows) * bias.float().sum()
+                if wanted:
+                    hidden_grad = hidden_grad.float() - even * weight_sum
+                    weight_grad -= even * row_sum
                     bias_grad -= even * len(rows)
         if wanted:
             ctx.save_for_backward(hidden_grad.to(hidden.dtype), weight_grad, bias_grad)

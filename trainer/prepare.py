@@ -29,9 +29,8 @@ def prepare(
         the model whose weights to begin with, if there is one
 
     Raises:
-        TrainError: bad data, a folder that is in the way, a state of another model
+        TrainError: bad data, a state of another model
     """
-    _refuse(folder, init, resume=resume)
     recipe_text = recipe_path.read_text("utf-8")  # before anything in folder is removed
     resume = resume and (folder / files.LAST).exists()
     corpora = Corpora(recipe.data.train, recipe_path.parent)
@@ -94,7 +93,7 @@ def _check_unchanged(folder: Path, config: ModelConfig) -> None:
             )
 
 
-def _refuse(folder: Path, init: Path | None, *, resume: bool) -> None:
+def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> None:
     """Raise TrainError where training would overwrite what it cannot make again."""
     if init is not None and init.resolve() == folder.resolve():
         raise TrainError(f"--init and --out are both {folder}: choose another folder to write")

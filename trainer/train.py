@@ -24,7 +24,7 @@ from .flops import peak_tflops, training_flops
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
 from .optimization import build_optimizer, learning_rate, seed_noise
-from .prepare import prepare
+from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes
 from .stopping import Interrupted, StopSignals
 from .tokens import open_tokens
@@ -73,6 +73,7 @@ def train(
     with contextlib.ExitStack() as held:
         with processes.leader_first():
             if processes.leader:
+                refuse_to_overwrite(folder, init, resume=resume)  # nor leave a lock in it
                 held.enter_context(files.claim(folder))
                 initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
         resume = processes.of_leader((folder / files.LAST).exists())
