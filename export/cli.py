@@ -146,6 +146,7 @@ def export(
 @click.option("--beam-size", type=click.IntRange(1), help="[default: the model's own]")
 @click.option("--threads", type=click.IntRange(0), default=0, help="0: one per core.")
 @tokenize_option
+@click.option("--reverse", is_flag=True, help="TEST is a .tsv of target, source and corpus.")
 @click.option(
     "-o",
     "--output",
@@ -174,6 +175,7 @@ def evaluate(
     beam_size: int | None,
     threads: int,
     tokenize: str | None,
+    reverse: bool,
     output: Path | None,
     json_file: Path | None,
     against: Path | None,
@@ -198,8 +200,10 @@ def evaluate(
 
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     system, test_files = _system_and_test(paths, model, by_option)
+    if reverse and len(test_files) == 2:
+        raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
     try:
-        test = scoring.read_test(test_files)
+        test = scoring.read_test(test_files, reverse)
         # Before the hour of translating: what is wrong with it is said now.
         other = rival = None
         if against and against.is_file():

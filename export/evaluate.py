@@ -44,8 +44,9 @@ class Comparison:
     ours: Result
 
 
-def read_test(paths: Sequence[Path]) -> ParallelText:
-    """A test set: a .tsv (source, target, corpus), or aligned files of sources and references.
+def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
+    """A test set: a .tsv (source, target, corpus; with reverse target, source, corpus), or aligned
+    files of sources and references.
 
     Raises:
         TrainError: a file cannot be read, or the two differ in length
@@ -53,7 +54,9 @@ def read_test(paths: Sequence[Path]) -> ParallelText:
     names = [str(path.resolve()) for path in paths]
     aligned = len(names) == 2
     recipe = (
-        CorpusRecipe(source=names[0], target=names[1]) if aligned else CorpusRecipe(path=names[0])
+        CorpusRecipe(source=names[0], target=names[1])
+        if aligned
+        else CorpusRecipe(path=names[0], reverse=reverse)
     )
     return read_corpora([recipe], Path())
 

@@ -42,6 +42,14 @@ def test_two_files_and_tsv_and_xz_are_joined_in_order(tmp_path: Path) -> None:
     assert len(corpora.groups) == 4
 
 
+def test_a_table_may_have_the_target_first(tmp_path: Path) -> None:
+    write(tmp_path / "a.tsv", " one\t一 \n\t二\n three \t 三\tnumbers\tmore\n")
+    text = read_corpora([CorpusRecipe(path="a.tsv", reverse=True)], tmp_path)
+    assert text.sources == ["一", "三"]
+    assert text.targets == ["one", "three"]
+    assert text.corpora == ["a.tsv", "numbers"]
+
+
 def test_only_newlines_end_a_line(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", "一\u2028二\tone\x0b\x85\rtwo\n")
     text = read_corpora([CorpusRecipe(path="a.tsv")], tmp_path)

@@ -160,6 +160,11 @@ def test_aligned_files_score_as_a_table(
     packed = tmp_path / "test.tsv.xz"
     packed.write_bytes(lzma.compress(test_set.read_bytes()))
     assert table_of(run_evaluate(toy_checkpoint, packed, "--beam-size", "1")[1]) == expected
+    reversed_set = tmp_path / "reversed.tsv"
+    rows = zip(columns[1], columns[0], columns[2], strict=True)
+    reversed_set.write_text("".join("\t".join(row) + "\n" for row in rows), "utf-8")
+    arguments = (toy_checkpoint, reversed_set, "--reverse", "--beam-size", "1")
+    assert table_of(run_evaluate(*arguments)[1]) == expected
 
 
 def weights_folder(checkpoint: Path, folder: Path, name: str) -> Path:
@@ -374,6 +379,7 @@ def test_a_comparison_with_a_folder_is_one_with_its_translations(
         (["folder", "a.tsv", "-m", "folder"], "two systems, folder and -m folder"),
         (["a.txt", "b.txt", "a.txt"], "3 files: a test set is a .tsv, or TEST and REFERENCES"),
         (["a.txt", "a.tsv"], "a.tsv has both sides: give it alone"),
+        (["a.txt", "b.txt", "--reverse"], "--reverse is for a .tsv: exchange the two files"),
         (["a.tsv", "--tokenize", "14a"], "'14a' is not one of none, zh, 13a, intl, char,"),
         (["folder", "a.tsv", "--weights", "last"], "'last' is not one of"),
     ],

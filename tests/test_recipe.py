@@ -83,6 +83,11 @@ MISTAKES = {
         'path = "train.tsv"\nsource = "a"\ntarget = "b"',
         "needs either path",
     ),
+    "reversed files": (
+        'source = "a.zh"',
+        'reverse = true\nsource = "a.zh"',
+        "reverse is for a .tsv: exchange source 'a.zh' and target 'a.en' instead",
+    ),
     "small batches": ("adam_betas", "max_tokens = 30\nadam_betas", "max_tokens 30 is below"),
     "tied without joint": (
         'preset = "tiny"',

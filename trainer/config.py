@@ -188,8 +188,8 @@ class CorpusRecipe:
 
     `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
     times). `corpora` overrides it by the name in the third column. The corpus is drawn from in
-    epochs `from_epoch` (counted from 0) up to `until_epoch`, that one left out. Paths are relative
-    to the recipe.
+    epochs `from_epoch` (counted from 0) up to `until_epoch`, that one left out. With `reverse` a
+    .tsv's first two columns are target<TAB>source. Paths are relative to the recipe.
     """
 
     path: str | None = None
@@ -199,6 +199,7 @@ class CorpusRecipe:
     corpora: dict[str, float] = field(default_factory=dict)
     from_epoch: int = 0
     until_epoch: int | None = None
+    reverse: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,6 +348,11 @@ def _check(recipe: Recipe, path: str) -> None:
         sides = (corpus.source is not None) + (corpus.target is not None)
         if sides != (2 if corpus.path is None else 0):
             raise TrainError(f"{path}: a corpus needs either path (a .tsv) or source and target")
+        if corpus.reverse and corpus.path is None:
+            raise TrainError(
+                f"{path}: reverse is for a .tsv: exchange source {corpus.source!r} and "
+                f"target {corpus.target!r} instead"
+            )
         for weight in (corpus.weight, *corpus.corpora.values()):
             if not 0 <= weight <= 1000:
                 raise TrainError(f"{path}: corpus weight {weight}: choose 0 (left out) to 1000")

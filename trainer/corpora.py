@@ -139,7 +139,8 @@ def _read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, 
                     f"{path}, line {number}: no tab in {line[:40]!r}; expected source<TAB>target"
                 )
             corpus = columns[2].strip() if len(columns) > 2 else path.name
-            yield columns[0].strip(), columns[1].strip(), corpus
+            first, second = columns[0].strip(), columns[1].strip()
+            yield (second, first, corpus) if recipe.reverse else (first, second, corpus)
         return
     assert recipe.source is not None and recipe.target is not None
     source_path, target_path = folder / recipe.source, folder / recipe.target
