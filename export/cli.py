@@ -200,6 +200,9 @@ def evaluate(
 
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     system, test_files = _system_and_test(paths, model, by_option)
+    for path in (output, json_file):
+        if path is not None and not path.parent.is_dir():
+            raise click.ClickException(f"{path}: there is no folder {path.parent}; make it first")
     if reverse and len(test_files) == 2:
         raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
     try:
@@ -218,10 +221,10 @@ def evaluate(
             other = rival.translate(test.sources, beam_size)
     except TrainError as error:
         raise click.ClickException(str(error)) from error
+    click.echo(scoring.as_table(evaluations))
     if output:
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
         output.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-    click.echo(scoring.as_table(evaluations))
     comparisons = [] if other is None else scoring.paired_bootstrap(evaluations[0], other)
     if comparisons:
         click.echo("\n" + scoring.comparison_table(evaluations[0].system, comparisons))

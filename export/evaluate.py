@@ -9,7 +9,8 @@ import sacrebleu
 from sacrebleu.significance import PairedTest, Result
 
 from tfm.trainer.config import CorpusRecipe
-from tfm.trainer.corpora import ParallelText, read_corpora
+from tfm.trainer.corpora import ParallelText, read_pairs
+from tfm.trainer.errors import TrainError
 from tfm.trainer.evaluate import Scores, bleu_metric, score, tokenizer_for
 
 from .errors import ExportError
@@ -46,10 +47,10 @@ class Comparison:
 
 def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
     """A test set: a .tsv (source, target, corpus; with reverse target, source, corpus), or aligned
-    files of sources and references.
+    files of sources and references. Empty sides stay, so that lines keep their numbers.
 
     Raises:
-        TrainError: a file cannot be read, or the two differ in length
+        TrainError: a file cannot be read or has no line, or the two differ in length
     """
     names = [str(path.resolve()) for path in paths]
     aligned = len(names) == 2
@@ -58,7 +59,11 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
         if aligned
         else CorpusRecipe(path=names[0], reverse=reverse)
     )
-    return read_corpora([recipe], Path())
+    rows = list(read_pairs(recipe, Path()))
+    if not rows:
+        raise TrainError(f"{names[0]}: no sentence to score")
+    sources, targets, corpora = (list(column) for column in zip(*rows, strict=True))
+    return ParallelText(sources, targets, corpora)
 
 
 def evaluate(

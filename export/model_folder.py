@@ -23,6 +23,7 @@ from tfm.runtime.config import (
     Variant,
 )
 from tfm.runtime.device import load_onnxruntime
+from tfm.trainer import checkpoint as files
 from tfm.trainer.model import Transformer
 from tfm.trainer.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 
@@ -76,9 +77,11 @@ def export_checkpoint(
     folder = folder.resolve()
     if folder == checkpoint.resolve():
         raise ExportError(f"{folder} is the checkpoint itself: choose another folder")
-    model, vocabulary = load_exportable(checkpoint)
     if folder.exists() and not folder.is_dir():
         raise ExportError(f"{folder} is a file: choose another name for the model folder")
+    if any((folder / name).exists() for name in (files.MODEL, files.LAST, files.TOKENS)):
+        raise ExportError(f"{folder} is a checkpoint: choose another folder for the model")
+    model, vocabulary = load_exportable(checkpoint)
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)

@@ -53,7 +53,8 @@ def open_systems(
     Raises:
         TrainError: the checkpoint cannot be read
         ModelError: the model folder cannot be used
-        ExportError: folder is neither, or not the one that variants or weights are for
+        ExportError: folder is neither, or has not all of the variants or the weights; before
+            anything is opened
     """
     folder = bundled_model() if folder is None else folder
     if any((folder / name).is_file() for name in (files.MODEL, files.LAST)):
@@ -70,7 +71,11 @@ def open_systems(
         )
     if weights:
         raise ExportError(f"{folder} is a model folder: only a checkpoint has {weights} weights")
-    for variant in variants or ModelConfig.load(folder).variants:
+    there = ModelConfig.load(folder).variants
+    for variant in variants:  # before the first is opened, and an hour of translating with it
+        if variant is not None and variant not in there:
+            raise ExportError(f"no variant {variant!r}: {folder} has {', '.join(sorted(there))}")
+    for variant in variants or there:
         yield _open_variant(folder, variant, threads)
 
 

@@ -16,6 +16,7 @@ from conftest import tfm
 from numerals import RECIPE, chinese, english
 
 from tfm.export import systems
+from tfm.export.errors import ExportError
 from tfm.export.systems import open_systems, translate_with_torch
 from tfm.runtime import Translator
 from tfm.runtime.cli import cli
@@ -409,8 +410,9 @@ def test_one_line_of_error(
     files.write_checkpoint(imported, tiny_model, tiny_vocabulary)
     shutil.copytree(imported, new)
     (new / files.MODEL).rename(new / files.LAST)
-    table = tmp_path / "one.tsv"
+    table, none, missing = tmp_path / "one.tsv", tmp_path / "none.tsv", tmp_path / "no" / "out"
     table.write_text("no tab\n", "utf-8")
+    none.touch()
     sources, references = write_aligned(tmp_path, columns, "")
     references.write_text("one\n", "utf-8")
     cases: list[tuple[list[str | Path], str]] = [
@@ -422,6 +424,9 @@ def test_one_line_of_error(
         ([empty, test_set], "has no config.json: expected a model folder (`tfm export`) or a"),
         ([test_set, "-m", empty], "has no config.json"),
         ([toy_model, table], "no tab in"),
+        ([toy_model, none], "none.tsv: no sentence to score"),
+        ([toy_model, test_set, "-o", missing], f"{missing}: there is no folder {missing.parent}"),
+        ([toy_model, test_set, "--json", missing], f"{missing}: there is no folder"),
         ([toy_model, sources, references], "test.en has 1: they must be aligned line by line"),
         ([imported, test_set, "--beam-size", "1", "--against", empty], "has no config.json"),
     ]
@@ -433,6 +438,28 @@ def test_one_line_of_error(
         assert (status, stdout) == (1, ""), message
         assert message in stderr
         assert stderr.startswith("Error: ") and stderr.count("\n") == 1
+
+
+def test_a_missing_variant_is_said_before_another_translates(toy_model: Path) -> None:
+    with pytest.raises(ExportError, match=r"^no variant 'fp16': .* has fp32, int8$"):
+        next(open_systems(toy_model, ["int8", "fp16"]))
+
+
+def test_empty_sides_keep_their_lines(
+    columns: list[list[str]], toy_model: Path, tmp_path: Path
+) -> None:
+    sources, references = [*columns[0][:3], "", ""], [columns[1][0], "", columns[1][2], "one", ""]
+    pair = write_aligned(tmp_path, [sources, references], "")
+    output = tmp_path / "output"
+    options = ("--variant", "fp32", "-o", output)
+    status, stdout, _ = run_evaluate(toy_model, *pair, *options)
+    assert status == 0
+    lines = output.read_text("utf-8").split("\n")
+    assert [bool(line) for line in lines] == [True, True, True, False, False, False]
+    row = table_of(stdout)[-1]
+    assert row[:2] == ["all", "5"]
+    assert row[2] == f"{sacrebleu.corpus_bleu(lines[:5], [references]).score:.1f}"
+    assert run_evaluate(toy_model, *pair, *options, "--against", output)[0] == 0
 
 
 def test_variants_are_opened_one_after_the_other(

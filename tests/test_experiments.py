@@ -1,6 +1,7 @@
 """A study: checked before it trains, stopped and resumed exactly, and what it says of the runs."""
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -21,10 +22,11 @@ from matplotlib.axes import Axes
 from safetensors.torch import load_file
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli, experiments, study_results
+from tfm.trainer import cli, experiments, study_results, validation
 from tfm.trainer.config import load_recipe
 from tfm.trainer.errors import TrainError
 from tfm.trainer.experiments import load_study, run_study, to_toml
+from tfm.trainer.pool import Job, train_side_by_side
 from tfm.trainer.study_results import as_table, draw_study
 from tfm.trainer.train import Trainer, train
 
@@ -108,7 +110,7 @@ def test_results_are_those_of_the_metrics(unbroken: tuple[Path, Result]) -> None
         text = (folder / result["name"] / files.METRICS).read_text("utf-8")
         lines = [json.loads(line) for line in text.splitlines()]
         found = [line for line in lines if "validation_loss" in line]
-        assert result["steps"] == [3, 6] and result["step"] == 6 and result["diverged"] is None
+        assert result["steps"] == [3, 6] and result["diverged"] is None
         assert result["losses"] == [line["validation_loss"] for line in found]
         last = found[-1]
         assert (result["loss"], result["bleu"]) == (last["validation_loss"], last["bleu"])
@@ -186,6 +188,38 @@ def test_stopped_and_resumed_is_unbroken(
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
 
 
+def test_stopped_in_the_last_validation_is_not_done(
+    study_path: Path, unbroken: tuple[Path, Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = validation.translate, itertools.count(1)
+
+    def failing(*arguments: Any, **options: Any) -> Any:
+        if next(calls) == 2:
+            raise RuntimeError("stop")
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "translate", failing)
+        command(study_path, tmp_path)
+    assert files.read_progress(tmp_path / "baseline").step == 6
+    assert command(study_path, tmp_path).exit_code == 0
+    assert without_clock(tmp_path) == without_clock(unbroken[0])
+
+
+def test_a_variant_that_ended_early_is_done(
+    study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([2.0, 2.0, 3.0, 3.0, 3.0, 3.0])
+    base = BASE.replace("validate_steps = 3", "validate_steps = 1\nstop_after_no_gain = 2")
+    path = write_study(tmp_path, STUDY[: STUDY.index('[[variant]]\nname = "hot"')], base)
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "validation_loss", lambda *_: next(losses))
+        assert command(path, tmp_path / "out").exit_code == 0
+    assert files.read_progress(tmp_path / "out" / "baseline").step == 3
+    monkeypatch.setattr(experiments, "train", None)
+    assert command(path, tmp_path / "out").exit_code == 0
+
+
 def test_side_by_side_is_one_after_the_other(
     study_path: Path, unbroken: tuple[Path, Result], tmp_path: Path
 ) -> None:
@@ -243,6 +277,17 @@ def test_a_failure_side_by_side_is_said(study_path: Path, tmp_path: Path) -> Non
     assert "Traceback" not in result.stderr
 
 
+def test_an_error_of_an_earlier_run_is_not_said_again(tmp_path: Path) -> None:
+    job = Job("one", tmp_path / "one.toml", tmp_path / "one", tmp_path / "one.log")
+    job.log.write_text("Error: of the first run\n", "utf-8")
+    with pytest.raises(TrainError, match=r"^one: its process ended with status 1; see .*one\.log$"):
+        list(train_side_by_side(crash, [job], 2, 1))
+
+
+def crash(*_: Path) -> None:
+    raise OSError("no space left")
+
+
 def test_ctrl_c_between_two_trainings(
     study_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,9 +317,11 @@ def test_an_unfinished_variant_is_not_compared(
     study_path: Path, unbroken: tuple[Path, Result]
 ) -> None:
     baseline, _, last = experiments.results_of(load_study(study_path), unbroken[0])
-    half = dataclasses.replace(last, step=3, loss=2.5, average_loss=2.5)
-    cells = [cell.strip() for cell in as_table([baseline, half]).splitlines()[3].split(" | ")]
-    assert cells[4:6] == ["2.500 (step 3)", "–"]
+    half = dataclasses.replace(last, steps=(3,), losses=(2.5,), loss=2.5, average_loss=2.5)
+    none = dataclasses.replace(half, steps=(), losses=(), loss=None, average_loss=None)
+    table = as_table([baseline, half, none]).splitlines()[3:5]
+    assert [row.split(" | ")[4].strip() for row in table] == ["2.500 (step 3)", "–"]
+    assert [row.split(" | ")[5].strip() for row in table] == ["–", "–"]
     averaged = dataclasses.replace(last, average_loss=2.125)
     assert "averaged weights" in as_table([baseline, averaged])
     assert "2.125" in as_table([baseline, averaged])

@@ -60,6 +60,19 @@ def test_one_line_of_error(content: bytes | None, message: str, tmp_path: Path) 
     assert not model.exists()
 
 
+def test_a_checkpoint_is_not_overwritten(toy_checkpoint: Path, tmp_path: Path) -> None:
+    """Another than the one to export."""
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / files.LAST).touch()
+    status, _, stderr = run_export(toy_checkpoint, other)
+    assert (status, stderr) == (
+        1,
+        f"Error: {other} is a checkpoint: choose another folder for the model\n",
+    )
+    assert [path.name for path in other.iterdir()] == [files.LAST]
+
+
 def test_a_damaged_checkpoint(toy_checkpoint: Path, tmp_path: Path) -> None:
     checkpoint, model = tmp_path / "checkpoint", tmp_path / "model"
     ignore = shutil.ignore_patterns("last*", "best*", "average*", "recent")

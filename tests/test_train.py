@@ -359,12 +359,19 @@ def test_curves_that_cannot_be_written_stop_nothing(
     assert_same_training(tmp_path, unbroken)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_out_of_memory_costs_no_steps(
-    recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: str,
+    recipe_path: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full() -> None:
         def batch_loss(*_: Any) -> Any:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            if device == "cuda":
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+            return torch.empty(2**60)
 
         monkeypatch.setattr(loop, "batch_loss", batch_loss)
 
@@ -463,6 +470,41 @@ def test_resume_with_another_model_is_refused(
     wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, d_ff=20))
     with pytest.raises(TrainError, match="was trained with d_ff 16, not 20: use that recipe"):
         train(wider, recipe_path, unbroken, resume=True)
+
+
+def test_resume_with_another_vocabulary_is_refused(
+    recipe_path: Path, tmp_path: Path, unbroken: Path
+) -> None:
+    recipe = load_recipe(recipe_path)
+    smaller = dataclasses.replace(recipe.vocabulary, size=270)
+    with pytest.raises(TrainError, match="has a vocabulary of size 275, not 270: use that recipe"):
+        train(dataclasses.replace(recipe, vocabulary=smaller), recipe_path, unbroken, resume=True)
+
+
+def test_with_another_validation_corpus_the_best_begins_anew(
+    recipe_path: Path,
+    unbroken: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On which every loss is worse than the best before."""
+    folder = shutil.copytree(unbroken, tmp_path / "checkpoint")
+    path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 15")
+    valid = tmp_path / "valid.tsv"
+    before = files.read_progress(folder)
+    losses = iter([9.0, 8.0, 10.0, 11.0])
+    monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
+    valid.write_text(valid.read_text("utf-8") + "ab\tBA\n", "utf-8")
+    progress = train(load_recipe(path), path, folder, resume=True)
+    assert "another validation corpus: what is best begins anew" in caplog.text
+    assert before.exported_loss < 8
+    assert (progress.exported_loss, progress.best_loss, progress.best_step) == (8.0, 9.0, 15)
+    model, average = load_file(folder / files.MODEL), load_file(folder / files.AVERAGE)
+    assert all(torch.equal(model[name], average[name]) for name in average)
+    progress = train(change(load_recipe(path), max_steps=16), path, folder, resume=True)
+    assert (progress.exported_loss, progress.best_loss, progress.best_step) == (8.0, 9.0, 15)
+    assert caplog.text.count("another validation corpus") == 1
 
 
 def test_loss_that_is_no_number_stops(recipe_path: Path, tmp_path: Path) -> None:
@@ -647,11 +689,12 @@ def test_no_cuda_no_training(recipe_path: Path, tmp_path: Path) -> None:
 
 def test_weights_that_draw_nothing_stop(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:
     recipe = load_recipe(recipe_path)
-    corpus = dataclasses.replace(recipe.data.train[0], until_epoch=0)
+    corpus = dataclasses.replace(recipe.data.train[0], until_epoch=1)
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, train=(corpus,)))
-    trainer = make_trainer(recipe, recipe_path, tmp_path, unbroken)
-    with pytest.raises(TrainError, match="epochs without a pair: raise the weights"):
+    trainer = make_trainer(change(recipe, max_steps=100), recipe_path, tmp_path, unbroken)
+    with pytest.raises(TrainError, match="no pair in 1000 epochs from epoch 1 on: raise the wei"):
         trainer.run()
+    assert files.read_progress(tmp_path).step == metrics(tmp_path)[-1]["step"] > 0
 
 
 def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
@@ -678,6 +721,18 @@ def test_init_begins_with_the_weights_and_the_vocabulary(
         assert (tmp_path / name).read_bytes() == (unbroken / name).read_bytes()
     config = load_model_config(unbroken / files.CONFIG)
     assert load_model_config(tmp_path / files.CONFIG) == dataclasses.replace(config, dropout=0.0)
+
+
+def test_init_takes_the_languages_of_the_recipe(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    recipe = load_recipe(recipe_path)
+    data = dataclasses.replace(recipe.data, target_language="zh")
+    prepare(
+        dataclasses.replace(recipe, data=data), recipe_path, tmp_path, resume=False, init=unbroken
+    )
+    config = load_model_config(tmp_path / files.CONFIG)
+    assert (config.source_language, config.target_language) == ("source", "zh")
 
 
 def test_init_stopped_and_resumed_is_unbroken(

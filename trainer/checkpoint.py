@@ -58,11 +58,24 @@ class Progress:
     best_chrf: float = float("-inf")
     best_chrf_step: int = 0
     validated_step: int = 0  # the last one that was validated
+    validation: str = ""  # the fingerprint of what it is validated on
     precision: str = ""  # that it began in
     initialized: bool = False  # from another checkpoint, by --init
     seconds: float = 0.0
     unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
     unlogged_tokens: int = 0
+
+    def without_best(self) -> "Progress":
+        """As if no validation had been the best yet: no figure of another corpus compares."""
+        new = Progress()
+        return dataclasses.replace(
+            self,
+            best_loss=new.best_loss,
+            best_step=new.best_step,
+            exported_loss=new.exported_loss,
+            best_chrf=new.best_chrf,
+            best_chrf_step=new.best_chrf_step,
+        )
 
 
 @contextlib.contextmanager

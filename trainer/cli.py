@@ -99,7 +99,7 @@ def train(
         raise click.exceptions.Exit(128 + stop.signal_number) from stop
     if processes.leader:
         click.echo(
-            f"done: {progress.step} steps, best validation loss {progress.best_loss:.4f}; "
+            f"done: {progress.step} steps, validation loss {progress.exported_loss:.4f}; "
             f"next: tfm export {folder} MODEL_FOLDER",
             err=True,
         )

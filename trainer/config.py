@@ -353,6 +353,13 @@ def _check(recipe: Recipe, path: str) -> None:
                 f"{path}: reverse is for a .tsv: exchange source {corpus.source!r} and "
                 f"target {corpus.target!r} instead"
             )
+        if corpus.from_epoch < 0 or (
+            corpus.until_epoch is not None and corpus.until_epoch <= corpus.from_epoch
+        ):
+            raise TrainError(
+                f"{path}: from_epoch {corpus.from_epoch}, until_epoch {corpus.until_epoch}: choose "
+                "0 or more, and a later one to end before"
+            )
         for weight in (corpus.weight, *corpus.corpora.values()):
             if not 0 <= weight <= 1000:
                 raise TrainError(f"{path}: corpus weight {weight}: choose 0 (left out) to 1000")

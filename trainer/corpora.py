@@ -44,7 +44,7 @@ class Corpora:
         left = 0
         for number, recipe in enumerate(self.recipes):
             names = set()
-            for source, target, corpus in _read_pairs(recipe, self.folder):
+            for source, target, corpus in read_pairs(recipe, self.folder):
                 names.add(corpus)
                 weight = recipe.corpora.get(corpus, recipe.weight)
                 if weight > 0 and source and target:
@@ -129,7 +129,12 @@ def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
     return ParallelText([s for s, _, _ in kept], [t for _, t, _ in kept], names)
 
 
-def _read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, str]]:
+def read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Source, target and corpus of every line, empty ones too.
+
+    Raises:
+        TrainError: a file is missing or not UTF-8, a line has no tab, or sides differ in length
+    """
     if recipe.path is not None:
         path = folder / recipe.path
         for number, line in enumerate(_read_lines(path), start=1):

@@ -59,6 +59,13 @@ def faster_precision(config: ModelConfig, device: torch.device) -> str:
     return min(times, key=lambda precision: min(times[precision][1:]))
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is a tensor for which there was no memory."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        "can't allocate memory" in str(error)  # a CPU's is a plain RuntimeError
+    )
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that tensors leave, for the next ones (glibc only).
 

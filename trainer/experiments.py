@@ -20,7 +20,7 @@ from .errors import DivergedError, TrainError
 from .pool import Job, train_side_by_side
 from .schema import from_tree
 from .study_results import Result, read_result, write_results
-from .train import train
+from .train import is_over, train
 
 logger = logging.getLogger(__name__)
 
@@ -253,10 +253,10 @@ def _diverged(checkpoint: Path) -> int | None:
 
 
 def _is_over(variant: Variant, checkpoint: Path) -> bool:
-    """Whether nothing is left to train: it diverged, or is at max_steps."""
+    """Whether nothing is left to train: it diverged, or came to its end."""
     if _diverged(checkpoint) is not None:
         return True
     if not (checkpoint / files.LAST).exists():
         return False
     options = recipe_of(variant.recipe, variant.name).training
-    return files.read_progress(checkpoint).step >= options.max_steps
+    return is_over(files.read_progress(checkpoint), options)

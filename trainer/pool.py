@@ -46,7 +46,7 @@ def train_side_by_side(
         Interrupted: SIGINT, SIGTERM or SIGHUP came; all are saved
     """
     waiting = list(jobs)
-    running: dict[BaseProcess, Job] = {}
+    running: dict[BaseProcess, tuple[Job, int]] = {}  # and how long its log was before
     context = multiprocessing.get_context("spawn")  # a fork would not bring torch's threads along
     with StopSignals() as stop, tqdm(total=len(jobs), unit="training", dynamic_ncols=True) as bar:
         try:
@@ -54,16 +54,17 @@ def train_side_by_side(
                 while waiting and len(running) < count:
                     job = waiting.pop(0)
                     process: BaseProcess = context.Process(target=_work, args=(train, job, threads))
+                    before = job.log.stat().st_size if job.log.exists() else 0
                     process.start()
-                    running[process] = job
-                bar.set_postfix_str(", ".join(job.name for job in running.values()))
+                    running[process] = (job, before)
+                bar.set_postfix_str(", ".join(job.name for job, _ in running.values()))
                 wait([process.sentinel for process in running], timeout=0.5)
                 for process in [p for p in running if p.exitcode is not None]:
                     if stop.number:  # the terminal's Ctrl-C reaches the processes, too
                         break
-                    job = running.pop(process)
+                    job, before = running.pop(process)
                     if process.exitcode:
-                        raise TrainError(_failure(job, process.exitcode))
+                        raise TrainError(_failure(job, process.exitcode, before))
                     bar.update()
                     yield job
         finally:
@@ -75,9 +76,11 @@ def train_side_by_side(
             raise Interrupted(0, stop.number)
 
 
-def _failure(job: Job, status: int) -> str:
+def _failure(job: Job, status: int, before: int) -> str:
+    """What the job's process said; `before` is what its log held already, in bytes."""
     said = f"its process ended with status {status}"
-    lines = job.log.read_text("utf-8", errors="replace").splitlines() if job.log.exists() else []
+    log = job.log.read_bytes()[before:] if job.log.exists() else b""
+    lines = log.decode("utf-8", errors="replace").splitlines()
     errors = [line for line in lines if line.startswith("Error: ")]
     if status == 1 and errors:
         said = errors[-1].removeprefix("Error: ")

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from . import checkpoint as files
-from .config import ModelConfig, Recipe, load_model_config
+from .config import ModelConfig, Recipe, VocabularyRecipe, load_model_config, read_toml
 from .corpora import Corpora, draw_sample, read_corpora
 from .errors import TrainError
 from .evaluate import sample
 from .model import Transformer
+from .schema import from_tree
 from .tokens import store_tokens
 from .vocabulary import Vocabulary, train_vocabulary
 
@@ -39,6 +40,8 @@ def prepare(
     vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
     if resume:
         _check_unchanged(folder, config)
+        if not files.read_progress(folder).initialized:
+            _check_vocabulary(folder, recipe.vocabulary)
     else:
         _clear(folder)
         vocabulary.save(folder)
@@ -93,6 +96,18 @@ def _check_unchanged(folder: Path, config: ModelConfig) -> None:
             )
 
 
+def _check_vocabulary(folder: Path, wanted: VocabularyRecipe) -> None:
+    """Raise TrainError where the recipe asks for another vocabulary than there is."""
+    path = folder / files.RECIPE
+    found = from_tree(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
+    before = dataclasses.asdict(found)
+    for name, value in dataclasses.asdict(wanted).items():
+        if before[name] != value:
+            raise TrainError(
+                f"{folder} has a vocabulary of {name} {before[name]}, not {value}: use that recipe"
+            )
+
+
 def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> None:
     """Raise TrainError where training would overwrite what it cannot make again."""
     if init is not None and init.resolve() == folder.resolve():
@@ -118,8 +133,8 @@ def _tuned(config: ModelConfig, recipe: Recipe) -> ModelConfig:
     changes: dict[str, Any] = {"dropout": recipe.model.dropout}
     for side in ("source_language", "target_language"):
         language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")
-        if config.tagged != "none" and language != unsaid:
-            if language not in config.language_tags:
+        if language != unsaid:
+            if config.tagged != "none" and language not in config.language_tags:
                 raise TrainError(
                     f"data.{side} is {language!r}, none of the model's languages: "
                     f"{', '.join(sorted(config.language_tags))}"

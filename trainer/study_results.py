@@ -29,7 +29,6 @@ class Result:
 
     Attributes:
         changes: what its recipe changes, as lines of TOML
-        step: where training stands
         diverged: the step whose loss was no number
         steps, losses: every validation, nats per token; NaN and infinity are None
         loss, average_loss, bleu, chrf: of the last validation; scores are of greedy translations
@@ -41,7 +40,6 @@ class Result:
     group: str
     changes: tuple[str, ...]
     parameters: int
-    step: int
     diverged: int | None
     steps: tuple[int, ...]
     losses: tuple[float | None, ...]
@@ -51,6 +49,11 @@ class Result:
     chrf: float | None
     signatures: tuple[str, ...]
     tokens_per_second: float | None
+
+    @property
+    def step(self) -> int:
+        """The one that was validated last."""
+        return self.steps[-1] if self.steps else 0
 
 
 def read_result(
@@ -77,7 +80,6 @@ def read_result(
         group=group,
         changes=changes,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        step=lines[-1]["step"] if lines else 0,
         diverged=diverged,
         steps=tuple(steps),
         losses=tuple(_finite(loss) for loss in losses),
@@ -146,7 +148,7 @@ def _loss(result: Result, baseline: Result) -> str:
     if result.diverged is not None:
         return f"diverged at step {result.diverged}"
     loss = _number(result.loss, ".3f")
-    return loss if result.step == baseline.step else f"{loss} (step {result.step})"
+    return loss if result.step in (0, baseline.step) else f"{loss} (step {result.step})"
 
 
 def _difference(result: Result, baseline: Result) -> str:

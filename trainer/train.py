@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from . import checkpoint as files
-from .config import Recipe, load_model_config
+from .config import Recipe, TrainingRecipe, load_model_config
 from .curves import draw_curves
-from .device import choose_device, faster_precision
+from .device import choose_device, faster_precision, is_out_of_memory
 from .errors import DivergedError, OwnError, TrainError
 from .evaluate import batch_loss
 from .flops import peak_tflops, training_flops
@@ -25,7 +25,7 @@ from .metrics import MetricsLog, drop_after
 from .model import Transformer
 from .optimization import build_optimizer, learning_rate, seed_noise
 from .prepare import prepare, refuse_to_overwrite
-from .processes import Processes
+from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
 from .tokens import open_tokens
 from .validation import Validation, describe
@@ -65,8 +65,7 @@ def train(
             f"accumulate_steps is {recipe.training.accumulate_steps}, fewer than the "
             f"{processes.count} processes that share them: raise it or start fewer"
         )
-    if processes.count > 1 and "batch_norm" in recipe.model.ablations:
-        raise TrainError("batch_norm keeps statistics of one process's batches: start one process")
+    _check_ablations(recipe.model.ablations, processes)
     with processes.together():  # before hours of tokenizing
         device = choose_device(recipe.training, processes.local_rank)
     initial = None
@@ -88,6 +87,11 @@ def train(
         return trainer.run(tensorboard=tensorboard)
 
 
+def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:
+    if processes.count > 1 and "batch_norm" in ablations:
+        raise TrainError("batch_norm keeps statistics of one process's batches: start one process")
+
+
 def _in_precision(
     recipe: Recipe, folder: Path, device: torch.device, processes: Processes, *, resume: bool
 ) -> Recipe:
@@ -101,6 +105,21 @@ def _in_precision(
     chosen: Literal["bf16", "fp32"] = "bf16" if processes.of_leader(found) == "bf16" else "fp32"
     training = dataclasses.replace(recipe.training, precision=chosen)
     return dataclasses.replace(recipe, training=training)
+
+
+def is_over(progress: files.Progress, options: TrainingRecipe) -> bool:
+    """Whether nothing is left to do, the last validation included."""
+    at_end = progress.step >= options.max_steps or no_gain(progress, options)
+    return at_end and progress.validated_step == progress.step
+
+
+def no_gain(progress: files.Progress, options: TrainingRecipe) -> bool:
+    """Whether this is the stop_after_no_gain-th validation that brought nothing."""
+    patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
+    best_step = progress.best_step if by_loss else progress.best_chrf_step
+    if patience is None or best_step == 0 or progress.validated_step != progress.step:
+        return False
+    return (progress.step - best_step) // options.validate_steps >= patience
 
 
 class Trainer:
@@ -122,6 +141,7 @@ class Trainer:
         self.recipe, self.folder, self.processes = recipe, folder, processes
         self.options = recipe.training
         config = load_model_config(folder / files.CONFIG)
+        _check_ablations(config.ablations, processes)  # of --init's model, the recipe does not tell
         self.vocabulary = Vocabulary.load(folder)
         self.vocabulary.check(config)
         self.device = device
@@ -139,7 +159,9 @@ class Trainer:
         self.validation = Validation(
             recipe, recipe_path, folder, self.vocabulary, self.model, self.autocast
         )
-        self.progress = files.Progress(precision=self.options.precision)
+        self.progress = files.Progress(
+            precision=self.options.precision, validation=self.validation.fingerprint
+        )
 
     def begin_with(self, model: Transformer) -> None:
         """Take the weights of a model of the same configuration."""
@@ -153,6 +175,10 @@ class Trainer:
             TrainError: the state is damaged or of another model
         """
         self.progress = files.restore_state(self.folder, self.model, self.optimizer)
+        if self.progress.validation not in ("", self.validation.fingerprint):
+            logger.warning("another validation corpus: what is best begins anew")
+            self.progress = self.progress.without_best()
+        self.progress = dataclasses.replace(self.progress, validation=self.validation.fingerprint)
         if self.processes.leader:
             drop_after(self.folder / files.METRICS, self.progress.step)
             for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
@@ -184,6 +210,7 @@ class Trainer:
                 dynamic_ncols=True,
                 disable=not processes.leader,
             ) as bar,
+            self._saved_where_lost(),
         ):
             while True:
                 if self._validation_is_due():
@@ -195,11 +222,10 @@ class Trainer:
                         self.progress = processes.of_leader(self.progress)
                 number = processes.largest(stop.number)
                 if number:
-                    if processes.leader:
-                        self._save()
+                    self._save()
                     processes.of_leader(None)  # or the others' end could look like a loss of them
                     raise Interrupted(self.progress.step, number)
-                if self.progress.step >= options.max_steps or self._no_gain():
+                if self.progress.step >= options.max_steps or no_gain(self.progress, options):
                     break
                 epoch, batch, indices = next(groups)
                 step = self.progress.step + 1
@@ -231,7 +257,11 @@ class Trainer:
                 group = batches[start : start + count]
                 yield epoch, start + len(group), group
             epoch, used = epoch + 1, 0
-        raise TrainError("1000 epochs without a pair: raise the weights of the corpora")
+        self._save()
+        raise TrainError(
+            f"no pair in 1000 epochs from epoch {epoch - empty} on: raise the weights of the "
+            "corpora, or until_epoch"
+        )
 
     def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int, int]:
         """One update over a group of batches; returns summed loss in nats, target tokens, FLOPs."""
@@ -243,9 +273,10 @@ class Trainer:
         try:
             for place, chosen in self.processes.share(indices):
                 losses.append(self._backward(chosen, step, place, tokens))
-        except torch.OutOfMemoryError as error:
-            if self.processes.count == 1:
-                self._save()  # nothing of this step is in the weights yet
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._save()  # nothing of this step is in the weights yet
             raise OwnError(
                 f"the batch of step {step} does not fit into the memory of {self.device}: lower "
                 "max_tokens, and raise accumulate_steps as much for the same updates"
@@ -315,10 +346,21 @@ class Trainer:
         bar.write(describe(line), file=bar.fp)
 
     def _save(self) -> None:
-        files.save_state(self.folder, self.model, self.optimizer, self.progress)
+        """Write the state, where this process is the one that writes."""
+        if self.processes.leader:
+            files.save_state(self.folder, self.model, self.optimizer, self.progress)
 
     def _seconds_since(self, started: float) -> None:
         self.progress = dataclasses.replace(self.progress, seconds=time.perf_counter() - started)
+
+    @contextlib.contextmanager
+    def _saved_where_lost(self) -> Iterator[None]:
+        """The end of another process costs no steps: it is noticed before weights change."""
+        try:
+            yield
+        except ProcessLostError:
+            self._save()
+            raise
 
     def _diverged(self, what: str, value: float, step: int) -> DivergedError:
         state = self.folder / files.LAST
@@ -328,11 +370,3 @@ class Trainer:
             f"{saved}",
             step,
         )
-
-    def _no_gain(self) -> bool:
-        patience, progress = self.options.stop_after_no_gain, self.progress
-        by_loss = self.options.stop_metric == "loss"
-        best_step = progress.best_step if by_loss else progress.best_chrf_step
-        if patience is None or best_step == 0 or progress.validated_step != progress.step:
-            return False
-        return (progress.step - best_step) // self.options.validate_steps >= patience

@@ -2,6 +2,7 @@
 that the better ones become."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ class Validation:
         model: Transformer,
         autocast: torch.autocast,
     ) -> None:
-        """
+        """`fingerprint` tells one corpus from another.
+
         Raises:
             TrainError: the corpus cannot be read, or BLEU's tokenizer is not installed
         """
@@ -37,6 +39,8 @@ class Validation:
         self._options, self._autocast = recipe.training, autocast
         text = read_corpora([recipe.data.validation], recipe_path.parent)
         self._text = EncodedText.of(text, vocabulary, model.config)
+        lines = "\n".join(f"{s}\t{t}" for s, t in zip(text.sources, text.targets, strict=True))
+        self.fingerprint = hashlib.sha256(lines.encode()).hexdigest()
         self._sources, self._references = sample(text, self._options.validation_max_sentences)
         # Raises now what the first validation would raise.
         bleu_metric(self._options.validation_tokenizer or tokenizer_for(self._language))
