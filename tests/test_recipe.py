@@ -83,6 +83,16 @@ MISTAKES = {
         'path = "train.tsv"\nsource = "a"\ntarget = "b"',
         "needs either path",
     ),
+    "no epoch": (
+        "weight = 2",
+        "weight = 2\nfrom_epoch = 2\nuntil_epoch = 2",
+        "from_epoch 2, until_epoch 2: choose 0 or more, and a later one to end before",
+    ),
+    "negative epoch": (
+        "weight = 2",
+        "weight = 2\nfrom_epoch = -1",
+        "from_epoch -1, until_epoch No",
+    ),
     "reversed files": (
         'source = "a.zh"',
         'reverse = true\nsource = "a.zh"',
@@ -204,10 +214,15 @@ def test_command_refuses_a_recipe_that_is_not_there(tmp_path: Path) -> None:
     assert "does not exist" in result.stderr
 
 
-def test_the_recipe_of_the_bundled_model_is_read() -> None:
-    path = Path(__file__).parent.parent / "models" / "zh-en" / "recipe.toml"
-    recipe = load_recipe(path)
-    assert (recipe.data.source_language, recipe.data.target_language) == ("zh", "en")
+@pytest.mark.parametrize("name", ["zh-en", "en-zh"])
+def test_the_recipes_of_the_models_are_read(name: str) -> None:
+    folder = Path(__file__).parent.parent / "models" / name
+    recipes = [load_recipe(path) for path in folder.glob("recipe*.toml")]
+    assert recipes
+    for recipe in recipes:
+        assert f"{recipe.data.source_language}-{recipe.data.target_language}" == name
+        corpora = (*recipe.data.train, recipe.data.validation)
+        assert {corpus.reverse for corpus in corpora} == {name == "en-zh"}
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -48,6 +48,13 @@ def folder_and_text(request: pytest.FixtureRequest) -> tuple[Path, list[str]]:
         pytest.skip(str(error))
 
 
+def test_english_to_chinese() -> None:
+    """The model folder of the checkout, which the wheel does not carry."""
+    translator = Translator(Path(__file__).parents[1] / "models" / "en-zh", device="cpu")
+    found = translator.translate_batch(["I love you.", "", "What is your name?"])
+    assert [translation.text for translation in found] == ["我爱你。", "", "你叫什么名字？"]
+
+
 @pytest.fixture(scope="module", params=["fp32", "int8"])
 def case(
     request: pytest.FixtureRequest, folder_and_text: tuple[Path, list[str]]
