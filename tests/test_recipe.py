@@ -86,7 +86,7 @@ MISTAKES = {
     "no epoch": (
         "weight = 2",
         "weight = 2\nfrom_epoch = 2\nuntil_epoch = 2",
-        "from_epoch 2, until_epoch 2: choose 0 or more, and a later one to end before",
+        "from_epoch 2, until_epoch 2: choose from_epoch 0 or more, and until_epoch above it",
     ),
     "negative epoch": (
         "weight = 2",

@@ -477,7 +477,7 @@ def test_resume_with_another_vocabulary_is_refused(
 ) -> None:
     recipe = load_recipe(recipe_path)
     smaller = dataclasses.replace(recipe.vocabulary, size=270)
-    with pytest.raises(TrainError, match="has a vocabulary of size 275, not 270: use that recipe"):
+    with pytest.raises(TrainError, match="was trained with size 275, not 270: use that recipe"):
         train(dataclasses.replace(recipe, vocabulary=smaller), recipe_path, unbroken, resume=True)
 
 
@@ -649,6 +649,17 @@ def test_training_stops_after_validations_without_gain(
     recipe = change(load_recipe(recipe_path), validate_steps=2, stop_after_no_gain=2)
     progress = train(recipe, recipe_path, tmp_path, resume=False)
     assert (progress.step, progress.best_step, progress.best_loss) == (8, 4, 4.0)
+
+
+def test_max_steps_lowered_ends_with_a_validation(
+    recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(recipe_path)
+    call_at(monkeypatch, 8, lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(Interrupted):
+        train(recipe, recipe_path, tmp_path, resume=False)
+    progress = train(change(recipe, max_steps=6), recipe_path, tmp_path, resume=True)
+    assert (progress.step, progress.validated_step) == (8, 8)
 
 
 def test_training_stops_at_validations_only(

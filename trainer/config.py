@@ -358,7 +358,7 @@ def _check(recipe: Recipe, path: str) -> None:
         ):
             raise TrainError(
                 f"{path}: from_epoch {corpus.from_epoch}, until_epoch {corpus.until_epoch}: choose "
-                "0 or more, and a later one to end before"
+                "from_epoch 0 or more, and until_epoch above it"
             )
         for weight in (corpus.weight, *corpus.corpora.values()):
             if not 0 <= weight <= 1000:

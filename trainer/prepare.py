@@ -4,7 +4,7 @@ import dataclasses
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from . import checkpoint as files
 from .config import ModelConfig, Recipe, VocabularyRecipe, load_model_config, read_toml
@@ -39,9 +39,9 @@ def prepare(
     validation = read_corpora([recipe.data.validation], recipe_path.parent)
     vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
     if resume:
-        _check_unchanged(folder, config)
+        _check_unchanged(folder, load_model_config(folder / files.CONFIG), config)
         if not files.read_progress(folder).initialized:
-            _check_vocabulary(folder, recipe.vocabulary)
+            _check_unchanged(folder, _vocabulary_of(folder), recipe.vocabulary)
     else:
         _clear(folder)
         vocabulary.save(folder)
@@ -86,26 +86,22 @@ def _network(
     return vocabulary, config, None
 
 
-def _check_unchanged(folder: Path, config: ModelConfig) -> None:
-    """Raise TrainError where the recipe is of another model than the one to resume."""
-    before = dataclasses.asdict(load_model_config(folder / files.CONFIG))
-    for name, value in dataclasses.asdict(config).items():
-        if name not in FREE and before[name] != value:
-            raise TrainError(
-                f"{folder} was trained with {name} {before[name]}, not {value}: use that recipe"
-            )
+Fixed = TypeVar("Fixed", ModelConfig, VocabularyRecipe)
 
 
-def _check_vocabulary(folder: Path, wanted: VocabularyRecipe) -> None:
-    """Raise TrainError where the recipe asks for another vocabulary than there is."""
-    path = folder / files.RECIPE
-    found = from_tree(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
-    before = dataclasses.asdict(found)
+def _check_unchanged(folder: Path, before: Fixed, wanted: Fixed) -> None:
+    """Raise TrainError where the recipe wants another model or vocabulary than it resumes."""
+    found = dataclasses.asdict(before)
     for name, value in dataclasses.asdict(wanted).items():
-        if before[name] != value:
+        if name not in FREE and found[name] != value:
             raise TrainError(
-                f"{folder} has a vocabulary of {name} {before[name]}, not {value}: use that recipe"
+                f"{folder} was trained with {name} {found[name]}, not {value}: use that recipe"
             )
+
+
+def _vocabulary_of(folder: Path) -> VocabularyRecipe:
+    path = folder / files.RECIPE
+    return from_tree(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
 
 
 def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> None:

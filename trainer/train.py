@@ -109,15 +109,15 @@ def _in_precision(
 
 def is_over(progress: files.Progress, options: TrainingRecipe) -> bool:
     """Whether nothing is left to do, the last validation included."""
-    at_end = progress.step >= options.max_steps or no_gain(progress, options)
+    at_end = progress.step >= options.max_steps or _no_gain(progress, options)
     return at_end and progress.validated_step == progress.step
 
 
-def no_gain(progress: files.Progress, options: TrainingRecipe) -> bool:
+def _no_gain(progress: files.Progress, options: TrainingRecipe) -> bool:
     """Whether this is the stop_after_no_gain-th validation that brought nothing."""
     patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
     best_step = progress.best_step if by_loss else progress.best_chrf_step
-    if patience is None or best_step == 0 or progress.validated_step != progress.step:
+    if patience is None or best_step == 0:
         return False
     return (progress.step - best_step) // options.validate_steps >= patience
 
@@ -225,7 +225,7 @@ class Trainer:
                     self._save()
                     processes.of_leader(None)  # or the others' end could look like a loss of them
                     raise Interrupted(self.progress.step, number)
-                if self.progress.step >= options.max_steps or no_gain(self.progress, options):
+                if is_over(self.progress, options):
                     break
                 epoch, batch, indices = next(groups)
                 step = self.progress.step + 1
@@ -314,7 +314,7 @@ class Trainer:
 
     def _validation_is_due(self) -> bool:
         step, options = self.progress.step, self.options
-        on_time = step % options.validate_steps == 0 or step == options.max_steps
+        on_time = step % options.validate_steps == 0 or step >= options.max_steps
         return on_time and step > self.progress.validated_step
 
     def _validate(self, log: MetricsLog, stop: StopSignals, bar: "tqdm[Any]") -> None:
