@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from .quality import Development
-    from .verify import VariantReport
+    from tfm.export.evaluation.verify import VariantReport
+    from tfm.export.quantization.tune import Development
 
 
 def _known_tokenizer(
@@ -193,10 +193,9 @@ def evaluate(
         tfm evaluate my-model test.tsv --variant int8
         tfm evaluate checkpoint test.en.xz test.de.xz --weights best
     """
+    from tfm.export.evaluation import evaluate as scoring
+    from tfm.export.evaluation.translators import open_systems
     from tfm.trainer.errors import TrainError
-
-    from . import evaluate as scoring
-    from .systems import open_systems
 
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     system, test_files = _system_and_test(paths, model, by_option)
@@ -284,17 +283,16 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
         tfm convert checkpoint my-ct2 --to ctranslate2 --quantization int8
         tfm convert my-model checkpoint --to checkpoint
     """
+    from tfm.export.formats.read_model_folder import load_model
+    from tfm.export.formats.transformers import write_transformers
     from tfm.trainer.errors import TrainError
-
-    from .to_transformers import write_transformers
-    from .unpack import load_model
 
     if quantization and to != "ctranslate2":
         raise click.UsageError("--quantization is for --to ctranslate2")
     if folder.exists():
         raise click.ClickException(f"{folder} exists: choose a new folder")
     if to == "ctranslate2":
-        from .to_ctranslate2 import write_ctranslate2
+        from tfm.export.formats.ctranslate2 import write_ctranslate2
     try:
         model, vocabulary = load_model(source)
     except TrainError as error:
@@ -318,7 +316,7 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
 
 
 def _development(path: Path, max_loss: float | None, tokenize: str | None) -> "Development":
-    from .quality import Development
+    from tfm.export.quantization.tune import Development
 
     rows = [line.split("\t") for line in _lines(path)]
     for number, row in enumerate(rows, 1):

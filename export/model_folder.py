@@ -12,6 +12,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from tfm.export.evaluation.verify import VariantReport, verify_folder
+from tfm.export.formats.read_model_folder import CHECKPOINT_FILE, load_exportable
+from tfm.export.graphs.compact_cache import compact_graph
+from tfm.export.graphs.search import compose
+from tfm.export.graphs.shared_weights import save_shared
+from tfm.export.graphs.step import step_graph
+from tfm.export.graphs.trace import Graphs, convert
+from tfm.export.quantization.calibrate import Ranges, activation_ranges, random_sources
+from tfm.export.quantization.sensitivity import ROUNDED, sensitivities
+from tfm.export.quantization.tune import Development, Quality, compare, tune
+from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
 from tfm.runtime.config import (
     Architecture,
     Decoding,
@@ -24,21 +35,10 @@ from tfm.runtime.config import (
 )
 from tfm.runtime.device import load_onnxruntime
 from tfm.trainer import checkpoint as files
+from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 from tfm.trainer.model import Transformer
-from tfm.trainer.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 
-from .calibrate import Ranges, activation_ranges, random_sources
-from .compact import compact_graph
-from .convert import Graphs, convert
 from .errors import ExportError
-from .quality import Development, Quality, compare, tune
-from .sensitivity import ROUNDED, sensitivities
-from .step import step_graph
-from .translate import compose
-from .unpack import CHECKPOINT_FILE, load_exportable
-from .variants import CALIBRATED, VARIANTS, make_variant
-from .verify import VariantReport, verify_folder
-from .weights import save_shared
 
 logger = logging.getLogger(__name__)
 

@@ -1,5 +1,5 @@
 """`python -m tfm.runtime` is `tfm`."""
 
-from .cli import cli
+from tfm.runtime.commands.cli import cli
 
 cli(prog_name="tfm")

@@ -12,8 +12,8 @@ import numpy as np
 
 from .bundled import bundled_model
 from .config import ModelConfig
-from .model import Model
 from .search import ScoredIds, SearchOptions, search
+from .sessions import Model
 from .tokenizer import Tokenizer
 
 # Tokens of a batch, counted as sentences x beams x longest source: past this, batches only

@@ -1,48 +1,18 @@
 """Models that several test files share: each is made once per session."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from numerals import LARGEST, RECIPE, chinese, english, write_corpus
+from helpers.models import MakeModel, NoVocabulary, Toy, ToyExport, random_model, tfm
+from helpers.numerals import LARGEST, RECIPE, chinese, english, write_corpus
 
 from tfm.export import model_folder
-from tfm.export.convert import Graphs, convert
-from tfm.runtime.cli import cli
-from tfm.trainer.config import ModelConfig, VocabularyRecipe
+from tfm.export.graphs.trace import Graphs, convert
+from tfm.trainer.config import VocabularyRecipe
+from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 from tfm.trainer.model import Transformer
-from tfm.trainer.vocabulary import Vocabulary, train_vocabulary
-
-MakeModel = Callable[..., Transformer]
-
-
-def random_model(
-    *,
-    seed: int = 0,
-    eos_scale: float = 1.0,
-    eos_bonus: float = 2.0,
-    **config: Any,
-) -> Transformer:
-    """Every parameter random, biases and norms too: at their usual 0 and 1 they hide mistakes.
-
-    eos_scale and eos_bonus are to make hypotheses end, some early and some late.
-    """
-    torch.manual_seed(seed)
-    model = Transformer(ModelConfig(dropout=0.0, **config)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 1:
-                parameter.add_(torch.randn_like(parameter), alpha=0.2)
-        pre = model.config.norm == "pre"
-        last = model.decoder_norm if pre else model.decoder_layers[-1].feed_forward_residual.norm
-        eos = model.projection.weight[model.config.eos_id]
-        eos.mul_(eos_scale)
-        last.get_parameter("bias").add_(eos * (eos_bonus / eos.dot(eos)))
-    return model
 
 
 @pytest.fixture(scope="session")
@@ -122,16 +92,6 @@ def pre_graphs(pre_model: Transformer) -> Graphs:
     return convert(pre_model)
 
 
-class NoVocabulary(Vocabulary):
-    """For a model that only ever sees ids."""
-
-    def __init__(self) -> None:
-        self.source = self.target = None
-
-    def save(self, folder: Path) -> None:
-        (folder / "source.spm").write_bytes(b"")
-
-
 @pytest.fixture(scope="session")
 def pre_folder(
     pre_model: Transformer, pre_graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
@@ -140,29 +100,6 @@ def pre_folder(
     folder = tmp_path_factory.mktemp("pre")
     model_folder.write_model_folder(pre_model, NoVocabulary(), pre_graphs, folder, ("fp32",), "pre")
     return folder
-
-
-@dataclass(frozen=True)
-class Toy:
-    """What `tfm train` and `tfm export` made of the numerals, and numbers they never saw."""
-
-    checkpoint: Path
-    unseen: list[int]
-    trained: Result
-
-
-@dataclass(frozen=True)
-class ToyExport:
-    """The model folder that `tfm export` wrote, and what it printed."""
-
-    folder: Path
-    exported: Result
-
-
-def tfm(*arguments: str) -> Result:
-    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output[-1000:]
-    return result
 
 
 @pytest.fixture(scope="session")

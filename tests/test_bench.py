@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from conftest import MakeModel
+from helpers.models import MakeModel
 from onnx import TensorProto, helper, numpy_helper
 
 from tfm.bench import contenders, measure, subject
@@ -27,13 +27,13 @@ from tfm.bench.pool import Worker
 from tfm.bench.report import relative_speeds
 from tfm.bench.systems import System
 from tfm.bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
-from tfm.export.convert import Graphs
-from tfm.export.to_ctranslate2 import write_ctranslate2
-from tfm.runtime.cli import cli
+from tfm.export.formats.ctranslate2 import write_ctranslate2
+from tfm.export.graphs.trace import Graphs
+from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint
 from tfm.trainer.config import PRESETS, ModelConfig
+from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
-from tfm.trainer.vocabulary import Vocabulary
 
 QUICK = ("--rounds", "1", "--threads", "1", "--length", "6")
 SMALL = {"d_model": 32, "d_ff": 64, "num_heads": 4, "encoder_layers": 1, "decoder_layers": 1}

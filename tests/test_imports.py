@@ -8,16 +8,15 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 import tfm.runtime
 import tfm.trainer
 
-ROOT = Path(__file__).parent.parent
-
 
 def modules_of(package: object) -> list[str]:
     path, name = package.__path__, package.__name__  # type: ignore[attr-defined]
-    return [name, *(f"{name}.{module.name}" for module in pkgutil.iter_modules(path))]
+    return [name, *(module.name for module in pkgutil.walk_packages(path, f"{name}."))]
 
 
 def loaded_after(code: str) -> set[str]:
@@ -41,7 +40,7 @@ def forbidden(loaded: set[str], *packages: str) -> set[str]:
 
 def command(*arguments: str) -> str:
     return (
-        "from tfm.runtime.cli import cli\n"
+        "from tfm.runtime.commands.cli import cli\n"
         f"try: cli({list(arguments)!r})\n"
         "except SystemExit as end: assert not end.code, end.code"
     )
@@ -49,7 +48,9 @@ def command(*arguments: str) -> str:
 
 def test_the_runtime_loads_nothing_of_training() -> None:
     names = [name for name in modules_of(tfm.runtime) if not name.endswith("__main__")]
-    assert {"tfm.runtime.translator", "tfm.runtime.model", "tfm.runtime.cli"} < set(names)
+    assert {"tfm.runtime.translator", "tfm.runtime.sessions", "tfm.runtime.commands.cli"} < set(
+        names
+    )
     loaded = loaded_after(f"import {', '.join(names)}")
     assert set(names) <= loaded
     assert not forbidden(loaded, "torch", "onnx", "onnxscript", "onnxsim")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ctranslate2_reference import Reference
+from helpers.ctranslate2_reference import Reference
 
 from tfm.runtime.config import ModelConfig
-from tfm.runtime.model import Model
 from tfm.runtime.search import ScoredIds, SearchOptions, search
-from tfm.trainer.data import pad
+from tfm.runtime.sessions import Model
+from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 
 SCORE = 1e-4  # float32 sums in another order

@@ -9,9 +9,9 @@ import venv
 from pathlib import Path
 
 import pytest
-from numerals import chinese, english
+from helpers.numerals import chinese, english
+from helpers.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SOURCES = (
     *("export", "models", "runtime", "trainer", "tests/bench"),
     *("pyproject.toml", "README.md", "LICENSE"),
@@ -85,17 +85,19 @@ def test_the_wheel_is_as_small_as_promised(environment: Environment) -> None:
 def test_every_runtime_module_imports(environment: Environment) -> None:
     code = (
         "import importlib, pkgutil, tfm.runtime\n"
-        "names = [m.name for m in pkgutil.iter_modules(tfm.runtime.__path__)]\n"
+        "names = [m.name for m in pkgutil.walk_packages(tfm.runtime.__path__, 'tfm.runtime.')]\n"
         "for name in names:\n"
-        "    name == '__main__' or importlib.import_module(f'tfm.runtime.{name}')\n"
+        "    name.endswith('__main__') or importlib.import_module(name)\n"
         "print(tfm.runtime.__file__, *names, sep='\\n')\n"
     )
     done = call(environment.python, "-c", code, cwd=environment.away)
     assert done.returncode == 0, done.stderr
     file, *names = done.stdout.splitlines()
     assert Path(file).is_relative_to(environment.away)
-    sources = {path.stem for path in (ROOT / "runtime").glob("*.py")} - {"__init__"}
-    assert set(names) == sources
+    assert set(names) == {
+        ".".join(("tfm", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+        for path in (ROOT / "runtime").rglob("*.py")
+    } - {"tfm.runtime"}
 
 
 def test_run(environment: Environment, toy_model: Path) -> None:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
-from numerals import chinese, english
+from helpers.numerals import chinese, english
 
-from tfm.runtime.cli import cli
+from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint as files
 
 if TYPE_CHECKING:
-    from conftest import Toy, ToyExport
+    from helpers.models import Toy, ToyExport
 
 
 def test_training_leaves_a_checkpoint(toy: "Toy") -> None:

@@ -31,10 +31,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tfm.trainer.data.vocabulary import Vocabulary
+
 from .config import ModelConfig, load_model_config
 from .errors import TrainError
 from .model import Transformer
-from .vocabulary import Vocabulary
 
 CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
 AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"

@@ -127,8 +127,9 @@ def import_model(
         tfm export checkpoint model --sentences some.zh
         tfm run -m model '你好。'
     """
+    from tfm.trainer.importing.hugging_face import import_folder
+
     from .errors import TrainError
-    from .hugging_face import import_folder
 
     if not source.is_dir():
         raise click.UsageError(
@@ -186,11 +187,12 @@ def experiments(study: Path, folder: Path, jobs: int, threads: int | None) -> No
     import matplotlib.figure  # noqa: F401
     import torch
 
+    from tfm.trainer.studies.results import as_table
+    from tfm.trainer.studies.study import load_study, run_study
+
     from .device import keep_freed_memory
     from .errors import TrainError
-    from .experiments import load_study, run_study
     from .stopping import Interrupted
-    from .study_results import as_table
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.ClickException("a study trains in one process: start it without torchrun")

@@ -269,7 +269,9 @@ class Transformer(nn.Module):
         self.apply(_initialize)
         self._tie_embeddings()  # after: the projection's initialization is not an embedding's
         if config.ablations:
-            from .ablations import ablate  # not above: it needs the classes of this module
+            from tfm.trainer.studies.ablations import (
+                ablate,  # not above: it needs the classes of this module
+            )
 
             ablate(self)
 

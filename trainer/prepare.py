@@ -6,15 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfm.trainer.data.corpora import Corpora, draw_sample, read_corpora
+from tfm.trainer.data.token_store import store_tokens
+from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
+
 from . import checkpoint as files
+from .bleu import sample
 from .config import ModelConfig, Recipe, VocabularyRecipe, load_model_config, read_toml
-from .corpora import Corpora, draw_sample, read_corpora
 from .errors import TrainError
-from .evaluate import sample
 from .model import Transformer
 from .schema import from_tree
-from .tokens import store_tokens
-from .vocabulary import Vocabulary, train_vocabulary
 
 logger = logging.getLogger(__name__)
 

@@ -14,22 +14,23 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from tfm.trainer.data.token_store import open_tokens
+from tfm.trainer.data.vocabulary import Vocabulary
+
 from . import checkpoint as files
+from .bleu import batch_loss
 from .config import Recipe, TrainingRecipe, load_model_config
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
 from .errors import DivergedError, OwnError, TrainError
-from .evaluate import batch_loss
 from .flops import peak_tflops, training_flops
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
-from .optimization import build_optimizer, learning_rate, seed_noise
+from .optimizer import build_optimizer, learning_rate, seed_noise
 from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
-from .tokens import open_tokens
 from .validation import Validation, describe
-from .vocabulary import Vocabulary
 
 logger = logging.getLogger(__name__)
 

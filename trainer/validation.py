@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from tfm.trainer.data.batches import EncodedText
+from tfm.trainer.data.corpora import read_corpora
+from tfm.trainer.data.vocabulary import Vocabulary
+
 from . import checkpoint as files
+from .bleu import bleu_metric, sample, score, tokenizer_for, translate, validation_loss
 from .config import Recipe
-from .corpora import read_corpora
-from .data import EncodedText
-from .evaluate import bleu_metric, sample, score, tokenizer_for, translate, validation_loss
 from .model import Transformer
-from .vocabulary import Vocabulary
 
 
 class Validation:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from tfm.export.convert import convert
+from tfm.export.formats.transformers import write_transformers
+from tfm.export.graphs.trace import convert
 from tfm.export.model_folder import write_model_folder
-from tfm.export.to_transformers import write_transformers
-from tfm.export.variants import VARIANTS
+from tfm.export.quantization.variants import VARIANTS
 from tfm.runtime.config import ModelConfig
 
 from .errors import BenchError
@@ -150,7 +150,7 @@ def _ours(
 
 def _ctranslate2(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
     """int8 with one thread as well: on some machines its second thread costs more than it gives."""
-    from tfm.export.to_ctranslate2 import write_ctranslate2
+    from tfm.export.formats.ctranslate2 import write_ctranslate2
 
     for kind, quantization in (("int8", "int8"), ("float32", None)):
         write = partial(write_ctranslate2, weights.model, quantization=quantization)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tfm.trainer.data import pad
+from tfm.trainer.data.batches import pad
 
 from .contenders import choose_peers, convert_all
 from .errors import BenchError

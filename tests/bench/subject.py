@@ -18,8 +18,8 @@ from tfm.trainer.checkpoint import (
     write_weights,
 )
 from tfm.trainer.config import PRESETS, ModelConfig, VocabularyRecipe
+from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 from tfm.trainer.model import Transformer
-from tfm.trainer.vocabulary import Vocabulary, train_vocabulary
 
 from .errors import BenchError
 from .workload import Workload, random_workload, real_workload

@@ -236,7 +236,7 @@ class Torch:
         load_weights(self._model, read_weights(folder / MODEL))
 
     def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
-        from tfm.trainer.data import pad
+        from tfm.trainer.data.batches import pad
 
         pad_id = self._model.config.pad_id
         return [pad(chunk, pad_id) for chunk in chunks(sources, batch or FILE_BATCH)]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from tfm.trainer.checkpoint import MODEL, weights_of, write_config, write_weights
 from tfm.trainer.config import PRESETS, ModelConfig, VocabularyRecipe
+from tfm.trainer.data.vocabulary import SPECIAL_IDS, train_vocabulary
 from tfm.trainer.model import Transformer
-from tfm.trainer.vocabulary import SPECIAL_IDS, train_vocabulary
 
 from .errors import BenchError
 

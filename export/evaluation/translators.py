@@ -1,0 +1,141 @@
+"""What can be scored: model folders, through the runtime, and checkpoints, through PyTorch."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from tfm.export.errors import ExportError
+from tfm.export.model_folder import DECODING
+from tfm.export.quantization.variants import FOR_CUDA, open_to_check
+from tfm.export.torch_reference import search_batches
+from tfm.runtime import Translator
+from tfm.runtime.bundled import bundled_model
+from tfm.runtime.config import CONFIG_FILE, ModelConfig
+from tfm.runtime.device import CUDA_PROVIDER, load_onnxruntime
+from tfm.runtime.search import SearchOptions
+from tfm.trainer import checkpoint as files
+from tfm.trainer.data.vocabulary import Vocabulary
+from tfm.trainer.model import Transformer
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = {"model": files.MODEL, "best": files.BEST, "average": files.AVERAGE}
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """Something that translates: sentences and a beam size (None: its own) to translations."""
+
+    name: str  # the variant; of a checkpoint torch, and which weights unless they are the usual
+    language: str  # that it writes
+    translate: Callable[[Sequence[str], int | None], list[str]]
+
+
+def open_systems(
+    folder: Path | None,
+    variants: Sequence[str | None] = (),
+    weights: str | None = None,
+    threads: int = 0,
+) -> Iterator[System]:
+    """What is to be scored of a model folder or of a checkpoint, opened one after the other.
+
+    Args:
+        folder: None is the bundled model
+        variants: of a model folder, where None is the one that would run here; empty: all
+        weights: of a checkpoint, a key of WEIGHTS; None is "model"
+        threads: for each operator; 0 is one for each core
+
+    Raises:
+        TrainError: the checkpoint cannot be read
+        ModelError: the model folder cannot be used
+        ExportError: folder is neither, or has not all of the variants or the weights; before
+            anything is opened
+    """
+    folder = bundled_model() if folder is None else folder
+    if any((folder / name).is_file() for name in (files.MODEL, files.LAST)):
+        if any(variants):
+            raise ExportError(
+                f"{folder} is a checkpoint and has no variants: export it, or choose its weights"
+            )
+        yield _open_checkpoint(folder, weights or "model", threads)
+        return
+    if not (folder / CONFIG_FILE).is_file():
+        raise ExportError(
+            f"{folder} has no {CONFIG_FILE}: expected a model folder (`tfm export`) or a "
+            "checkpoint (`tfm train`, `tfm import`)"
+        )
+    if weights:
+        raise ExportError(f"{folder} is a model folder: only a checkpoint has {weights} weights")
+    there = ModelConfig.load(folder).variants
+    for variant in variants:  # before the first is opened, and an hour of translating with it
+        if variant is not None and variant not in there:
+            raise ExportError(f"no variant {variant!r}: {folder} has {', '.join(sorted(there))}")
+    for variant in variants or there:
+        yield _open_variant(folder, variant, threads)
+
+
+def _open_variant(folder: Path, variant: str | None, threads: int) -> System:
+    providers = load_onnxruntime().get_available_providers()
+    there = ModelConfig.load(folder).variants
+    if variant in FOR_CUDA & there.keys() and CUDA_PROVIDER not in providers:
+        translator = open_to_check(folder, variant, threads)
+    else:
+        translator = Translator(folder, variant=variant, intra_threads=threads)
+
+    def translate(sentences: Sequence[str], beam_size: int | None) -> list[str]:
+        found = translator.translate_batch(sentences, beam_size=beam_size)
+        return [translation.text for translation in found]
+
+    return System(translator.choice.variant, translator.config.languages.target, translate)
+
+
+def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
+    model, vocabulary = files.load_checkpoint(folder)
+    if weights != "model":
+        path = folder / WEIGHTS[weights]
+        if not path.exists():
+            there = [name for name, file in WEIGHTS.items() if (folder / file).exists()]
+            raise ExportError(f"{folder} has no {path.name}: its weights are {', '.join(there)}")
+        files.load_weights(model, files.read_weights(path))
+
+    def translate(sentences: Sequence[str], beam_size: int | None) -> list[str]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads or before)
+        try:
+            return translate_with_torch(model, vocabulary, sentences, beam_size)
+        finally:
+            torch.set_num_threads(before)
+
+    name = "torch" if weights == "model" else f"torch {weights}"
+    return System(name, model.config.target_language, translate)
+
+
+def translate_with_torch(
+    model: Transformer, vocabulary: Vocabulary, sentences: Sequence[str], beam_size: int | None
+) -> list[str]:
+    """What the model's export translates, from PyTorch itself; a bar on a terminal's stderr."""
+    options = SearchOptions(
+        beam_size=beam_size or DECODING.beam_size,
+        length_penalty=DECODING.length_penalty,
+        max_length=DECODING.max_length,
+    )
+    prefix = len(model.config.source_prefix)
+    longest = prefix + DECODING.max_source_length
+    encoded = vocabulary.encode_source(sentences, model.config)
+    places = [i for i, ids in enumerate(encoded) if len(ids) > prefix + 1]  # nothing but EOS: ""
+    # As runtime/tokenizer.py cuts them.
+    sources = [[*encoded[i][:-1][:longest], model.config.eos_id] for i in places]
+    cut = sum(len(ids) > longest + 1 for ids in encoded)
+    if cut:
+        logger.warning("%d sentences cut to %d tokens", cut, DECODING.max_source_length)
+    outputs = [""] * len(sentences)
+    with tqdm(total=len(sources), unit=" sentences", leave=False, disable=None) as bar:
+        for chosen, found in search_batches(model, sources, options):
+            for i, hypotheses in zip(chosen, found, strict=True):
+                outputs[places[i]] = vocabulary.decode_target(hypotheses[0].ids)
+            bar.update(len(chosen))
+    return outputs

@@ -1,0 +1,1 @@
+"""The ONNX graphs: PyTorch modules traced, then composed, and passes over the result."""

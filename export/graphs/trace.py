@@ -1,0 +1,141 @@
+"""PyTorch to ONNX: the two graphs with the names and dynamic dimensions of their contract."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import onnx
+import torch
+from torch import nn
+
+from tfm.export.errors import ExportError
+from tfm.trainer.model import Transformer
+
+from .modules import DecoderGraph, EncoderGraph
+from .passes import name_dimensions, simplify
+
+OPSET = 23  # the first with Attention
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """The encoder and the one-step decoder of one variant."""
+
+    encoder: onnx.ModelProto
+    decoder: onnx.ModelProto
+
+    def __iter__(self) -> Iterator[tuple[str, onnx.ModelProto]]:
+        yield "encoder", self.encoder
+        yield "decoder", self.decoder
+
+
+def layer_names(prefix: str, layers: int) -> list[str]:
+    """past_key.0, past_value.0, past_key.1 ... in order; the prefix is cross, past or present."""
+    return [f"{prefix}_{what}.{layer}" for layer in range(layers) for what in ("key", "value")]
+
+
+def convert(model: Transformer) -> Graphs:
+    """Export both graphs in float32 and simplify them.
+
+    Raises:
+        ExportError: torch cannot convert the model
+    """
+    model = model.eval().to("cpu", torch.float32)
+    with torch.no_grad():
+        graphs = Graphs(_convert_encoder(model), _convert_decoder(model))
+    return Graphs(*(simplify(name_dimensions(graph)) for _, graph in graphs))
+
+
+def _convert_encoder(model: Transformer) -> onnx.ModelProto:
+    layers = model.config.decoder_layers
+    return _export(
+        EncoderGraph(model),
+        (torch.tensor([[5, 6, 7], [8, 9, model.config.pad_id]]),),
+        ({0: "B", 1: "S"},),
+        ["source_ids"],
+        [*layer_names("cross", layers), "source_bias"],
+    )
+
+
+def _convert_decoder(model: Transformer) -> onnx.ModelProto:
+    config = model.config
+    layers, heads = config.decoder_layers, config.num_heads
+    size = config.d_model // heads
+    # Example sizes are all different and none is 1 or 2, which tracing would take for constants.
+    batch, beams, source, entries = 3, 4, 7, 5
+    shape = (batch, heads, entries, size)
+    example = (
+        torch.full((batch, beams), config.bos_id),
+        torch.zeros(1, config.d_model),
+        torch.zeros(batch, 1, beams, entries + beams),
+        [(torch.zeros(shape), torch.zeros(shape)) for _ in range(layers)],
+        [
+            (torch.zeros(batch, heads, source, size), torch.zeros(batch, heads, source, size))
+            for _ in range(layers)
+        ],
+        torch.zeros(batch, 1, beams, source),
+    )
+    rows = {0: "B", 1: "K"}
+    past = ({0: "B", 2: "E"}, {0: "B", 2: "E"})
+    cross = ({0: "B", 2: "S"}, {0: "B", 2: "S"})
+    dynamic: tuple[object, ...] = (
+        rows,
+        {},
+        {0: "B", 2: "K", 3: torch.export.Dim.AUTO},
+        [past] * layers,
+        [cross] * layers,
+        {0: "B", 2: "K", 3: "S"},
+    )
+    return _export(
+        DecoderGraph(model),
+        example,
+        dynamic,
+        [
+            *("target_ids", "position_encoding", "history"),
+            *layer_names("past", layers),
+            *layer_names("cross", layers),
+            "source_bias",
+        ],
+        ["logits", *layer_names("present", layers)],
+    )
+
+
+def _export(
+    graph: nn.Module,
+    example: tuple[object, ...],
+    dynamic: tuple[object, ...],
+    inputs: list[str],
+    outputs: list[str],
+) -> onnx.ModelProto:
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph.eval(),
+                example,
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                input_names=inputs,
+                output_names=outputs,
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ExportError(f"torch {torch.__version__} cannot convert the model: {error}") from error
+    assert program is not None
+    return program.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.onnx warns of its own internals; none of it is for the person who exports."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        registration.setLevel(level)

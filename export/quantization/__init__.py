@@ -1,0 +1,1 @@
+"""Variants in fewer bits: calibration, integers, float16, and what may stay in float."""

@@ -1,0 +1,110 @@
+"""What PyTorch itself decodes, slowly and without a cache: the reference for verification."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
+from tfm.trainer.config import ModelConfig
+from tfm.trainer.data.batches import pad
+from tfm.trainer.model import Transformer
+
+# How verification searches.
+BEAM_SIZE = 4
+MAX_LENGTH = 100
+VERIFICATION = SearchOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
+
+
+def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Greedy output of the PyTorch model, in batches of similar length."""
+    outputs: list[list[int]] = [[] for _ in sources]
+    for chosen in _by_length(sources):
+        batch = pad([sources[i] for i in chosen], model.config.pad_id)
+        for i, ids in zip(chosen, model.greedy(batch, MAX_LENGTH), strict=True):
+            outputs[i] = ids
+    return outputs
+
+
+def torch_search(
+    model: Transformer, sources: Sequence[Sequence[int]], options: SearchOptions = VERIFICATION
+) -> list[list[ScoredIds]]:
+    """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
+    outputs: list[list[ScoredIds]] = [[] for _ in sources]
+    for chosen, found in search_batches(model, sources, options):
+        for i, hypotheses in zip(chosen, found, strict=True):
+            outputs[i] = hypotheses
+    return outputs
+
+
+def search_batches(
+    model: Transformer, sources: Sequence[Sequence[int]], options: SearchOptions
+) -> Iterator[tuple[list[int], list[list[ScoredIds]]]]:
+    """`torch_search` batch by batch: places in sources, and the hypotheses of each."""
+    for chosen in _by_length(sources):
+        decoder = TorchDecoder(model, [sources[i] for i in chosen])
+        yield (
+            chosen,
+            search(
+                decoder,
+                len(chosen),
+                options,
+                bos_id=model.config.bos_id,
+                eos_id=model.config.eos_id,
+                first_ids=first_ids(model.config, len(chosen)),
+            ),
+        )
+
+
+class TorchDecoder:
+    """The PyTorch model as a decoder for the runtime's search: the uncached reference."""
+
+    def __init__(self, model: Transformer, sources: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        with torch.no_grad():
+            self._memory, self._bias = model.encode(pad(sources, model.config.pad_id))
+        self._prefixes: Tensor | None = None
+
+    @torch.no_grad()
+    def step(
+        self,
+        target_ids: NDArray[np.int64],
+        beam_origin: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> Candidates:
+        """See `tfm.runtime.search.Decoder.step`."""
+        batch_size, beams = scores.shape
+        newest = torch.from_numpy(target_ids).unsqueeze(2)  # [B, K, 1]
+        if self._prefixes is None:
+            self._prefixes = newest
+        else:
+            inherited = torch.from_numpy(beam_origin).unsqueeze(2).expand_as(self._prefixes)
+            self._prefixes = torch.cat((self._prefixes.gather(1, inherited), newest), 2)
+        memory = self._memory.repeat_interleave(beams, 0)
+        bias = self._bias.repeat_interleave(beams, 0)
+        last = self._model.decode(self._prefixes.flatten(0, 1), memory, bias)[:, -1]
+        log_probs = torch.unflatten(self._model.next_log_probs(last), 0, (batch_size, beams))
+        totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
+        values, best = totals.topk(2 * beams, dim=1)
+        vocab_size = log_probs.shape[2]
+        return Candidates(values.numpy(), (best % vocab_size).numpy(), (best // vocab_size).numpy())
+
+    def keep(self, sentences: NDArray[np.int64]) -> None:
+        """See `tfm.runtime.search.Decoder.keep`."""
+        kept = torch.from_numpy(sentences)
+        self._memory, self._bias = self._memory[kept], self._bias[kept]
+        if self._prefixes is not None:
+            self._prefixes = self._prefixes[kept]
+
+
+def first_ids(config: ModelConfig, batch_size: int) -> NDArray[np.int64] | None:
+    """The tags that the targets of a batch begin with (runtime/search.py, rule 8)."""
+    return np.repeat(config.tags_of_targets, batch_size) if config.tags_of_targets else None
+
+
+def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]

@@ -1,0 +1,75 @@
+"""Passes leave what a graph computes as it is."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tfm.export.graphs.passes import drop_clipped_relu
+
+FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
+
+
+def run(model: onnx.ModelProto, x: Any) -> list[Any]:
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return list(session.run(None, {session.get_inputs()[0].name: x}))
+
+
+def operators(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def model_of(
+    nodes: list[onnx.NodeProto], outputs: dict[str, int], **constants: Any
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", FLOAT, ["N"])],
+        [helper.make_tensor_value_info(name, kind, ["N"]) for name, kind in outputs.items()],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def quantize(name: str, x: str = "relu", zero_point: str = "zero") -> onnx.NodeProto:
+    return helper.make_node("QuantizeLinear", [x, "scale", zero_point], [name])
+
+
+RELU = helper.make_node("Relu", ["x"], ["relu"])
+COPY = helper.make_node("Identity", ["relu"], ["copy"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs", "dropped"),
+    [
+        ([RELU, quantize("y")], {"y": UINT8}, True),
+        ([RELU, quantize("y"), quantize("z")], {"y": UINT8, "z": UINT8}, True),
+        ([RELU, quantize("y", zero_point="three")], {"y": UINT8}, False),
+        ([RELU, quantize("y"), quantize("z", zero_point="three")],
+         {"y": UINT8, "z": UINT8}, False),
+        ([RELU, quantize("y", zero_point="signed")], {"y": INT8}, False),
+        ([RELU, quantize("y"), COPY], {"y": UINT8, "copy": FLOAT}, False),
+        ([RELU, quantize("y")], {"y": UINT8, "relu": FLOAT}, False),
+    ],
+    ids=["one reader", "two readers", "zero point 3", "one of two zero points 3",
+         "signed bytes", "another reader", "an output"],
+)  # fmt: skip
+def test_a_relu_goes_only_where_quantizing_clips_as_it_does(
+    nodes: list[onnx.NodeProto], outputs: dict[str, int], dropped: bool
+) -> None:
+    constants = {"scale": np.float32(0.1), "zero": np.uint8(0), "three": np.uint8(3)}
+    model = model_of(nodes, outputs, **constants, signed=np.int8(0))
+    before = model.SerializeToString()
+    found = drop_clipped_relu(model)
+    assert model.SerializeToString() == before
+    assert ("Relu" not in operators(found)) == dropped
+    x = np.concatenate([np.linspace(-30, 30, 201), [-0.0, 0.049, 0.051]]).astype(np.float32)
+    for one, other in zip(run(found, x), run(model, x), strict=True):
+        np.testing.assert_array_equal(one, other)

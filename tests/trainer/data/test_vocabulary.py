@@ -1,0 +1,133 @@
+"""Vocabularies: any text survives them, and no text becomes a special token."""
+
+import re
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from tfm.trainer.config import ModelConfig, VocabularyRecipe
+from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary, train_vocabulary
+from tfm.trainer.errors import TrainError
+
+SOURCES = ["我爱你。", "今天天气很好。", "你叫什么名字？", "我想喝一杯茶。"] * 3
+TARGETS = ["I love you.", "The weather is fine.", "What is your name?", "Tea, please."] * 3
+SEPARATE = train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=300))
+JOINT = train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=320, joint=True))
+SPECIAL_TEXT = "<pad><unk><s></s> <0x41><0x00> ▁ </s>"
+
+
+def spaced(text: str) -> str:
+    """What SentencePiece does to white space, and all that it does: runs of spaces become one,
+    U+2581 (its own mark for a space) becomes a space, spaces at the ends are dropped. Tabs, line
+    ends and other white space are characters like any."""
+    return re.sub(" +", " ", text).replace("▁", " ").strip(" ")
+
+
+@given(st.text() | st.text("ab ▁\t\u3000"))
+@example(SPECIAL_TEXT)
+@example("a\t b\r\n\u3000c\u00a0 \u200b")
+@example("\x00 \x7f 👩\u200d👩\u200d👧 e\u0301 é ﬁ Ａ１ \ufeff")
+def test_target_text_survives(text: str) -> None:
+    assert SEPARATE.target.decode(SEPARATE.target.encode(text)) == spaced(text)
+
+
+@given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF)))
+def test_unseen_hanzi_survive_on_both_sides(text: str) -> None:
+    for processor in (SEPARATE.source, SEPARATE.target, JOINT.source):
+        assert processor.decode(processor.encode(text)) == text
+
+
+def test_source_is_normalized_and_target_is_not() -> None:
+    text = "Ａ１：ﬁ"
+    assert unicodedata.normalize("NFKC", text) == "A1:fi"
+    for vocabulary, side, expected in (
+        (SEPARATE, "source", "A1:fi"),
+        (SEPARATE, "target", text),
+        (JOINT, "source", "A1:fi"),
+    ):
+        processor = getattr(vocabulary, side)
+        assert processor.decode(processor.encode(text)) == expected
+
+
+@given(st.text())
+@example(SPECIAL_TEXT)
+def test_text_never_becomes_a_special_token(text: str) -> None:
+    for processor in (SEPARATE.source, SEPARATE.target, JOINT.source):
+        assert all(3 < i < processor.vocab_size() for i in processor.encode(text))
+
+
+@pytest.mark.parametrize("vocabulary", [SEPARATE, JOINT], ids=["separate", "joint"])
+def test_special_ids_are_those_of_the_models(vocabulary: Vocabulary) -> None:
+    for processor in (vocabulary.source, vocabulary.target):
+        assert vocabulary.special_ids == {
+            "pad_id": processor.pad_id(),
+            "unk_id": processor.unk_id(),
+            "bos_id": processor.bos_id(),
+            "eos_id": processor.eos_id(),
+        }
+        assert processor.decode([2, *processor.encode("tea"), 3, 0, 0]) == "tea"
+
+
+@pytest.mark.parametrize("vocabulary", [SEPARATE, JOINT], ids=["separate", "joint"])
+def test_saved_and_loaded_is_the_same(vocabulary: Vocabulary, tmp_path: Path) -> None:
+    vocabulary.save(tmp_path)
+    joint = vocabulary is JOINT
+    files = {SOURCE_FILE} if joint else {SOURCE_FILE, TARGET_FILE}
+    assert {path.name for path in tmp_path.iterdir()} == files
+    loaded = Vocabulary.load(tmp_path)
+    assert (loaded.source is loaded.target) == joint
+    for ours, theirs in ((loaded.source, vocabulary.source), (loaded.target, vocabulary.target)):
+        assert ours.serialized_model_proto() == theirs.serialized_model_proto()
+
+
+def test_joint_vocabulary_knows_both_sides() -> None:
+    pieces = {JOINT.source.id_to_piece(i) for i in range(JOINT.source.vocab_size())}
+    assert {"我", "。", "w", "."} <= pieces
+    assert JOINT.source is JOINT.target
+
+
+def test_size_is_an_upper_bound() -> None:
+    assert SEPARATE.source.vocab_size() <= 300 and SEPARATE.target.vocab_size() <= 300
+    huge = train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=9000))
+    assert 260 < huge.source.vocab_size() < 400
+
+
+def test_size_below_the_bytes_is_refused() -> None:
+    with pytest.raises(TrainError, match="vocabulary of size 100 cannot be trained") as caught:
+        train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=100))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_missing_and_damaged_files(tmp_path: Path) -> None:
+    with pytest.raises(TrainError, match=r"source\.spm: not found; is this a checkpoint"):
+        Vocabulary.load(tmp_path)
+    SEPARATE.save(tmp_path)
+    whole = (tmp_path / TARGET_FILE).read_bytes()
+    for damaged in (b"no model", whole[: len(whole) // 2]):
+        (tmp_path / TARGET_FILE).write_bytes(damaged)
+        with pytest.raises(TrainError, match=r"target\.spm: not a SentencePiece model"):
+            Vocabulary.load(tmp_path)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / SOURCE_FILE).write_bytes(b"")
+    with pytest.raises(TrainError, match=r"source\.spm: not a SentencePiece model"):
+        Vocabulary.load(tmp_path)
+
+
+def test_vocabulary_of_another_model_is_refused() -> None:
+    sizes = SEPARATE.source.vocab_size(), SEPARATE.target.vocab_size()
+    fitting = ModelConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1])
+    SEPARATE.check(fitting)
+    with pytest.raises(TrainError, match=rf"vocabularies of \({sizes[0]}, {sizes[1]}\) pieces"):
+        SEPARATE.check(ModelConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1] + 1))
+
+
+def test_stale_target_does_not_outlive_a_joint_vocabulary(tmp_path: Path) -> None:
+    SEPARATE.save(tmp_path)
+    JOINT.save(tmp_path)
+    loaded = Vocabulary.load(tmp_path)
+    assert loaded.source is loaded.target

@@ -1,0 +1,1 @@
+"""Parallel text to token ids to batches, and the vocabularies."""

@@ -1,0 +1,177 @@
+"""Parallel text from files, one pair after the other: a corpus may be larger than memory."""
+
+import itertools
+import lzma
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tfm.trainer.config import CorpusRecipe
+from tfm.trainer.errors import TrainError
+
+FOREVER = int(np.iinfo(np.int64).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The pairs of one corpus of one [[data.train]]: how often an epoch draws each of them."""
+
+    corpus: str
+    weight: float
+    from_epoch: int  # the first epoch that draws them
+    until_epoch: int  # the first epoch after it that leaves them out
+
+
+class Corpora:
+    """The pairs of several corpora; read anew, in the same order, each time it is iterated over."""
+
+    def __init__(self, recipes: Sequence[CorpusRecipe], folder: Path) -> None:
+        """Their paths are relative to folder. Nothing is read yet."""
+        self.recipes, self.folder = recipes, folder
+        self.groups: list[Group] = []  # of the pairs that were read so far
+        self._places: dict[tuple[int, str], int] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, str, int]]:
+        """Source, target and the place of the pair's group in `groups`; neither side is empty, and
+        no weight is 0.
+
+        Raises:
+            TrainError: a file is missing or not UTF-8, a line has no tab, sides differ in length,
+                or nothing is left
+        """
+        left = 0
+        for number, recipe in enumerate(self.recipes):
+            names = set()
+            for source, target, corpus in read_pairs(recipe, self.folder):
+                names.add(corpus)
+                weight = recipe.corpora.get(corpus, recipe.weight)
+                if weight > 0 and source and target:
+                    left += 1
+                    yield source, target, self._place(number, corpus, weight)
+            for name in recipe.corpora:
+                if name not in names:
+                    raise TrainError(
+                        f"{recipe.path or recipe.source}: no corpus {name!r}; "
+                        f"it holds {', '.join(sorted(names))}"
+                    )
+        if not left:
+            raise TrainError("the corpora hold no sentence pair with a weight above 0")
+
+    def files(self) -> list[Path]:
+        """Every file that is read."""
+        names = itertools.chain.from_iterable((r.path, r.source, r.target) for r in self.recipes)
+        return [self.folder / name for name in names if name is not None]
+
+    def check(self) -> None:
+        """Raise TrainError unless every file is there: before anything that takes long."""
+        for path in self.files():
+            if not path.exists():
+                raise _not_found(path)
+
+    def _place(self, number: int, corpus: str, weight: float) -> int:
+        place = self._places.setdefault((number, corpus), len(self.groups))
+        if place == len(self.groups):
+            recipe = self.recipes[number]
+            until = FOREVER if recipe.until_epoch is None else recipe.until_epoch
+            self.groups.append(Group(corpus, weight, recipe.from_epoch, until))
+        return place
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelText:
+    """Aligned sentences, and the name of the corpus that each pair is of."""
+
+    sources: list[str]
+    targets: list[str]
+    corpora: list[str]
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
+    """All pairs of the corpora at once; how often to draw them is forgotten.
+
+    Raises:
+        TrainError: as `Corpora`
+    """
+    corpora = Corpora(recipes, folder)
+    sources, targets, places = [], [], []
+    for source, target, place in corpora:
+        sources.append(source)
+        targets.append(target)
+        places.append(place)
+    return ParallelText(sources, targets, [corpora.groups[place].corpus for place in places])
+
+
+def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
+    """At most `count` pairs, drawn by their weights (1 and more: every pair), of what may be far
+    more than fits into memory.
+
+    Raises:
+        TrainError: as `Corpora`
+    """
+    generator = np.random.default_rng(seed)
+    kept: list[tuple[str, str, int]] = []
+    seen = 0
+    for pair in corpora:
+        weight = corpora.groups[pair[2]].weight
+        if weight < 1 and generator.random() >= weight:
+            continue
+        seen += 1
+        if len(kept) < count:
+            kept.append(pair)
+        elif (place := int(generator.integers(seen))) < count:  # a reservoir: all alike likely
+            kept[place] = pair
+    names = [corpora.groups[place].corpus for _, _, place in kept]
+    return ParallelText([s for s, _, _ in kept], [t for _, t, _ in kept], names)
+
+
+def read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Source, target and corpus of every line, empty ones too.
+
+    Raises:
+        TrainError: a file is missing or not UTF-8, a line has no tab, or sides differ in length
+    """
+    if recipe.path is not None:
+        path = folder / recipe.path
+        for number, line in enumerate(_read_lines(path), start=1):
+            columns = line.split("\t")
+            if len(columns) < 2:
+                raise TrainError(
+                    f"{path}, line {number}: no tab in {line[:40]!r}; expected source<TAB>target"
+                )
+            corpus = columns[2].strip() if len(columns) > 2 else path.name
+            first, second = columns[0].strip(), columns[1].strip()
+            yield (second, first, corpus) if recipe.reverse else (first, second, corpus)
+        return
+    assert recipe.source is not None and recipe.target is not None
+    source_path, target_path = folder / recipe.source, folder / recipe.target
+    sources, targets = _read_lines(source_path), _read_lines(target_path)
+    for before, (source, target) in enumerate(itertools.zip_longest(sources, targets)):
+        if source is None or target is None:
+            longer = before + 1 + sum(1 for _ in (targets if source is None else sources))
+            counts = (before, longer) if source is None else (longer, before)
+            raise TrainError(
+                f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}: "
+                "they must be aligned line by line"
+            )
+        yield source.strip(), target.strip(), source_path.name
+
+
+def _read_lines(path: Path) -> Iterator[str]:
+    opener = lzma.open if path.suffix == ".xz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                yield line.rstrip("\r\n")
+    except FileNotFoundError as error:
+        raise _not_found(path) from error
+    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
+        raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
+def _not_found(path: Path) -> TrainError:
+    return TrainError(f"{path}: corpus not found; paths are relative to the recipe")

@@ -1,0 +1,125 @@
+"""tokens/: a training's pairs as ids on disk, written once and read a batch at a time.
+
+Text and ids never need to fit into memory: it holds 20 bytes per pair. Every process of a
+training reads the same files.
+"""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from tfm.trainer.config import ModelConfig
+from tfm.trainer.errors import TrainError
+
+from .batches import EncodedText, encode_pairs, refuse_nothing
+from .corpora import Corpora, Group
+from .vocabulary import Vocabulary
+
+IDS, PAIRS, INDEX = "ids.bin", "pairs.npy", "index.json"
+
+
+def store_tokens(
+    folder: Path,
+    corpora: Corpora,
+    vocabulary: Vocabulary,
+    config: ModelConfig,
+    max_length: int,
+) -> int:
+    """Tokenize corpora into folder, unless it holds them already; returns how many pairs were left
+    out, with a side over max_length tokens.
+
+    Raises:
+        TrainError: the corpora cannot be read, no pair is left, or the disk is full
+    """
+    corpora.check()
+    made_of = _made_of(corpora, vocabulary, config, max_length)
+    index = _read_index(folder)
+    if index is not None and index["made_of"] == made_of:
+        return int(index["skipped"])
+    temporary = folder.with_name(folder.name + ".tmp")
+    for path in (temporary, folder):
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        dtype = _id_type(config)
+        tables, skipped = [], 0
+        with (
+            (temporary / IDS).open("wb") as ids,
+            tqdm(
+                desc="tokenizing", unit=" pairs", mininterval=1.0, delay=2.0, dynamic_ncols=True
+            ) as bar,
+        ):
+            for chunk in encode_pairs(corpora, vocabulary, config, max_length):
+                ids.write(chunk.ids.astype(dtype).tobytes())
+                tables.append(chunk.pairs)
+                skipped += chunk.skipped
+                bar.update(len(chunk.pairs) + chunk.skipped)
+        pairs = np.concatenate(tables)
+        refuse_nothing(len(pairs), max_length)
+        np.save(temporary / PAIRS, pairs)
+        groups = [dataclasses.asdict(group) for group in corpora.groups]
+        content = {"made_of": made_of, "skipped": skipped, "groups": groups}
+        (temporary / INDEX).write_text(json.dumps(content), "utf-8")
+        temporary.rename(folder)
+    except OSError as error:
+        raise TrainError(f"{folder}: cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return skipped
+
+
+def open_tokens(folder: Path, config: ModelConfig) -> EncodedText:
+    """What store_tokens wrote, mapped into memory.
+
+    Raises:
+        TrainError: missing or damaged
+    """
+    index = _read_index(folder)
+    if index is None:
+        raise TrainError(f"{folder}: missing or damaged: remove it and --resume")
+    try:
+        pairs = np.load(folder / PAIRS)
+        ids = np.memmap(folder / IDS, _id_type(config), "r")
+    except (OSError, ValueError) as error:
+        raise TrainError(f"{folder}: damaged: remove it and --resume") from error
+    if len(ids) != pairs[:, :2].sum(dtype=np.int64):
+        raise TrainError(f"{folder}: {IDS} is cut short: remove the folder and --resume")
+    return EncodedText(ids, pairs, [Group(**group) for group in index["groups"]], config.pad_id)
+
+
+def _id_type(config: ModelConfig) -> type[np.uint16] | type[np.int32]:
+    small = max(config.source_vocab_size, config.target_vocab_size) <= 1 << 16
+    return np.uint16 if small else np.int32
+
+
+def _read_index(folder: Path) -> dict[str, Any] | None:
+    try:
+        index: dict[str, Any] = json.loads((folder / INDEX).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return index
+
+
+def _made_of(
+    corpora: Corpora, vocabulary: Vocabulary, config: ModelConfig, max_length: int
+) -> dict[str, Any]:
+    """What the ids depend on, as JSON would read it back."""
+    digest = hashlib.sha256()
+    for processor in (vocabulary.source, vocabulary.target):
+        digest.update(processor.serialized_model_proto())
+    states = [(path.resolve(), path.stat()) for path in corpora.files()]
+    content = {
+        "corpora": [dataclasses.asdict(recipe) for recipe in corpora.recipes],
+        "files": [[str(path), state.st_size, state.st_mtime_ns] for path, state in states],
+        "vocabulary": digest.hexdigest(),
+        "prefixes": [config.source_prefix, config.target_prefix],
+        "max_length": max_length,
+    }
+    restored: dict[str, Any] = json.loads(json.dumps(content))
+    return restored

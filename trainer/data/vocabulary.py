@@ -1,0 +1,142 @@
+"""SentencePiece vocabularies: one per side, or a joint one."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from tfm.trainer.config import ModelConfig, VocabularyRecipe
+from tfm.trainer.errors import TrainError
+
+SOURCE_FILE, TARGET_FILE = "source.spm", "target.spm"
+SPECIAL_IDS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
+
+
+class Vocabulary:
+    """The tokenizers of both sides; the same one twice when the vocabulary is joint."""
+
+    def __init__(
+        self,
+        source: sentencepiece.SentencePieceProcessor,
+        target: sentencepiece.SentencePieceProcessor,
+    ) -> None:
+        self.source = source
+        self.target = target
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabulary":
+        """Read a checkpoint's vocabulary.
+
+        Raises:
+            TrainError: a file is missing or is no SentencePiece model
+        """
+        source = _load(folder / SOURCE_FILE)
+        joint = not (folder / TARGET_FILE).exists()
+        return cls(source, source if joint else _load(folder / TARGET_FILE))
+
+    def save(self, folder: Path) -> None:
+        """Write source.spm, and target.spm unless the vocabulary is joint."""
+        (folder / TARGET_FILE).unlink(missing_ok=True)
+        (folder / SOURCE_FILE).write_bytes(self.source.serialized_model_proto())
+        if self.target is not self.source:
+            (folder / TARGET_FILE).write_bytes(self.target.serialized_model_proto())
+
+    @property
+    def special_ids(self) -> dict[str, int]:
+        """pad_id, unk_id, bos_id, eos_id: the same on both sides."""
+        return dict(SPECIAL_IDS)
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise TrainError unless the vocabulary has the sizes that the model was built for."""
+        sizes = (self.source.vocab_size(), self.target.vocab_size())
+        wanted = (config.source_vocab_size, config.target_vocab_size)
+        if sizes != tuple(size + config.unknown_pieces for size in wanted):
+            raise TrainError(f"vocabularies of {sizes} pieces do not belong to a model of {wanted}")
+
+    def encode_source(self, texts: Sequence[str], config: ModelConfig) -> list[list[int]]:
+        """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS."""
+        rows = _encode(self.source, texts, config.source_vocab_size, config.unk_id)
+        return [[*config.source_prefix, *ids, config.eos_id] for ids in rows]
+
+    def encode_target(self, texts: Sequence[str], config: ModelConfig) -> list[list[int]]:
+        """Target ids of a training pair: config.target_prefix, the pieces, EOS."""
+        rows = _encode(self.target, texts, config.target_vocab_size, config.unk_id)
+        return [[*config.target_prefix, *ids, config.eos_id] for ids in rows]
+
+    def decode_target(self, ids: Sequence[int]) -> str:
+        """The text of target ids without prefix and EOS."""
+        return self.target.decode(list(ids)).strip()  # type: ignore[no-any-return]
+
+
+def _encode(
+    processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str], size: int, unk_id: int
+) -> list[list[int]]:
+    """Ids of the pieces of each text, by the rules of pieces.py."""
+    rows: list[list[int]] = processor.encode(list(texts))
+    for place, ids in enumerate(rows):
+        if unk_id in ids or max(ids, default=0) >= size:
+            found = processor.piece_to_id(processor.encode(texts[place], out_type=str))
+            rows[place] = [i if i < size and not processor.is_control(i) else unk_id for i in found]
+    return rows
+
+
+def train_vocabulary(
+    sources: Sequence[str], targets: Sequence[str], recipe: VocabularyRecipe
+) -> Vocabulary:
+    """Train models with byte fallback, so that no character is ever unknown.
+
+    The source is normalized by NMT NFKC (full-width letters and digits become plain ones); the
+    target is left as it is, because what the decoder learns to write is what the user reads
+    (a joint vocabulary normalizes both).
+
+    Raises:
+        TrainError: SentencePiece refuses, for instance because the size is too small
+    """
+    if recipe.joint:
+        joint = _train([*sources, *targets], recipe, "nmt_nfkc")
+        return Vocabulary(joint, joint)
+    return Vocabulary(_train(sources, recipe, "nmt_nfkc"), _train(targets, recipe, "identity"))
+
+
+def _train(
+    sentences: Sequence[str], recipe: VocabularyRecipe, normalization: str
+) -> sentencepiece.SentencePieceProcessor:
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(sentences),
+            model_writer=model,
+            model_type=recipe.algorithm,
+            vocab_size=recipe.size,
+            hard_vocab_limit=False,  # a small corpus may hold fewer pieces than asked for
+            character_coverage=recipe.character_coverage,
+            byte_fallback=True,
+            normalization_rule_name=normalization,
+            max_sentence_length=8192,
+            minloglevel=2,
+            pad_id=SPECIAL_IDS["pad_id"],
+            unk_id=SPECIAL_IDS["unk_id"],
+            bos_id=SPECIAL_IDS["bos_id"],
+            eos_id=SPECIAL_IDS["eos_id"],
+        )
+    except (RuntimeError, OSError) as error:
+        reason = str(error).splitlines()[-1] if str(error) else "no reason given"
+        raise TrainError(
+            f"vocabulary of size {recipe.size} cannot be trained: {reason}; try another size"
+        ) from error
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
+    try:
+        processor = sentencepiece.SentencePieceProcessor()
+        # Not model_proto=: that takes an empty file for a model without pieces.
+        processor.LoadFromSerializedProto(path.read_bytes())
+        return processor
+    except FileNotFoundError as error:
+        raise TrainError(
+            f"{path}: not found; is this a checkpoint written by `tfm train`?"
+        ) from error
+    except RuntimeError as error:
+        raise TrainError(f"{path}: not a SentencePiece model") from error

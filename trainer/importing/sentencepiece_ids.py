@@ -1,0 +1,105 @@
+"""SentencePiece models renumbered, so that the id of a piece is the id of the model's token.
+
+Models that others trained often number their tokens in a file of their own. Renumbered, the
+SentencePiece model is all that text needs to become ids and ids to become text:
+
+* Piece i is token i. The text of a piece, its score and with them the segmentation stay.
+* A token that is no piece of the segmentation (one of the other language, where both share one
+  numbering) is never segmented to, but can be looked up by what it says.
+* A piece of the segmentation that is no token comes after the last token: the model knows it no
+  more than unk_id.
+"""
+
+from collections.abc import Collection, Mapping
+from itertools import pairwise
+from typing import Any
+
+from tfm.trainer.errors import TrainError
+
+UNIGRAM = 1  # ModelProto's numbers
+NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
+
+
+def renumber(
+    serialized: bytes,
+    tokens: Mapping[int, str],
+    size: int,
+    *,
+    unk_id: int,
+    control_ids: Collection[int],
+) -> bytes:
+    """Give the pieces of a SentencePiece model the numbers of the model's tokens.
+
+    Args:
+        serialized: the SentencePiece model
+        tokens: what each token says; numbers below size that are not there say nothing
+        size: tokens of the model
+        unk_id: the token for what is not known
+        control_ids: tokens that are not text, such as EOS and the tags of languages
+
+    Returns:
+        the new SentencePiece model: `size` pieces, and after them those that are no token
+
+    Raises:
+        TrainError: serialized is no SentencePiece model, or two tokens say the same
+    """
+    model = parse(serialized)
+    if len(set(tokens.values())) < len(tokens):
+        said = sorted(tokens.values())
+        twice = next(a for a, b in pairwise(said) if a == b)
+        raise TrainError(f"two tokens of the vocabulary are {twice!r}")
+    segmented = {}
+    for piece in model.pieces:
+        if piece.type not in (UNKNOWN, CONTROL):
+            segmented[piece.piece] = type(piece)()
+            segmented[piece.piece].CopyFrom(piece)
+    # BPE merges unused pieces and takes them apart again, which changes what it finds.
+    elsewhere = UNUSED if model.trainer_spec.model_type == UNIGRAM else CONTROL
+    del model.pieces[:]
+    for number in range(size):
+        text = tokens.get(number, f"<nothing {number}>")
+        piece = model.pieces.add(piece=text, score=0.0)
+        if number == unk_id:
+            piece.type = UNKNOWN
+        elif number in control_ids or number not in tokens:
+            piece.type = CONTROL
+        elif text in segmented:
+            piece.CopyFrom(segmented.pop(text))
+        else:
+            piece.type = elsewhere
+    model.pieces.extend(segmented.values())
+    model.trainer_spec.unk_id = unk_id
+    model.trainer_spec.unk_surface = ""  # as transformers decodes: what is not known is left out
+    return _serialized(model)
+
+
+def fill(serialized: bytes, size: int) -> bytes:
+    """Add pieces that say nothing, until there are `size`."""
+    model = parse(serialized)
+    for number in range(len(model.pieces), size):
+        model.pieces.add(piece=f"<nothing {number}>", score=0.0, type=CONTROL)
+    return _serialized(model)
+
+
+def parse(serialized: bytes) -> Any:
+    """SentencePiece's ModelProto.
+
+    Raises:
+        TrainError: serialized is none
+    """
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    try:
+        model.ParseFromString(serialized)
+    except DecodeError as error:
+        raise TrainError("not a SentencePiece model") from error
+    if not model.pieces:
+        raise TrainError("not a SentencePiece model: it has no pieces")
+    return model
+
+
+def _serialized(model: Any) -> bytes:
+    model.trainer_spec.vocab_size = len(model.pieces)
+    return model.SerializeToString()  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Many small trainings compared, and the ablations they are made of."""
