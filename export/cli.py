@@ -2,9 +2,11 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from tfm.runtime.commands.options import decoding_options
 
 if TYPE_CHECKING:
     from tfm.export.evaluation.verify import VariantReport
@@ -72,6 +74,7 @@ tokenize_option = click.option(
     "float until it does not lose more.",
 )
 @tokenize_option
+@decoding_options
 def export(
     checkpoint: Path,
     model_folder: Path,
@@ -81,6 +84,7 @@ def export(
     dev: Path | None,
     max_loss: float | None,
     tokenize: str | None,
+    decoding: dict[str, Any],
 ) -> None:
     """Export CHECKPOINT to MODEL_FOLDER, for `tfm run -m MODEL_FOLDER`.
 
@@ -108,6 +112,7 @@ def export(
             references,
             development,
             tokenize,
+            **decoding,
         )
     except TrainError as error:
         raise click.ClickException(str(error)) from error
@@ -143,7 +148,7 @@ def export(
     help="Which of a checkpoint to score: those to export, of the best validation, or the mean of "
     "the last validations.  [default: model]",
 )
-@click.option("--beam-size", type=click.IntRange(1), help="[default: the model's own]")
+@decoding_options
 @click.option("--threads", type=click.IntRange(0), default=0, help="0: one per core.")
 @tokenize_option
 @click.option("--reverse", is_flag=True, help="TEST is a .tsv of target, source and corpus.")
@@ -172,7 +177,7 @@ def evaluate(
     model: Path | None,
     variants: tuple[str, ...],
     weights: str | None,
-    beam_size: int | None,
+    decoding: dict[str, Any],
     threads: int,
     tokenize: str | None,
     reverse: bool,
@@ -213,11 +218,11 @@ def evaluate(
         elif against:
             (rival,) = open_systems(against, [None], threads=threads)
         evaluations = [
-            scoring.evaluate(one, test, beam_size, tokenize)
+            scoring.evaluate(one, test, decoding, tokenize)
             for one in open_systems(system, variants, weights, threads)
         ]
         if rival:
-            other = rival.translate(test.sources, beam_size)
+            other = rival.translate(test.sources, decoding)
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     click.echo(scoring.as_table(evaluations))

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from tfm.export.evaluation.verify import VariantReport, verify_folder
 from tfm.export.formats.read_model_folder import CHECKPOINT_FILE, load_exportable
@@ -25,26 +26,28 @@ from tfm.export.quantization.tune import Development, Quality, compare, tune
 from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
 from tfm.runtime.config import (
     Architecture,
-    Decoding,
     FileEntry,
     Languages,
     ModelConfig,
     SpecialIds,
-    Tokenizer,
-    Variant,
+    TokenizerFiles,
+    VariantFiles,
 )
 from tfm.runtime.device import load_onnxruntime
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 from tfm.trainer.model import Transformer
 
+from .decoding_defaults import decoding_defaults
 from .errors import ExportError
 
 logger = logging.getLogger(__name__)
 
 VERIFY_FILE = "verify.json"
 WEIGHTS_FILE = "weights.bin"
-DECODING = Decoding(beam_size=4, length_penalty=1.0, max_length=256, max_source_length=512)
+NEUTRAL = DecodingOptions()
+MAX_SOURCE_LENGTH = 512  # tokens; the runtime cuts longer sentences
 
 
 def export_checkpoint(
@@ -55,6 +58,7 @@ def export_checkpoint(
     references: Sequence[str] | None,
     development: Development | None = None,
     tokenize: str | None = None,
+    **changes: Any,
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -68,8 +72,10 @@ def export_checkpoint(
             it may lose
         tokenize: the name of sacrebleu's tokenizer for the BLEU of `references`; None is the
             target language's
+        **changes: decoding options that the model folder is to have as its own
 
     Raises:
+        ValueError: an option is out of its range
         ExportError: conversion or verification failed, or a variant loses too much; the folder is
             as it was before
         TrainError: the checkpoint cannot be read
@@ -82,6 +88,7 @@ def export_checkpoint(
     if any((folder / name).exists() for name in (files.MODEL, files.LAST, files.TOKENS)):
         raise ExportError(f"{folder} is a checkpoint: choose another folder for the model")
     model, vocabulary = load_exportable(checkpoint)
+    options = decoding_defaults(checkpoint).changed(**changes)
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
@@ -90,7 +97,7 @@ def export_checkpoint(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        source = Source(model, vocabulary, graphs, ranges, folder.name)
+        source = Source(model, vocabulary, graphs, ranges, folder.name, options)
         quality = {} if development is None else _quality(source, variants, sources, development)
         kept = {variant: found.kept_float for variant, found in quality.items()}
         _write(source, staging, variants, kept)
@@ -120,6 +127,7 @@ class Source:
     graphs: Graphs
     ranges: Ranges
     name: str
+    options: DecodingOptions  # the model's own
 
 
 def _quality(
@@ -153,17 +161,19 @@ def write_model_folder(
     variants: Sequence[str],
     name: str,
     sources: Sequence[Sequence[int]] = (),
+    options: DecodingOptions = NEUTRAL,
 ) -> None:
     """Write config.json, the vocabulary and the variants into an empty folder, unverified.
 
     Args:
         sources: token ids of real sentences, to calibrate int8 on; random ids when there are
             none, which fits random weights only
+        options: the model's own decoding options
     """
     calibrated = CALIBRATED & set(variants)
     sources = sources or random_sources(model.config)
     ranges = activation_ranges(model, sources) if calibrated else {}
-    _write(Source(model, vocabulary, graphs, ranges, name), folder, variants, {})
+    _write(Source(model, vocabulary, graphs, ranges, name, options), folder, variants, {})
 
 
 def _write(
@@ -177,6 +187,10 @@ def _write(
     vocabulary.save(folder)
     text = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
     (folder / CHECKPOINT_FILE).write_text(text + "\n", "utf-8")
+    prefix = list(config.tags_of_targets)
+    if source.options.target_prefix:
+        encoded = vocabulary.encode_target([source.options.target_prefix], config)[0]
+        prefix = encoded[1:-1]  # without BOS and EOS
     for variant in variants:
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
@@ -185,7 +199,7 @@ def _write(
             "encoder": made.encoder,
             "decoder": step_graph(made.decoder, config),
             "compact": compact_graph(made),
-            "translate": compose(made, config),
+            "translate": compose(made, config, source.options, prefix),
         }
         save_shared(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],
@@ -208,8 +222,8 @@ def _write(
         languages=Languages(
             source=config.source_language,
             target=config.target_language,
-            tagged=config.tagged,
-            tags=dict(config.language_tags),
+            language_token=config.tagged,
+            language_ids=dict(config.language_tags),
         ),
         special_ids=SpecialIds(
             bos_id=config.bos_id,
@@ -217,8 +231,9 @@ def _write(
             pad_id=config.pad_id,
             unk_id=config.unk_id,
         ),
-        decoding=DECODING,
-        tokenizer=Tokenizer(
+        max_source_length=MAX_SOURCE_LENGTH,
+        decoding=source.options,
+        tokenizer=TokenizerFiles(
             source=FileEntry.of(folder, SOURCE_FILE),
             target=FileEntry.of(folder, SOURCE_FILE if joint else TARGET_FILE),
         ),
@@ -226,8 +241,8 @@ def _write(
     ).save(folder)
 
 
-def _variant(folder: Path, variant: str) -> Variant:
-    return Variant(
+def _variant(folder: Path, variant: str) -> VariantFiles:
+    return VariantFiles(
         encoder=FileEntry.of(folder, f"{variant}/encoder.onnx"),
         decoder=FileEntry.of(folder, f"{variant}/decoder.onnx"),
         compact=FileEntry.of(folder, f"{variant}/compact.onnx"),

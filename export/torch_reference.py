@@ -7,15 +7,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
-from tfm.trainer.config import ModelConfig
+from tfm.runtime.options import DecodingOptions
+from tfm.runtime.processors import SearchContext, processors_for
+from tfm.runtime.search import Candidates, ScoredIds, search
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 
 # How verification searches.
 BEAM_SIZE = 4
 MAX_LENGTH = 100
-VERIFICATION = SearchOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
+VERIFICATION = DecodingOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
 
 
 def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
@@ -29,33 +30,42 @@ def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[l
 
 
 def torch_search(
-    model: Transformer, sources: Sequence[Sequence[int]], options: SearchOptions = VERIFICATION
+    model: Transformer,
+    sources: Sequence[Sequence[int]],
+    options: DecodingOptions = VERIFICATION,
+    target_prefix: Sequence[int] = (),
 ) -> list[list[ScoredIds]]:
     """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
     outputs: list[list[ScoredIds]] = [[] for _ in sources]
-    for chosen, found in search_batches(model, sources, options):
+    for chosen, found in search_batches(model, sources, options, target_prefix):
         for i, hypotheses in zip(chosen, found, strict=True):
             outputs[i] = hypotheses
     return outputs
 
 
 def search_batches(
-    model: Transformer, sources: Sequence[Sequence[int]], options: SearchOptions
+    model: Transformer,
+    sources: Sequence[Sequence[int]],
+    options: DecodingOptions,
+    target_prefix: Sequence[int] = (),
 ) -> Iterator[tuple[list[int], list[list[ScoredIds]]]]:
-    """`torch_search` batch by batch: places in sources, and the hypotheses of each."""
+    """`torch_search` batch by batch: indices in sources, and the hypotheses of each.
+
+    Args:
+        target_prefix: ids that every translation begins with, after a language's token
+    """
     for chosen in _by_length(sources):
-        decoder = TorchDecoder(model, [sources[i] for i in chosen])
-        yield (
-            chosen,
-            search(
-                decoder,
-                len(chosen),
-                options,
-                bos_id=model.config.bos_id,
-                eos_id=model.config.eos_id,
-                first_ids=first_ids(model.config, len(chosen)),
-            ),
+        prefix = np.array([*model.config.tags_of_targets, *target_prefix], np.int64)
+        results = search(
+            TorchDecoder(model, [sources[i] for i in chosen]),
+            len(chosen),
+            options,
+            bos_id=model.config.bos_id,
+            eos_id=model.config.eos_id,
+            target_prefix=np.tile(prefix, (len(chosen), 1)),
+            processors=processors_for(options, SearchContext(model.config.eos_id, len(prefix))),
         )
+        yield chosen, results
 
 
 class TorchDecoder:
@@ -75,7 +85,24 @@ class TorchDecoder:
         scores: NDArray[np.float32],
     ) -> Candidates:
         """See `tfm.runtime.search.Decoder.step`."""
-        batch_size, beams = scores.shape
+        logits = self._logits(target_ids, beam_origin)
+        log_probs = logits.log_softmax(dim=-1)
+        totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
+        values, best = totals.topk(2 * scores.shape[1], dim=1)
+        vocab_size = log_probs.shape[2]
+        return Candidates(values.numpy(), (best % vocab_size).numpy(), (best // vocab_size).numpy())
+
+    @torch.no_grad()
+    def step_logits(
+        self, target_ids: NDArray[np.int64], beam_origin: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """See `tfm.runtime.search.Decoder.step_logits`."""
+        logits: NDArray[np.float32] = self._logits(target_ids, beam_origin).numpy()
+        return logits
+
+    def _logits(self, target_ids: NDArray[np.int64], beam_origin: NDArray[np.int64]) -> Tensor:
+        """[B, K, V], -inf for tokens that the model never writes."""
+        beams = target_ids.shape[1]
         newest = torch.from_numpy(target_ids).unsqueeze(2)  # [B, K, 1]
         if self._prefixes is None:
             self._prefixes = newest
@@ -85,11 +112,7 @@ class TorchDecoder:
         memory = self._memory.repeat_interleave(beams, 0)
         bias = self._bias.repeat_interleave(beams, 0)
         last = self._model.decode(self._prefixes.flatten(0, 1), memory, bias)[:, -1]
-        log_probs = torch.unflatten(self._model.next_log_probs(last), 0, (batch_size, beams))
-        totals = (log_probs + torch.from_numpy(scores).unsqueeze(2)).flatten(1)
-        values, best = totals.topk(2 * beams, dim=1)
-        vocab_size = log_probs.shape[2]
-        return Candidates(values.numpy(), (best % vocab_size).numpy(), (best // vocab_size).numpy())
+        return torch.unflatten(self._model.next_logits(last), 0, target_ids.shape)
 
     def keep(self, sentences: NDArray[np.int64]) -> None:
         """See `tfm.runtime.search.Decoder.keep`."""
@@ -97,11 +120,6 @@ class TorchDecoder:
         self._memory, self._bias = self._memory[kept], self._bias[kept]
         if self._prefixes is not None:
             self._prefixes = self._prefixes[kept]
-
-
-def first_ids(config: ModelConfig, batch_size: int) -> NDArray[np.int64] | None:
-    """The tags that the targets of a batch begin with (runtime/search.py, rule 8)."""
-    return np.repeat(config.tags_of_targets, batch_size) if config.tags_of_targets else None
 
 
 def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:

@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING
 from .errors import ModelError, TfmError
 
 if TYPE_CHECKING:
+    from .options import DecodingOptions
     from .translator import Hypothesis, Translation, Translator
 
     __version__: str
 
-__all__ = ["Hypothesis", "ModelError", "TfmError", "Translation", "Translator", "__version__"]
+__all__ = [
+    "DecodingOptions",
+    "Hypothesis",
+    "ModelError",
+    "TfmError",
+    "Translation",
+    "Translator",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -23,4 +32,6 @@ def __getattr__(name: str) -> object:
         return version("tfm")
     if name in {"Hypothesis", "Translation", "Translator"}:
         return getattr(import_module(".translator", __name__), name)
+    if name == "DecodingOptions":
+        return import_module(".options", __name__).DecodingOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

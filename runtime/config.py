@@ -11,10 +11,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from .errors import ModelError
+from .options import DecodingOptions, options_from_json
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 CONFIG_FILE = "config.json"
-SOME = 12  # languages that an error lists
+MAX_LISTED = 12  # languages that an error names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,49 +46,61 @@ class Architecture:
 class Languages:
     """Language codes of the two sides, such as "zh" and "en".
 
-    Models of many languages have a token for each: `tags`, by language. `tagged` is "none", or
-    "source" where the source begins with the tag of the language to write, or "both" where each
-    side begins with its own language's (the trainer's ModelConfig has the same). `source` and
-    `target` are then what is meant when nobody says otherwise.
+    A model of many languages has a token for each: `language_ids`. `language_token` says where
+    one stands: "none", or "source" (the source begins with the token of the language to write),
+    or "both" (each side begins with its own language's token). `source` and `target` are then the
+    default languages. The trainer's configuration has the same keys.
     """
 
     source: str
     target: str
-    tagged: str
-    tags: dict[str, int]
+    language_token: str
+    language_ids: dict[str, int]
 
     def __post_init__(self) -> None:
-        if self.tagged not in {"none", "source", "both"}:
+        if self.language_token not in {"none", "source", "both"}:
             raise ModelError(
-                f"languages.tagged is {self.tagged!r}: expected 'none', 'source' or 'both'"
+                f"languages.language_token is {self.language_token!r}:"
+                " expected 'none', 'source' or 'both'"
             )
-        for language in self._choices(self.source, self.target):
-            if language not in self.tags:
-                raise ModelError(f"language {language!r} has no tag in languages.tags")
+        for language in self._used(self.source, self.target):
+            if language not in self.language_ids:
+                raise ModelError(f"language {language!r} has no token in languages.language_ids")
 
     def prefixes(
         self, source: str | None = None, target: str | None = None
     ) -> tuple[list[int], list[int]]:
-        """The tags that source and target begin with, for a pair of languages (None: the default).
+        """The language tokens that source and target begin with; None is the default language.
 
         Raises:
-            ValueError: a language is none of the model's
+            ValueError: the model does not know a language
         """
         source = self.source if source is None else source
         target = self.target if target is None else target
         for side, language, known in (
-            ("source", source, self.tags if self.tagged == "both" else [self.source]),
-            ("target", target, [self.target] if self.tagged == "none" else self.tags),
+            ("source", source, self.source_languages),
+            ("target", target, self.target_languages),
         ):
             if language not in known:
-                listed = ", ".join(sorted(known)[:SOME]) + ", ..." * (len(known) > SOME)
+                listed = ", ".join(known[:MAX_LISTED]) + ", ..." * (len(known) > MAX_LISTED)
                 raise ValueError(f"{side}_language is {language!r}: this model has {listed}")
-        tags = [self.tags[language] for language in self._choices(source, target)]
-        return tags[:1], tags[1:]
+        tokens = [self.language_ids[language] for language in self._used(source, target)]
+        return tokens[:1], tokens[1:]
 
-    def _choices(self, source: str, target: str) -> list[str]:
-        """The languages whose tags are used, in the order of use."""
-        return {"none": [], "source": [target], "both": [source, target]}[self.tagged]
+    @property
+    def source_languages(self) -> list[str]:
+        """What the model reads."""
+        return sorted(self.language_ids) if self.language_token == "both" else [self.source]
+
+    @property
+    def target_languages(self) -> list[str]:
+        """What the model writes."""
+        return [self.target] if self.language_token == "none" else sorted(self.language_ids)
+
+    def _used(self, source: str, target: str) -> list[str]:
+        """The languages whose tokens are used, in the order of use."""
+        used = {"none": [], "source": [target], "both": [source, target]}
+        return used[self.language_token]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +111,6 @@ class SpecialIds:
     eos_id: int
     pad_id: int
     unk_id: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
-    """Defaults of the search; lengths are in tokens, without EOS."""
-
-    beam_size: int
-    length_penalty: float
-    max_length: int
-    max_source_length: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +166,7 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tokenizer:
+class TokenizerFiles:
     """The SentencePiece models; both entries name one file when the vocabulary is joint."""
 
     source: FileEntry
@@ -171,7 +174,7 @@ class Tokenizer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Variant:
+class VariantFiles:
     """The graphs of one precision, which keep their weights in one external file.
 
     `translate` is encoder, decoder and search in one; the others are for a search step by step.
@@ -191,16 +194,20 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
-    """Everything config.json says; keys it does not know are left alone."""
+    """Everything config.json says; keys it does not know are left alone.
+
+    A source sentence is cut at max_source_length tokens. `decoding` has the model's own options.
+    """
 
     format_version: int = FORMAT_VERSION
     name: str
     architecture: Architecture
     languages: Languages
     special_ids: SpecialIds
-    decoding: Decoding
-    tokenizer: Tokenizer
-    variants: dict[str, Variant]
+    max_source_length: int
+    decoding: DecodingOptions
+    tokenizer: TokenizerFiles
+    variants: dict[str, VariantFiles]
 
     def __post_init__(self) -> None:
         if not self.variants:
@@ -250,6 +257,12 @@ def _sha256(path: Path) -> str:
 
 def _build(kind: type[Any], value: Any, where: str) -> Any:
     """JSON value to a dataclass, a dict of dataclasses, or a plain value of that type."""
+    if kind is DecodingOptions:
+        _expect(dict, value, where)
+        try:
+            return options_from_json(value)
+        except ValueError as error:
+            raise ModelError(f"{where}: {error}") from error
     if is_dataclass(kind):
         _expect(dict, value, where)
         hints = get_type_hints(kind)

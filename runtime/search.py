@@ -1,41 +1,60 @@
-"""Greedy and beam search in numpy, over any decoder that proposes candidates.
+"""Greedy and beam search in numpy, over any decoder.
 
-This is what search means here, in the code below and in the tests:
+The rules of the search, by the names that the code, the graph (export/graphs/search.py) and the
+tests use for them:
 
-1. A sentence starts as one beam holding only BOS: of its K beams (K = beam_size) the first
-   has score 0 and the others -inf, which means that they are not there. K = 1 is greedy.
-2. Each step extends every beam by every token and draws the 2K best candidates of the
-   sentence by score, the sum of log-probabilities. Ties go to the lower beam, then to the
-   lower token id. A candidate with score -inf is none.
-3. Each of the K best candidates that is EOS finishes a hypothesis: the tokens before EOS,
-   with the score that includes EOS. EOS among the other K candidates counts for nothing.
-4. The K best candidates that are not EOS are the beams of the next step. A beam offers EOS
-   once, so the 2K candidates always hold K others.
-5. At step max_length the K best candidates finish as they stand: EOS is left out of the
-   tokens as before, any other token is kept.
-6. A sentence ends at step max_length, or when no beam is left, or when at least K hypotheses
-   are finished; with length_penalty 0, instead, when at least num_hypotheses are finished
-   and the best candidate of this step or of an earlier one was EOS.
-7. The final score is score / length ** length_penalty; length counts the tokens, and EOS
-   where there was one. The num_hypotheses best are the result, best first, ties in the order
-   they were finished.
-8. Where first_ids are given, the first step draws nothing: every beam goes on with its
-   sentence's first id, the tag of the language to write, and keeps its score. The tag counts in
-   the length of rule 7 and is left out of the result; max_length does not count it.
+start
+    A sentence begins as one beam that holds only BOS. Of its K beams (K = beam_size) the first
+    has score 0; the others have -inf, which means that they do not exist. K = 1 is greedy search.
+target prefix
+    Where there is a target prefix of P tokens, the first P steps choose nothing: every beam goes
+    on with the next token of its sentence's prefix, and keeps its score. The prefix counts in the
+    length of the rule "score", but not for max_length and min_length, and it is left out of the
+    result. It is the language token of a model that wants one, then the caller's own prefix.
+logits
+    Rules on logits (processors.py) change the logits of a step before the softmax. With
+    min_length, EOS has probability 0 until min_length tokens follow the prefix.
+candidates
+    Each step extends every beam by every token and draws the 2K best candidates of the sentence
+    by score, the sum of log-probabilities. Ties go to the lower beam, then to the lower token id.
+    A candidate with score -inf does not exist.
+finish
+    Each of the K best candidates that is EOS finishes a hypothesis: the tokens before EOS, with
+    the score that includes EOS. EOS among the other K candidates counts for nothing.
+continue
+    The K best candidates that are not EOS are the beams of the next step. A beam offers EOS once,
+    so the 2K candidates always hold K others.
+max_length
+    At step max_length the K best candidates finish as they stand: EOS is left out of the tokens
+    as before, any other token is kept.
+end
+    A sentence ends at step max_length, or when no beam is left, or when enough hypotheses are
+    finished: K * patience of them, rounded, but at least num_hypotheses; in greedy search 1. With
+    length_penalty 0 it ends, instead, when at least num_hypotheses are finished and the best
+    candidate of this step or of an earlier one was EOS.
+score
+    The final score is score / length ** length_penalty; length counts the tokens, and EOS where
+    there was one. The num_hypotheses best are the result, best first, ties in the order in which
+    they were finished.
 
-With these rules a model gives CTranslate2's sequences and scores (patience 1,
-min_decoding_length 0).
+With these rules a model gives CTranslate2's sequences and scores (with min_decoding_length 0).
 
-Shapes: B sentences still running, K beams.
+Shapes: B sentences still running, K beams, V vocabulary, P tokens of the target prefix.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ModelError
+from .options import DecodingOptions
+from .processors import LogitsProcessor
+
+NO_FINITE_SCORE = (
+    "the model gave no finite score: its weights may hold NaN, or the options allow no token"
+)
 
 
 class Candidates(NamedTuple):
@@ -55,13 +74,22 @@ class Decoder(Protocol):
         beam_origin: NDArray[np.int64],
         scores: NDArray[np.float32],
     ) -> Candidates:
-        """Feed one token per beam and propose the next ones.
+        """Feed one token per beam and draw the candidates of the next one.
 
         Args:
             target_ids: [B, K] newest token of every beam
             beam_origin: [B, K] the beam of the previous step, of the same sentence, that this
-                one continues; without meaning in the first step
+                one continues; ignored in the first step
             scores: [B, K] score of every beam
+        """
+        ...
+
+    def step_logits(
+        self, target_ids: NDArray[np.int64], beam_origin: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Feed one token per beam as `step` does, but return all logits, [B, K, V].
+
+        The array belongs to the caller, who may write to it.
         """
         ...
 
@@ -74,36 +102,8 @@ class Decoder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchOptions:
-    """How to search; max_length counts tokens without EOS.
-
-    Raises:
-        ValueError: a value is out of its range
-    """
-
-    beam_size: int
-    num_hypotheses: int = 1
-    length_penalty: float = 1.0
-    max_length: int
-
-    def __post_init__(self) -> None:
-        for name in ("beam_size", "num_hypotheses", "max_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.num_hypotheses > self.beam_size:
-            raise ValueError(
-                f"num_hypotheses {self.num_hypotheses} is more than beam_size"
-                f" {self.beam_size}: raise beam_size"
-            )
-        if not 0 <= self.length_penalty < float("inf"):
-            raise ValueError(
-                f"length_penalty is {self.length_penalty}: it must be 0 or more, and finite"
-            )
-
-
 class ScoredIds(NamedTuple):
-    """A hypothesis in token ids, without BOS and EOS."""
+    """A hypothesis in token ids, without BOS, target prefix and EOS."""
 
     ids: tuple[int, ...]
     score: float
@@ -112,95 +112,198 @@ class ScoredIds(NamedTuple):
 def search(
     decoder: Decoder,
     batch_size: int,
-    options: SearchOptions,
+    options: DecodingOptions,
     *,
     bos_id: int,
     eos_id: int,
-    first_ids: NDArray[np.int64] | None = None,
+    target_prefix: NDArray[np.int64] | None = None,
+    processors: Sequence[LogitsProcessor] = (),
 ) -> list[list[ScoredIds]]:
-    """Decode a batch; the module's docstring says what is found.
+    """Decode a batch by the rules in the module's docstring.
 
     Args:
-        first_ids: [batch_size] for rule 8, or None
+        options: the search's own options; those that are rules on logits come as `processors`
+        target_prefix: [batch_size, P]; None is an empty one
+        processors: rules on logits, in the order in which they apply
 
     Returns:
-        for each sentence its hypotheses, best first: num_hypotheses of them (fewer only
-        when the vocabulary is too small to offer more)
+        for each sentence its hypotheses, best first: num_hypotheses of them, or fewer where the
+        rules allow no more
 
     Raises:
         ModelError: the decoder gave no finite score
     """
     beam_size = options.beam_size
     hypotheses: list[list[ScoredIds]] = [[] for _ in range(batch_size)]
-    best_was_eos = np.zeros(batch_size, dtype=bool)
-    running: NDArray[np.int64] = np.arange(batch_size)  # [B] places in the batch
-    sequences = np.empty((batch_size, beam_size, 0), dtype=np.int64)  # [B, K, T]
-    scores: NDArray[np.float32] = np.full((batch_size, beam_size), -np.inf, dtype=np.float32)
-    scores[:, 0] = 0
-    target_ids = np.full((batch_size, beam_size), bos_id, dtype=np.int64)
-    beam_origin = np.zeros((batch_size, beam_size), dtype=np.int64)
+    beams = _Beams.start(batch_size, beam_size, bos_id)
+    if target_prefix is None:
+        target_prefix = np.empty((batch_size, 0), np.int64)
+    prefix_length = target_prefix.shape[1]
+    for tokens in target_prefix.T:
+        decoder.step(beams.target_ids, beams.origins, beams.scores)
+        beams.take_prefix(tokens)
 
-    tags = 0 if first_ids is None else 1
-    if first_ids is not None:
-        decoder.step(target_ids, beam_origin, scores)
-        target_ids = np.repeat(first_ids[:, None], beam_size, axis=1)
-        beam_origin = np.tile(np.arange(beam_size), (batch_size, 1))
-
-    for length in range(1 + tags, options.max_length + tags + 1):
-        candidates = decoder.step(target_ids, beam_origin, scores)
-        last = length == options.max_length + tags
+    for length in range(1, options.max_length + 1):
+        candidates = _candidates(decoder, beams, processors)
+        last = length == options.max_length
         is_eos = candidates.ids == eos_id
         finishes = ((is_eos | last) & (candidates.scores > -np.inf))[:, :beam_size]
         for sentence, rank in np.argwhere(finishes):
-            tokens = _tokens(sequences[sentence], candidates, sentence, rank)
-            # In float32, as CTranslate2 computes it; `length` counts EOS.
-            penalty = np.float32(length) ** np.float32(options.length_penalty)
-            found = ScoredIds(
-                tokens[:-1] if tokens[-1] == eos_id else tokens,
-                float(candidates.scores[sentence, rank] / penalty),
+            hypotheses[beams.running[sentence]].append(
+                _finished(beams, candidates, sentence, rank, options, eos_id, prefix_length)
             )
-            hypotheses[running[sentence]].append(found)
+        beams.best_was_eos |= finishes[:, 0]
 
         # A stable sort on "is EOS" alone leaves the others in order, best first.
-        beams = np.argsort(is_eos, axis=1, kind="stable")[:, :beam_size]
-        every = np.arange(running.size)[:, None]  # [B, 1]
-        scores = candidates.scores[every, beams]
-        ids, origins = candidates.ids[every, beams], candidates.origins[every, beams]
-
-        best_was_eos |= finishes[:, 0]
-        counts = np.array([len(hypotheses[place]) for place in running])
-        ended = _ended(counts, best_was_eos, options) | ~(scores > -np.inf).any(axis=1)
-        (kept,) = np.nonzero(~ended)
-        if last or not kept.size:
+        going_on = np.argsort(is_eos, axis=1, kind="stable")[:, :beam_size]
+        counts = np.array([len(hypotheses[index]) for index in beams.running])
+        scores = np.take_along_axis(candidates.scores, going_on, axis=1)
+        ended = _ended(counts, beams.best_was_eos, options) | ~(scores > -np.inf).any(axis=1)
+        (running,) = np.nonzero(~ended)
+        if last or not running.size:
             break
-        if kept.size < running.size:
-            decoder.keep(kept)
-        running, best_was_eos = running[kept], best_was_eos[kept]
-        scores, target_ids, beam_origin = scores[kept], ids[kept], origins[kept]
-        before = sequences[kept[:, None], beam_origin]
-        sequences = np.concatenate([before, target_ids[:, :, None]], axis=2)
+        if running.size < ended.size:
+            decoder.keep(running)
+        beams.advance(candidates, going_on, running)
 
-    return [_best(found, options.num_hypotheses) for found in hypotheses]
+    return [_best(finished, options.num_hypotheses) for finished in hypotheses]
 
 
-def _tokens(
-    sequences: NDArray[np.int64], candidates: Candidates, sentence: int, rank: int
-) -> tuple[int, ...]:
-    """All tokens of a candidate, given its sentence's beams [K, T]."""
-    before = sequences[candidates.origins[sentence, rank]].tolist()
-    return (*before, int(candidates.ids[sentence, rank]))
+class _Beams:
+    """The state of the sentences that still run.
+
+    Attributes:
+        running: [B] their indices in the batch
+        sequences: [B, K, T] tokens of every beam, the target prefix among them
+        scores: [B, K]
+        target_ids: [B, K] the newest tokens
+        origins: [B, K] the beams of the previous step that these continue
+        best_was_eos: [B] whether the best candidate of some step was EOS
+    """
+
+    def __init__(
+        self,
+        running: NDArray[np.int64],
+        sequences: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        target_ids: NDArray[np.int64],
+    ) -> None:
+        self.running = running
+        self.sequences = sequences
+        self.scores = scores
+        self.target_ids = target_ids
+        self.origins = np.zeros_like(target_ids)
+        self.best_was_eos = np.zeros(len(running), dtype=bool)
+
+    @classmethod
+    def start(cls, batch_size: int, beam_size: int, bos_id: int) -> "_Beams":
+        """The rule "start"."""
+        scores = np.full((batch_size, beam_size), -np.inf, dtype=np.float32)
+        scores[:, 0] = 0
+        return cls(
+            np.arange(batch_size),
+            np.empty((batch_size, beam_size, 0), dtype=np.int64),
+            scores,
+            np.full((batch_size, beam_size), bos_id, dtype=np.int64),
+        )
+
+    def take_prefix(self, tokens: NDArray[np.int64]) -> None:
+        """The rule "target prefix" for one token of every sentence, [B]."""
+        batch_size, beam_size = self.scores.shape
+        self.target_ids = np.repeat(tokens[:, None], beam_size, axis=1)
+        self.origins = np.tile(np.arange(beam_size), (batch_size, 1))
+        self.sequences = np.concatenate([self.sequences, self.target_ids[:, :, None]], axis=2)
+
+    def advance(
+        self, candidates: Candidates, chosen: NDArray[np.int64], running: NDArray[np.int64]
+    ) -> None:
+        """Let the chosen candidates [B, K] be the beams, and keep some sentences only."""
+        chosen = chosen[running]
+        by_sentence = running[:, None]
+        self.running, self.best_was_eos = self.running[running], self.best_was_eos[running]
+        self.scores = candidates.scores[by_sentence, chosen]
+        self.target_ids = candidates.ids[by_sentence, chosen]
+        self.origins = candidates.origins[by_sentence, chosen]
+        continued = self.sequences[by_sentence, self.origins]
+        self.sequences = np.concatenate([continued, self.target_ids[:, :, None]], axis=2)
+
+
+def best_candidates(logits: NDArray[np.float32], scores: NDArray[np.float32]) -> Candidates:
+    """The rule "candidates" in numpy.
+
+    Args:
+        logits: [B, K, V]
+        scores: [B, K]
+    """
+    batch_size, beam_size, vocab_size = logits.shape
+    log_probs = log_softmax(logits)
+    totals = (scores[:, :, None] + log_probs).reshape(batch_size, -1)  # [B, K * V]
+    best = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam_size]
+    origins, ids = np.divmod(best, vocab_size)
+    return Candidates(np.take_along_axis(totals, best, axis=1), ids, origins)
+
+
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-probabilities over the last axis, in float32."""
+    highest = logits.max(axis=-1, keepdims=True)
+    shifted = logits - np.where(np.isfinite(highest), highest, np.float32(0))
+    with np.errstate(divide="ignore"):
+        total = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    # Where no token is left, -inf - -inf would be NaN.
+    return np.where(np.isfinite(total), shifted - total, shifted).astype(np.float32)
+
+
+def _candidates(
+    decoder: Decoder, beams: _Beams, processors: Sequence[LogitsProcessor]
+) -> Candidates:
+    """Those that the decoder draws, or with rules on logits, those that the rules leave."""
+    if not processors:
+        return decoder.step(beams.target_ids, beams.origins, beams.scores)
+    logits = decoder.step_logits(beams.target_ids, beams.origins)
+    for process in processors:
+        logits = process(logits, beams.sequences)
+    return best_candidates(logits, beams.scores)
+
+
+def _finished(
+    beams: _Beams,
+    candidates: Candidates,
+    sentence: int,
+    rank: int,
+    options: DecodingOptions,
+    eos_id: int,
+    prefix_length: int,
+) -> ScoredIds:
+    """The hypothesis that a candidate finishes: the rules "finish" and "score"."""
+    origin, token = candidates.origins[sentence, rank], int(candidates.ids[sentence, rank])
+    before = beams.sequences[sentence, origin].tolist()
+    # In float32, as CTranslate2 computes it.
+    penalty = np.float32(len(before) + 1) ** np.float32(options.length_penalty)
+    tokens = before if token == eos_id else [*before, token]
+    return ScoredIds(
+        tuple(tokens[prefix_length:]), float(candidates.scores[sentence, rank] / penalty)
+    )
+
+
+def enough_finished(options: DecodingOptions) -> int:
+    """How many finished hypotheses end a sentence (the rule "end", unless length_penalty is 0)."""
+    if options.beam_size == 1:
+        return 1
+    # In float32 and halves up, as CTranslate2 rounds.
+    exact = np.float32(options.beam_size) * np.float32(options.patience)
+    return max(options.num_hypotheses, int(np.floor(exact + np.float32(0.5))))
 
 
 def _ended(
-    counts: NDArray[np.int64], best_was_eos: NDArray[np.bool_], options: SearchOptions
+    counts: NDArray[np.int64], best_was_eos: NDArray[np.bool_], options: DecodingOptions
 ) -> NDArray[np.bool_]:
     if options.length_penalty == 0:
         # Scores only fall, so nothing can overtake a best candidate that is EOS.
         return best_was_eos & (counts >= options.num_hypotheses)
-    return counts >= options.beam_size
+    return counts >= enough_finished(options)
 
 
-def _best(found: list[ScoredIds], num_hypotheses: int) -> list[ScoredIds]:
-    if not found:
-        raise ModelError("the model gave no finite score: its weights may hold NaN")
-    return sorted(found, key=lambda hypothesis: -hypothesis.score)[:num_hypotheses]
+def _best(finished: list[ScoredIds], num_hypotheses: int) -> list[ScoredIds]:
+    if not finished:
+        raise ModelError(NO_FINITE_SCORE)
+    return sorted(finished, key=lambda hypothesis: -hypothesis.score)[:num_hypotheses]

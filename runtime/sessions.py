@@ -1,10 +1,7 @@
-"""One variant of a model on one device: the whole search in one graph, or step by step.
+"""The ONNX Runtime sessions of one variant of a model on one device.
 
-`translate` runs translate.onnx, which searches by itself: one call, ids in and out. `encode` begins
-a search in the caller's hands (runtime/search.py): caches and encoder outputs stay on the device
-as OrtValues, token ids go in and the [B, 2K] candidates come out.
-
-Shapes: B sentences, K beams, S source length, E entries of the cache, H heads, C head size.
+`translate` runs translate.onnx: the whole search in one call, ids in and out. `encode` returns a
+DecodingState that search.search() advances token by token.
 """
 
 import logging
@@ -17,22 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import FileEntry, ModelConfig
+from .decoding_state import DecodingState
 from .device import CUDA_PROVIDER, Choice, choose, load_onnxruntime
 from .errors import ModelError
-from .search import Candidates, ScoredIds, SearchOptions
+from .options import DecodingOptions
+from .search import NO_FINITE_SCORE, ScoredIds
 
 logger = logging.getLogger(__name__)
 
-# How often the cache is compacted, here and in translate.onnx, so that both add up the same entries
-# in the same order and give the same bits.
-PHASE = 8  # steps between compactions
-ALIGNMENT = 16  # entries; a whole number of vector registers, so that what a sentence's batch
-# mates keep moves none of its own entries to another lane
 
-_CANDIDATES = ("candidate_scores", "candidate_ids", "candidate_origins")
-
-
-class Model:
+class Sessions:
     """One variant of a model folder on one device. Safe to use from many threads.
 
     Graphs are loaded when they are first needed, and then kept.
@@ -48,6 +39,7 @@ class Model:
 
         Raises:
             ModelError: a file is missing or damaged, or onnxruntime cannot load a graph
+            ValueError: intra_threads is negative
         """
         if intra_threads < 0:
             raise ValueError(f"intra_threads is {intra_threads}: 0 (all cores) or more")
@@ -59,10 +51,7 @@ class Model:
         self._sessions: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._files.weights.verify(folder)
-        # One call for everything pays where calls are dear; on CUDA the many small operators of
-        # the search are, so there the search runs on the CPU and the model on the device.
-        self.searches_itself = choice.device == "cpu"
-        self._session("translate" if self.searches_itself else "decoder")
+        self._session("translate" if choice.device == "cpu" else "decoder")
 
     @classmethod
     def open(
@@ -78,32 +67,39 @@ class Model:
 
         Raises:
             ValueError: device is unknown
-            ModelError: as `choose` and Model() say
+            ModelError: as `choose` and Sessions() say
         """
         providers = load_onnxruntime().get_available_providers()
         choice = choose(config.variants, providers, device=device, variant=variant)
         try:
-            model = cls(folder, config, choice, intra_threads)
+            sessions = cls(folder, config, choice, intra_threads)
         except _NoCudaError as error:
             if device != "auto":
                 raise
             logger.warning("%s; using the CPU", error)
             choice = choose(config.variants, providers, device="cpu", variant=variant)
-            model = cls(folder, config, choice, intra_threads)
+            sessions = cls(folder, config, choice, intra_threads)
         logger.info("%s on %s: %s", choice.variant, choice.device, choice.reason)
-        return model
+        return sessions
+
+    @property
+    def graph_options(self) -> frozenset[str]:
+        """Names of translate.onnx's optional inputs: the options that it carries out."""
+        optional = self._session("translate").get_overridable_initializers()
+        return frozenset(value.name for value in optional)
 
     def translate(
         self,
         sources: Sequence[Sequence[int]],
-        options: SearchOptions,
-        first_ids: NDArray[np.int64] | None = None,
+        options: DecodingOptions,
+        target_prefix: Sequence[int] = (),
     ) -> list[list[ScoredIds]]:
-        """Search by the rules of runtime/search.py, in one call of translate.onnx.
+        """Search by the rules of search.py, in one call of translate.onnx.
 
         Args:
             sources: source ids of each sentence, EOS included; padded here
-            first_ids: for rule 8, [len(sources)], where languages.tagged is "both"
+            options: those that are not neutral are among `graph_options`
+            target_prefix: ids that every translation begins with
 
         Returns:
             for each sentence its hypotheses, best first
@@ -111,31 +107,22 @@ class Model:
         Raises:
             ModelError: the model gave no finite score
         """
-        tags = 0 if first_ids is None else 1
-        inputs = {
-            "source_ids": self._padded(sources),
-            "beam_size": np.array(options.beam_size),
-            "num_hypotheses": np.array(options.num_hypotheses),
-            "max_length": np.array(options.max_length + tags),
-            "length_penalty": np.array(options.length_penalty, np.float32),
-        }
-        if first_ids is not None:
-            inputs["first_ids"] = first_ids
-        ids, lengths, scores = self._session("translate").run(
-            ["output_ids", "output_lengths", "output_scores"], inputs
-        )
+        session = self._session("translate")
+        feeds = {"source_ids": self._padded(sources), **self._option_feeds(options)}
+        feeds["target_prefix"] = np.array([target_prefix], np.int64).reshape(1, -1)
+        ids, lengths, scores = session.run(["output_ids", "output_lengths", "output_scores"], feeds)
         if not np.all(scores[:, 0] > -np.inf):
-            raise ModelError("the model gave no finite score: its weights may hold NaN")
+            raise ModelError(NO_FINITE_SCORE)
         return [
             [
-                ScoredIds(tuple(row[tags:length]), score)
+                ScoredIds(tuple(row[:length]), score)
                 for row, length, score in zip(*hypotheses, strict=True)
                 if score > -np.inf
             ]
             for hypotheses in zip(ids.tolist(), lengths.tolist(), scores.tolist(), strict=True)
         ]
 
-    def encode(self, sources: Sequence[Sequence[int]], beam_size: int) -> "DecodingState":
+    def encode(self, sources: Sequence[Sequence[int]], beam_size: int) -> DecodingState:
         """Run the encoder and stand before the first step of decoding.
 
         Args:
@@ -157,7 +144,17 @@ class Model:
             memory=dict(zip(names, binding.get_outputs(), strict=True)),
             cache=self._empty_cache(len(source_ids)),
             beam_size=beam_size,
+            owner=binding,
         )
+
+    def _option_feeds(self, options: DecodingOptions) -> dict[str, NDArray[Any]]:
+        """Every option that the graph has an input for, as that input's tensor."""
+        types = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+        return {
+            value.name: np.array(getattr(options, value.name), types[value.type])
+            for value in self._session("translate").get_overridable_initializers()
+            if value.name != "target_prefix"  # text among the options, ids in the graph
+        }
 
     def _padded(self, sources: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         longest = max(len(ids) for ids in sources)
@@ -184,128 +181,8 @@ class Model:
             return self._sessions[graph]
 
 
-class DecodingState:
-    """A batch in the middle of decoding: `search.Decoder` over the decoder graph.
-
-    The cache belongs to sentences: every step appends K entries, and `history` [B, K, E] says
-    which of them each beam descends from (0) and which not (-inf).
-
-    Args:
-        decoder: the session that makes a step
-        compact: the session that takes sentences and entries out of memory and cache
-        device: where memory and cache lie
-        memory: the encoder's outputs: OrtValues by name, [B, ...] each
-        cache: past keys and values: OrtValues by name, [B, H, E, C] each
-        beam_size: K
-    """
-
-    def __init__(
-        self,
-        decoder: Any,
-        compact: Any,
-        device: str,
-        *,
-        memory: dict[str, Any],
-        cache: dict[str, Any],
-        beam_size: int,
-    ) -> None:
-        self._decoder = decoder
-        self._binding = decoder.io_binding()
-        self._compact_session = compact
-        self._device = device
-        self._memory = memory
-        self._cache = cache
-        batch_size = next(iter(cache.values())).shape()[0]
-        self._history = np.zeros((batch_size, beam_size, 0), np.float32)
-        self._itself = np.where(np.eye(beam_size, dtype=bool), 0, -np.inf).astype(np.float32)
-        self._position = 0
-        self._kept: NDArray[np.int64] | None = None
-        self._bind_memory()
-
-    @property
-    def memory(self) -> dict[str, NDArray[Any]]:
-        """Copies of the encoder's outputs by name, for whoever wants to look at them."""
-        return {name: value.numpy() for name, value in self._memory.items()}
-
-    @property
-    def cache(self) -> dict[str, NDArray[Any]]:
-        """Copies of the past keys and values by name, [B, H, E, C] each."""
-        return {name: value.numpy() for name, value in self._cache.items()}
-
-    def step(
-        self,
-        target_ids: NDArray[np.int64],
-        beam_origin: NDArray[np.int64],
-        scores: NDArray[np.float32],
-    ) -> Candidates:
-        """Feed one token per beam [B, K]; see `search.Decoder.step`."""
-        if self._position:
-            self._history = np.take_along_axis(self._history, beam_origin[:, :, None], 1)
-            if self._position % PHASE == 0 or self._kept is not None:
-                self._compact()
-        itself = np.broadcast_to(self._itself, (len(target_ids), *self._itself.shape))
-        self._history = np.concatenate([self._history, itself], 2)
-
-        binding = self._binding
-        binding.clear_binding_outputs()  # they have the previous step's shapes
-        for name, value in self._cache.items():
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_cpu_input("target_ids", np.ascontiguousarray(target_ids))
-        binding.bind_cpu_input("scores", np.ascontiguousarray(scores))
-        binding.bind_cpu_input("position", np.array([self._position], np.int64))
-        binding.bind_cpu_input("history", self._history)
-        for name in _CANDIDATES:
-            binding.bind_output(name, "cpu")
-        for name in self._cache:
-            binding.bind_output(name.replace("past", "present"), self._device)
-        self._decoder.run_with_iobinding(binding)
-
-        scores_out, ids, origins, *presents = binding.get_outputs()
-        self._cache = dict(zip(self._cache, presents, strict=True))
-        self._position += 1
-        return Candidates(scores_out.numpy(), ids.numpy(), origins.numpy())
-
-    def keep(self, sentences: NDArray[np.int64]) -> None:
-        """Forget all sentences but these; see `search.Decoder.keep`."""
-        self._history = self._history[sentences]
-        self._kept = sentences if self._kept is None else self._kept[sentences]
-
-    def _compact(self) -> None:
-        """Take sentences out of memory and cache, and at the end of a phase dead entries too."""
-        batch_size, _, entries = self._history.shape
-        kept = np.arange(batch_size) if self._kept is None else self._kept
-        chosen = np.broadcast_to(np.arange(entries), (batch_size, entries))
-        if self._position % PHASE == 0:
-            alive = (self._history == 0).any(axis=1)  # [B, E]
-            size = -(-int(alive.sum(axis=1).max()) // ALIGNMENT) * ALIGNMENT
-            living_first = np.argsort(~alive, axis=1, kind="stable")[:, :size]
-            chosen = np.pad(living_first, ((0, 0), (0, size - living_first.shape[1])))
-            history = np.take_along_axis(self._history, chosen[:, None, :], 2)
-            history[:, :, entries:] = -np.inf  # what was padded
-            self._history = history
-
-        binding = self._compact_session.io_binding()
-        for name, value in (*self._cache.items(), *self._memory.items()):
-            binding.bind_ortvalue_input(name, value)
-        binding.bind_cpu_input("kept", np.ascontiguousarray(kept, np.int64))
-        binding.bind_cpu_input("chosen", np.ascontiguousarray(chosen, np.int64))
-        names = [output.name for output in self._compact_session.get_outputs()]
-        for name in names:
-            binding.bind_output(name, self._device)
-        self._compact_session.run_with_iobinding(binding)
-        found = dict(zip(names, binding.get_outputs(), strict=True))
-        self._cache = {name: found[f"compact_{name}"] for name in self._cache}
-        self._memory = {name: found[f"compact_{name}"] for name in self._memory}
-        self._kept = None
-        self._bind_memory()
-
-    def _bind_memory(self) -> None:
-        for name, value in self._memory.items():
-            self._binding.bind_ortvalue_input(name, value)
-
-
 class _NoCudaError(ModelError):
-    """onnxruntime has its CUDA provider, but the machine lets it do nothing."""
+    """onnxruntime has its CUDA provider, but the machine has no CUDA device that works."""
 
 
 def _load(path: Path, device: str, intra_threads: int) -> Any:

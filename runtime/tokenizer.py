@@ -26,11 +26,12 @@ class Tokenizer:
             self._source if files.target == files.source else _load(files.target.verify(folder))
         )
         self._eos_id, self._unk_id = config.special_ids.eos_id, config.special_ids.unk_id
-        self._size = config.architecture.source_vocab_size
-        self._max_length = config.decoding.max_source_length
+        self._source_size = config.architecture.source_vocab_size
+        self._target_size = config.architecture.target_vocab_size
+        self._max_length = config.max_source_length
 
     def encode(self, sentences: Sequence[str], prefix: Sequence[int] = ()) -> list[list[int]]:
-        """Source ids of each sentence: prefix, pieces and EOS, or [] where nothing is left of it.
+        """Source ids of each sentence: prefix, pieces and EOS; [] for a sentence without pieces.
 
         A sentence of more than max_source_length pieces is cut, with one warning per call.
 
@@ -42,9 +43,11 @@ class Tokenizer:
         except TypeError:
             "".join(sentences).encode("utf-8")  # a lone surrogate: this error says so
             raise
-        for place, ids in enumerate(encoded):
-            if self._unk_id in ids or max(ids, default=0) >= self._size:
-                encoded[place] = self._look_up(sentences[place])
+        for index, ids in enumerate(encoded):
+            if self._unk_id in ids or max(ids, default=0) >= self._source_size:
+                encoded[index] = _look_up(
+                    self._source, sentences[index], self._source_size, self._unk_id
+                )
         cut = sum(len(ids) > self._max_length for ids in encoded)
         if cut:
             logger.warning(
@@ -55,21 +58,33 @@ class Tokenizer:
             )
         return [[*prefix, *ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
 
-    def _look_up(self, sentence: str) -> list[int]:
-        """Ids of the pieces by what they say, as trainer/vocabulary.py has them.
+    def encode_target_prefix(self, text: str) -> list[int]:
+        """Target ids of the text that a translation is to begin with; no BOS, no EOS.
 
-        What is unknown to SentencePiece's segmentation may still be a token of the model, and a
-        piece of the segmentation may be none.
+        Raises:
+            UnicodeEncodeError: the text holds what no UTF-8 text can
         """
-        pieces = self._source.encode(sentence, out_type=str)
-        ids: list[int] = self._source.piece_to_id(pieces)
-        is_control = self._source.is_control  # "<pad>" in a text is no padding
-        return [i if i < self._size and not is_control(i) else self._unk_id for i in ids]
+        text.encode("utf-8")
+        return _look_up(self._target, text, self._target_size, self._unk_id)
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""
         texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
         return [text.strip() for text in texts]
+
+
+def _look_up(
+    processor: sentencepiece.SentencePieceProcessor, text: str, size: int, unk_id: int
+) -> list[int]:
+    """Ids of the pieces of a text by what they say, as the trainer's vocabulary has them.
+
+    What is unknown to SentencePiece's segmentation may still be a token of the model, and a piece
+    of the segmentation may be none of its `size` tokens.
+    """
+    pieces = processor.encode(text, out_type=str)
+    ids: list[int] = processor.piece_to_id(pieces)
+    is_control = processor.is_control  # "<pad>" in a text is no padding
+    return [i if i < size and not is_control(i) else unk_id for i in ids]
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:

@@ -2,32 +2,41 @@
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from .batching import batches
 from .bundled import bundled_model
 from .config import ModelConfig
-from .search import ScoredIds, SearchOptions, search
-from .sessions import Model
+from .options import DecodingOptions
+from .processors import SearchContext, processors_for
+from .route import Route, choose_route
+from .search import ScoredIds, search
+from .sessions import Sessions
 from .tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 # Tokens of a batch, counted as sentences x beams x longest source: past this, batches only
 # take more memory.
 MAX_BATCH_TOKENS = 8192
 
-# What every step of a batch costs beside its sentences, in sentences: the operators themselves and
-# reading the weights.
-BATCH_COST = 8
-
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One translation: its text, score (search.py, rule 7), and token ids without EOS."""
+    """One translation.
+
+    Attributes:
+        text: what it says
+        score: sum of log-probabilities / length ** length_penalty
+        tokens: target ids, without BOS, the language's token and EOS
+    """
 
     text: str
     score: float
@@ -59,8 +68,9 @@ class Translator:
     Attributes:
         folder: the model folder
         config: its config.json
+        options: the model's own decoding options
         choice: device and variant in use, and why
-        model: the graphs themselves, for a search of one's own
+        sessions: the graphs themselves, for a search of one's own
     """
 
     def __init__(
@@ -70,6 +80,7 @@ class Translator:
         device: str = "auto",
         variant: str | None = None,
         intra_threads: int = 0,
+        by_steps: bool = False,
     ) -> None:
         """Load a model.
 
@@ -78,6 +89,7 @@ class Translator:
             device: "auto", "cpu" or "cuda"
             variant: "int8", "fp32", ...; None is the best for the device
             intra_threads: threads for each operator; 0 is one for each physical core
+            by_steps: always search step by step; the translations are the same
 
         Raises:
             ModelError: the folder or the device cannot be used
@@ -85,28 +97,33 @@ class Translator:
         """
         folder = bundled_model() if model_folder is None else Path(model_folder)
         config = ModelConfig.load(folder)
-        model = Model.open(
+        sessions = Sessions.open(
             folder, config, device=device, variant=variant, intra_threads=intra_threads
         )
-        self._take(folder, config, model)
+        self._initialize(folder, config, sessions, by_steps)
 
     @classmethod
-    def over(cls, model_folder: Path, config: ModelConfig, model: Model) -> Self:
-        """A translator over a model of that folder that is open already.
+    def from_sessions(cls, model_folder: Path, config: ModelConfig, sessions: Sessions) -> Self:
+        """A translator over sessions of that folder which are open already.
 
         Raises:
             ModelError: the vocabulary cannot be used
         """
         translator = cls.__new__(cls)
-        translator._take(model_folder, config, model)
+        translator._initialize(model_folder, config, sessions, by_steps=False)
         return translator
 
-    def _take(self, folder: Path, config: ModelConfig, model: Model) -> None:
+    def _initialize(
+        self, folder: Path, config: ModelConfig, sessions: Sessions, by_steps: bool
+    ) -> None:
         self.folder = folder
         self.config = config
+        self.options = config.decoding
+        self.sessions = sessions
+        self.choice = sessions.choice
+        self._by_steps = by_steps
         self._tokenizer = Tokenizer(folder, config)
-        self.model = model
-        self.choice = model.choice
+        self._logged_route: Route | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -118,7 +135,7 @@ class Translator:
             asdict(config.variants[self.choice.variant]),
             asdict(config.special_ids),
             asdict(config.languages),
-            config.decoding.max_source_length,
+            config.max_source_length,
         ]
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{config.name} ({digest[:12]})"
@@ -126,37 +143,31 @@ class Translator:
     def translate(
         self,
         sentence: str,
+        options: DecodingOptions | None = None,
         *,
-        beam_size: int | None = None,
-        num_hypotheses: int = 1,
-        length_penalty: float | None = None,
-        max_length: int | None = None,
         source_language: str | None = None,
         target_language: str | None = None,
+        **changes: Any,
     ) -> Translation:
         """Translate one sentence; see `translate_batch`."""
         (translation,) = self.translate_batch(
             [sentence],
-            beam_size=beam_size,
-            num_hypotheses=num_hypotheses,
-            length_penalty=length_penalty,
-            max_length=max_length,
+            options,
             source_language=source_language,
             target_language=target_language,
+            **changes,
         )
         return translation
 
     def translate_batch(
         self,
         sentences: Sequence[str],
+        options: DecodingOptions | None = None,
         *,
-        beam_size: int | None = None,
-        num_hypotheses: int = 1,
-        length_penalty: float | None = None,
-        max_length: int | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
         source_language: str | None = None,
         target_language: str | None = None,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        **changes: Any,
     ) -> list[Translation]:
         """Translate any number of sentences, in any mix of lengths.
 
@@ -165,138 +176,134 @@ class Translator:
 
         Args:
             sentences: one sentence each; one line of a text is the usual unit
-            beam_size: hypotheses followed per sentence, 1 is greedy; None is the model's own
-            num_hypotheses: hypotheses returned per sentence, at most beam_size
-            length_penalty: score = sum / length ** length_penalty; None is the model's own
-            max_length: most tokens of a translation; None is the model's own
-            max_batch_tokens: sentences x beams x longest source that run together
+            options: how to decode; None is the model's own options
             source_language: of the sentences, where the model reads several
             target_language: to translate into, where the model writes several
+            max_batch_tokens: sentences x beams x longest source that run together
+            **changes: single options by name, such as beam_size=1; None changes nothing
 
         Returns:
             one Translation for each sentence, in the order given
 
         Raises:
             ValueError: an argument is out of its range
+            TypeError: there is no such option
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string: give a list, or call translate()")
-        prefix, _ = self.config.languages.prefixes(source_language, target_language)
-        sources = self._tokenizer.encode(sentences, prefix)
-        places = [place for place, ids in enumerate(sources) if ids]
-        found = self.translate_ids(
-            [sources[place] for place in places],
-            beam_size=beam_size,
-            num_hypotheses=num_hypotheses,
-            length_penalty=length_penalty,
-            max_length=max_length,
-            max_batch_tokens=max_batch_tokens,
-            target_language=target_language,
+        options = (options or self.options).changed(**changes)
+        source_tokens, target_tokens = self.config.languages.prefixes(
+            source_language, target_language
         )
-        by_place = dict(zip(places, found, strict=True))
-        nothing = [ScoredIds((), 0.0)]
+        sources = self._tokenizer.encode(sentences, source_tokens)
+        indices = [index for index, ids in enumerate(sources) if ids]
+        hypotheses = self._search_all(
+            [sources[index] for index in indices], options, target_tokens, max_batch_tokens
+        )
+        by_index = dict(zip(indices, hypotheses, strict=True))
+        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        nothing = [Hypothesis("", 0.0, ())]
         return [
-            Translation(sentence, self._texts(by_place.get(place, nothing)))
-            for place, sentence in enumerate(sentences)
+            Translation(
+                sentence,
+                tuple(self._with_text(by_index[index], prefix) if index in by_index else nothing),
+            )
+            for index, sentence in enumerate(sentences)
         ]
 
     def translate_ids(
         self,
         sources: Sequence[Sequence[int]],
+        options: DecodingOptions | None = None,
         *,
-        beam_size: int | None = None,
-        num_hypotheses: int = 1,
-        length_penalty: float | None = None,
-        max_length: int | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
         target_language: str | None = None,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        **changes: Any,
     ) -> list[list[ScoredIds]]:
         """`translate_batch` without the text: source ids in, target ids and scores out.
 
         Args:
-            sources: token ids of each sentence with EOS at the end, and the tag of a language at
+            sources: token ids of each sentence with EOS at the end, and a language's token at
                 the beginning where the model wants one, as the trainer feeds them
 
         Returns:
-            for each sentence its hypotheses, best first; ids are without BOS and EOS
+            for each sentence its hypotheses, best first; ids are without BOS, target prefix and
+            EOS
 
         Raises:
             ValueError: an argument is out of its range, or a source is empty
+            TypeError: there is no such option
         """
-        defaults = self.config.decoding
-        options = SearchOptions(
-            beam_size=defaults.beam_size if beam_size is None else beam_size,
-            num_hypotheses=num_hypotheses,
-            length_penalty=(defaults.length_penalty if length_penalty is None else length_penalty),
-            max_length=defaults.max_length if max_length is None else max_length,
-        )
+        options = (options or self.options).changed(**changes)
+        _, target_tokens = self.config.languages.prefixes(target=target_language)
+        return self._search_all(sources, options, target_tokens, max_batch_tokens)
+
+    def _search_all(
+        self,
+        sources: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        target_tokens: list[int],
+        max_batch_tokens: int,
+    ) -> list[list[ScoredIds]]:
         if max_batch_tokens < 1:
             raise ValueError(f"max_batch_tokens is {max_batch_tokens}: it must be at least 1")
         if not all(len(ids) for ids in sources):
             raise ValueError("a source has no ids: it needs at least EOS")
-
-        _, first = self.config.languages.prefixes(target=target_language)
-        found: list[list[ScoredIds]] = [[] for _ in sources]
+        self._check_ids(options)
+        route = self._route(options)
+        prefix = [*target_tokens, *self._tokenizer.encode_target_prefix(options.target_prefix)]
+        results: list[list[ScoredIds]] = [[] for _ in sources]
         lengths = [len(ids) for ids in sources]
-        for places in batches(lengths, max_batch_tokens // options.beam_size):
-            results = self._search([sources[place] for place in places], options, first)
-            for place, hypotheses in zip(places, results, strict=True):
-                found[place] = hypotheses
-        return found
+        for indices in batches(lengths, max_batch_tokens // options.beam_size):
+            batch = [sources[index] for index in indices]
+            if route.by_graph:
+                found = self.sessions.translate(batch, options, prefix)
+            else:
+                found = self._search_by_steps(batch, options, prefix)
+            for index, hypotheses in zip(indices, found, strict=True):
+                results[index] = hypotheses
+        return results
 
-    def _search(
-        self, sources: Sequence[Sequence[int]], options: SearchOptions, first: list[int]
+    def _check_ids(self, options: DecodingOptions) -> None:
+        size = self.config.architecture.target_vocab_size
+        for token_id in options.suppress_ids:
+            if token_id >= size:
+                raise ValueError(
+                    f"suppress_ids has {token_id}: the model's tokens are 0 to {size - 1}"
+                )
+
+    def _route(self, options: DecodingOptions) -> Route:
+        """Graph or steps for these options; logged when it changes."""
+        device = self.choice.device
+        if self._by_steps:
+            route = Route(False, "step by step: asked for")
+        else:
+            graph_options = self.sessions.graph_options if device == "cpu" else ()
+            route = choose_route(options, device, graph_options)
+        if route != self._logged_route:
+            logger.info("%s", route.reason)
+            self._logged_route = route
+        return route
+
+    def _search_by_steps(
+        self, sources: Sequence[Sequence[int]], options: DecodingOptions, prefix: Sequence[int]
     ) -> list[list[ScoredIds]]:
-        first_ids = np.repeat(np.array(first, np.int64), len(sources)) if first else None
-        if self.model.searches_itself:
-            return self.model.translate(sources, options, first_ids)
-        state = self.model.encode(sources, options.beam_size)
-        ids = self.config.special_ids
+        special_ids = self.config.special_ids
+        context = SearchContext(special_ids.eos_id, len(prefix))
         return search(
-            state,
+            self.sessions.encode(sources, options.beam_size),
             len(sources),
             options,
-            bos_id=ids.bos_id,
-            eos_id=ids.eos_id,
-            first_ids=first_ids,
+            bos_id=special_ids.bos_id,
+            eos_id=special_ids.eos_id,
+            target_prefix=np.tile(np.array(prefix, np.int64), (len(sources), 1)),
+            processors=processors_for(options, context),
         )
 
-    def _texts(self, hypotheses: list[ScoredIds]) -> tuple[Hypothesis, ...]:
-        texts = self._tokenizer.decode([found.ids for found in hypotheses])
-        return tuple(
-            Hypothesis(text, found.score, found.ids)
-            for text, found in zip(texts, hypotheses, strict=True)
-        )
-
-
-def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Indices of sentences that run together, longest first, each index once.
-
-    A batch holds at most max_tokens as sentences x longest, or a single sentence. Short sentences
-    beside long ones are mostly padding, and small batches leave the processor idle: of all ways
-    to cut the sorted sentences where their lengths change, this is the one with the smallest sum
-    of longest x (sentences + BATCH_COST).
-    """
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    cuts = [0] if order else []  # where a batch may begin
-    for place in range(1, len(order)):
-        length, full = lengths[order[place]], place - cuts[-1]
-        if length < lengths[order[place - 1]] or (full + 1) * length > max_tokens:
-            cuts.append(place)
-    cuts.append(len(order))
-
-    costs = [0] * len(cuts)  # of everything from a cut on, at best
-    ends = [0] * len(cuts)  # where the batch that begins at a cut then ends
-    for first in range(len(cuts) - 2, -1, -1):
-        begin, longest = cuts[first], lengths[order[cuts[first]]]
-        for last in range(first + 1, len(cuts)):
-            size = cuts[last] - begin
-            if size * longest > max_tokens and last > first + 1:
-                break
-            cost = longest * (size + BATCH_COST) + costs[last]
-            if last == first + 1 or cost <= costs[first]:
-                costs[first], ends[first] = cost, last
-    at = 0
-    while at < len(cuts) - 1:
-        yield order[cuts[at] : cuts[ends[at]]]
-        at = ends[at]
+    def _with_text(self, hypotheses: list[ScoredIds], prefix: list[int]) -> list[Hypothesis]:
+        tokens = [(*prefix, *hypothesis.ids) for hypothesis in hypotheses]
+        texts = self._tokenizer.decode(tokens)
+        return [
+            Hypothesis(text, hypothesis.score, ids)
+            for text, hypothesis, ids in zip(texts, hypotheses, tokens, strict=True)
+        ]

@@ -325,15 +325,18 @@ class Transformer(nn.Module):
             x = layer(x, memory, target_bias, source_bias)
         return self.decoder_norm(x)  # type: ignore[no-any-return]
 
-    def next_log_probs(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities [..., V] of what follows, given outputs [..., D] of `decode`.
+    def next_logits(self, hidden: Tensor) -> Tensor:
+        """Logits [..., V] of the next token, given outputs [..., D] of `decode`.
 
-        Forbidden tokens have -inf: the others share all the probability.
+        Tokens that the model never writes have -inf.
         """
         logits: Tensor = self.projection(hidden)
         forbidden = torch.tensor(self.config.forbidden_ids, dtype=torch.int64)
-        allowed = logits.index_fill(-1, forbidden.to(logits.device), float("-inf"))
-        return allowed.log_softmax(dim=-1)
+        return logits.index_fill(-1, forbidden.to(logits.device), float("-inf"))
+
+    def next_log_probs(self, hidden: Tensor) -> Tensor:
+        """Log-probabilities [..., V] of the next token, given outputs [..., D] of `decode`."""
+        return self.next_logits(hidden).log_softmax(dim=-1)
 
     def forward(self, source_ids: Tensor, target_ids: Tensor) -> Tensor:
         """Logits [B, T, V] of what follows each of target_ids [B, T], given source_ids [B, S]."""

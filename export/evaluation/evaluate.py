@@ -1,9 +1,11 @@
 """BLEU and chrF of a system on a test set, per corpus, and against another system."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import sacrebleu
 from sacrebleu.significance import PairedTest, Result
@@ -17,6 +19,7 @@ from tfm.trainer.errors import TrainError
 from .translators import System
 
 ALL = "all"
+NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 BOOTSTRAP_SAMPLES = 1000
 
 
@@ -67,12 +70,15 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
 
 
 def evaluate(
-    system: System, test: ParallelText, beam_size: int | None, tokenize: str | None = None
+    system: System,
+    test: ParallelText,
+    changes: Mapping[str, Any] = NO_CHANGES,
+    tokenize: str | None = None,
 ) -> Evaluation:
     """Translate a test set and score it.
 
     Args:
-        beam_size: None is the system's own
+        changes: of the system's own decoding options, by name
         tokenize: the name of sacrebleu's tokenizer; None is the target language's
 
     Raises:
@@ -80,7 +86,7 @@ def evaluate(
     """
     tokenize = tokenize or tokenizer_for(system.language)
     bleu_metric(tokenize)  # now, not after an hour of translating
-    outputs = system.translate(test.sources, beam_size)
+    outputs = system.translate(test.sources, changes)
     scores, counts = {}, {}
     for name in (*dict.fromkeys(test.corpora), ALL):
         rows = [i for i, corpus in enumerate(test.corpora) if name in (ALL, corpus)]

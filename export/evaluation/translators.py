@@ -1,22 +1,24 @@
 """What can be scored: model folders, through the runtime, and checkpoints, through PyTorch."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
+from tfm.export.decoding_defaults import decoding_defaults
 from tfm.export.errors import ExportError
-from tfm.export.model_folder import DECODING
+from tfm.export.model_folder import MAX_SOURCE_LENGTH
 from tfm.export.quantization.variants import FOR_CUDA, open_to_check
 from tfm.export.torch_reference import search_batches
 from tfm.runtime import Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import CONFIG_FILE, ModelConfig
 from tfm.runtime.device import CUDA_PROVIDER, load_onnxruntime
-from tfm.runtime.search import SearchOptions
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
@@ -28,11 +30,12 @@ WEIGHTS = {"model": files.MODEL, "best": files.BEST, "average": files.AVERAGE}
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Something that translates: sentences and a beam size (None: its own) to translations."""
+    """Something that translates: sentences and changes of its own decoding options, by name, to
+    translations."""
 
     name: str  # the variant; of a checkpoint torch, and which weights unless they are the usual
     language: str  # that it writes
-    translate: Callable[[Sequence[str], int | None], list[str]]
+    translate: Callable[[Sequence[str], Mapping[str, Any]], list[str]]
 
 
 def open_systems(
@@ -86,8 +89,8 @@ def _open_variant(folder: Path, variant: str | None, threads: int) -> System:
     else:
         translator = Translator(folder, variant=variant, intra_threads=threads)
 
-    def translate(sentences: Sequence[str], beam_size: int | None) -> list[str]:
-        found = translator.translate_batch(sentences, beam_size=beam_size)
+    def translate(sentences: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
+        found = translator.translate_batch(sentences, **changes)
         return [translation.text for translation in found]
 
     return System(translator.choice.variant, translator.config.languages.target, translate)
@@ -102,11 +105,13 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
             raise ExportError(f"{folder} has no {path.name}: its weights are {', '.join(there)}")
         files.load_weights(model, files.read_weights(path))
 
-    def translate(sentences: Sequence[str], beam_size: int | None) -> list[str]:
+    own = decoding_defaults(folder)
+
+    def translate(sentences: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         try:
-            return translate_with_torch(model, vocabulary, sentences, beam_size)
+            return translate_with_torch(model, vocabulary, sentences, own.changed(**changes))
         finally:
             torch.set_num_threads(before)
 
@@ -115,27 +120,28 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
 
 
 def translate_with_torch(
-    model: Transformer, vocabulary: Vocabulary, sentences: Sequence[str], beam_size: int | None
+    model: Transformer,
+    vocabulary: Vocabulary,
+    sentences: Sequence[str],
+    options: DecodingOptions,
 ) -> list[str]:
     """What the model's export translates, from PyTorch itself; a bar on a terminal's stderr."""
-    options = SearchOptions(
-        beam_size=beam_size or DECODING.beam_size,
-        length_penalty=DECODING.length_penalty,
-        max_length=DECODING.max_length,
-    )
     prefix = len(model.config.source_prefix)
-    longest = prefix + DECODING.max_source_length
+    longest = prefix + MAX_SOURCE_LENGTH
     encoded = vocabulary.encode_source(sentences, model.config)
     places = [i for i, ids in enumerate(encoded) if len(ids) > prefix + 1]  # nothing but EOS: ""
     # As runtime/tokenizer.py cuts them.
     sources = [[*encoded[i][:-1][:longest], model.config.eos_id] for i in places]
     cut = sum(len(ids) > longest + 1 for ids in encoded)
     if cut:
-        logger.warning("%d sentences cut to %d tokens", cut, DECODING.max_source_length)
+        logger.warning("%d sentences cut to %d tokens", cut, MAX_SOURCE_LENGTH)
     outputs = [""] * len(sentences)
+    (prefix_ids,) = vocabulary.encode_target([options.target_prefix], model.config)
+    target_prefix = prefix_ids[len(model.config.target_prefix) : -1]  # without EOS
     with tqdm(total=len(sources), unit=" sentences", leave=False, disable=None) as bar:
-        for chosen, found in search_batches(model, sources, options):
+        for chosen, found in search_batches(model, sources, options, target_prefix):
             for i, hypotheses in zip(chosen, found, strict=True):
-                outputs[places[i]] = vocabulary.decode_target(hypotheses[0].ids)
+                ids = [*target_prefix, *hypotheses[0].ids]
+                outputs[places[i]] = vocabulary.decode_target(ids)
             bar.update(len(chosen))
     return outputs

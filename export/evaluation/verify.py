@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tfm.export.graphs.trace import layer_names
 from tfm.export.quantization.tune import Quality
 from tfm.export.quantization.variants import open_to_check
-from tfm.export.torch_reference import BEAM_SIZE, MAX_LENGTH, torch_greedy, torch_search
+from tfm.export.torch_reference import VERIFICATION, torch_greedy, torch_search
 from tfm.runtime import Translator
 from tfm.runtime.search import ScoredIds
 from tfm.trainer.bleu import Scores, score
@@ -89,17 +89,13 @@ def verify_folder(
         translator = open_to_check(folder, variant)
         exact = variant == "fp32"
         differences = tensor_differences(model, translator, sources)
-        found_greedy = translator.translate_ids(sources, beam_size=1, max_length=MAX_LENGTH)
+        found_greedy = translator.translate_ids(sources, VERIFICATION, beam_size=1)
         # From text to text, so that the runtime's own tokenizer is part of what is compared.
-        translations = translator.translate_batch(
-            sentences, beam_size=BEAM_SIZE, max_length=MAX_LENGTH
-        )
+        translations = translator.translate_batch(sentences, VERIFICATION)
         best = [translation.hypotheses[0] for translation in translations]
         found_beam = [[ScoredIds(hypothesis.tokens, hypothesis.score)] for hypothesis in best]
         # One sentence at a time, without batch mates or padding.
-        alone = translator.translate_ids(
-            sources, beam_size=BEAM_SIZE, max_batch_tokens=1, max_length=MAX_LENGTH
-        )
+        alone = translator.translate_ids(sources, VERIFICATION, max_batch_tokens=1)
         same = [a[0].ids == b[0].ids for a, b in zip(alone, found_beam, strict=True)]
         texts = [hypothesis.text for hypothesis in best]
         report = VariantReport(
@@ -175,7 +171,7 @@ def _pairs(
         hidden = model.decode(target_ids, memory, bias)
     log_probs = model.next_log_probs(hidden)
 
-    state = translator.model.encode(sources, beam_size=1)
+    state = translator.sessions.encode(sources, beam_size=1)
     encoded = state.memory
     heads = (config.num_heads, -1)
     for layer, (name_key, name_value) in enumerate(_paired(layer_names("cross", layers))):

@@ -16,7 +16,7 @@ BLOCK = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class CandidateTensors:
     """Tensors of equal shape, [B, 2K] or [B, 1], best first; ties go to the lower beam, then to
     the lower token.
 
@@ -67,7 +67,7 @@ def grid(b: GraphBuilder, scores: str, vocab_size: int) -> Grid:
 
 def best_candidates(
     b: GraphBuilder, logits: str, scores: str, grid: Grid, vocab_size: int
-) -> Candidates:
+) -> CandidateTensors:
     """Append what finds the 2K best candidates of every sentence.
 
     Any of them lies in one of the 2K blocks with the best maxima.
@@ -94,7 +94,7 @@ def best_candidates(
         values, found = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
         block = b.GatherElements(chosen, b.Div(found, b.int64(BLOCK)), axis=1)
     offset = b.Mod(found, b.int64(BLOCK))
-    return Candidates(
+    return CandidateTensors(
         scores=values,
         ids=_token(b, b.Mod(block, b.int64(grid.blocks)), offset, vocab_size),
         rows=b.Div(block, b.int64(grid.blocks)),
@@ -103,7 +103,7 @@ def best_candidates(
 
 def best_token(
     b: GraphBuilder, logits: str, scores: str, grid: Grid, vocab_size: int
-) -> Candidates:
+) -> CandidateTensors:
     """Append what finds the best candidate of every sentence that has one beam.
 
     It is the first of `best_candidates`.
@@ -117,7 +117,7 @@ def best_token(
     chosen = b.Reshape(b.Add(block, grid.first_blocks), b.int64([-1]))
     inside = b.Add(b.Gather(blocks, chosen, axis=0), scores)  # [B, BLOCK]
     offset = b.ArgMax(inside, axis=1, keepdims=1)
-    return Candidates(
+    return CandidateTensors(
         scores=b.ReduceMax(inside, b.int64([1]), keepdims=1),
         ids=_token(b, block, offset, vocab_size),
         rows=grid.first_rows,

@@ -1,4 +1,4 @@
-"""compact.onnx: take finished sentences and dead entries out of memory and cache, on the device."""
+"""compact.onnx: take finished sentences and dead slots out of memory and cache, on the device."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,27 @@ from onnx import ValueInfoProto, helper
 from .builder import GraphBuilder, type_of
 from .trace import Graphs
 
+COMPACTION_STEPS = 8  # decoding steps between two compactions
+# The number of slots after a compaction is a multiple of this: a whole number of vector
+# registers, so that SIMD adds up a sentence's slots in the same order in any batch.
+SLOT_ALIGNMENT = 16
 
-def gather_entries(
+
+def compaction_metadata() -> dict[str, str]:
+    """What decoder.onnx and translate.onnx say of it in their metadata: who searches step by step
+    gets the same bits as translate.onnx by compacting as it does."""
+    return {"compaction_steps": str(COMPACTION_STEPS), "slot_alignment": str(SLOT_ALIGNMENT)}
+
+
+def gather_slots(
     b: GraphBuilder, caches: Mapping[str, str], kept: str, chosen: str
 ) -> dict[str, str]:
-    """Append what takes some entries of some sentences out of every cache.
+    """Append what takes some slots of some sentences out of every cache.
 
     Args:
         caches: tensors [B, H, E, C], all of one shape, by name
         kept: [B'] sentences
-        chosen: [B', E'] their entries; what is E or more becomes entry E - 1
+        chosen: [B', E'] their slots; what is E or more becomes slot E - 1
 
     Returns:
         tensors [B', H, E', C] by the same names
@@ -32,7 +43,9 @@ def gather_entries(
     rows = b.Add(b.Unsqueeze(b.Mul(first_rows, entries), b.int64([2])), inside)  # [B', H, E']
     # Rows of C numbers: GatherElements would need an index for every number.
     matrix = b.Concat(b.int64([-1]), size, axis=0)
-    return {name: b.Gather(b.Reshape(one, matrix), rows, axis=0) for name, one in caches.items()}
+    return {
+        name: b.Gather(b.Reshape(cache, matrix), rows, axis=0) for name, cache in caches.items()
+    }
 
 
 def compact_graph(graphs: Graphs) -> onnx.ModelProto:
@@ -46,7 +59,7 @@ def compact_graph(graphs: Graphs) -> onnx.ModelProto:
     values = {value.name: value for value in (*past, *graphs.encoder.graph.output)}
     caches = {value.name: value.name for value in past}
     memory = [value.name for value in graphs.encoder.graph.output]
-    gathered = gather_entries(b, caches, "kept", "chosen")
+    gathered = gather_slots(b, caches, "kept", "chosen")
     gathered |= {name: b.Gather(name, "kept", axis=0) for name in memory}
     integers = onnx.TensorProto.INT64
     return b.model(

@@ -1,114 +1,135 @@
 """translate.onnx: encoder, decoder and the whole search in one graph, token ids in and out.
 
-The rules are those of runtime/search.py, by number in the comments. Two loops: the inner one makes
-PHASE steps; between its phases the outer one takes finished sentences out of the batch and dead
-entries out of the cache. An entry is dead when no beam descends from it any more, which is
-the fate of most within a few steps.
+The rules are those of tfm/runtime/search.py; rules.py has them as operators. Two loops: the inner
+one makes COMPACTION_STEPS steps; between these phases the outer one takes finished sentences out
+of the batch and dead slots out of the cache. A slot is dead when no beam descends from it any
+more, which is the fate of most within a few steps.
 
 Shapes: B sentences still running, A all sentences, K beams, R hypotheses to return, T steps made,
-E entries of the cache, H heads, C head size.
+P tokens of the target prefix, E slots of the cache, H heads, C head size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
-from tfm.runtime.sessions import ALIGNMENT, PHASE
+from tfm.runtime.options import DecodingOptions, declared_options
 from tfm.trainer.config import ModelConfig
 
 from .builder import GraphBuilder, type_of
-from .candidates import Candidates, Grid, best_candidates, best_token, grid
-from .compact_cache import gather_entries
+from .candidates import Grid, grid
+from .compact_cache import (
+    COMPACTION_STEPS,
+    SLOT_ALIGNMENT,
+    compaction_metadata,
+    gather_slots,
+)
+from .rules import (
+    BOOL,
+    FLOAT,
+    INT64,
+    SearchArguments,
+    TensorTypes,
+    choose,
+    finish,
+    padded_to,
+    search_arguments,
+    some_run,
+)
 from .step import position_encoding, source_bias_by_beam
 from .trace import Graphs, layer_names
 
-INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
-Kinds = dict[str, tuple[int, list[int | str]]]
+OPTIONS_KEY = "options"  # in the metadata: names of the optional inputs
 
 
-def compose(graphs: Graphs, config: ModelConfig) -> onnx.ModelProto:
+def compose(
+    graphs: Graphs,
+    config: ModelConfig,
+    options: DecodingOptions,
+    target_prefix: Sequence[int] = (),
+) -> onnx.ModelProto:
     """Join the graphs of one variant into translate.onnx.
 
-    Inputs: source_ids [A, S], beam_size [], num_hypotheses [] (at most beam_size), max_length []
-    (tokens without EOS), all int64; length_penalty [] float32; and where the model's targets begin
-    with a language's tag (rule 8), first_ids [A] int64.
-    Outputs: output_ids [A, R, T] padded with pad_id, output_lengths [A, R] int64, and output_scores
-    [A, R] float32, best first; -inf with length 0 where fewer hypotheses were found.
+    Its only obligatory input is source_ids [A, S] int64. Every option that declares `graph` is an
+    optional input of the option's name, with the model's own value as its default: [] int64 or
+    float32, suppress_ids [X] int64, target_prefix [A or 1, P] int64.
+
+    Outputs: output_ids [A, R, T] padded with pad_id, output_lengths [A, R] int64, and
+    output_scores [A, R] float32, best first; -inf with length 0 where fewer hypotheses were
+    found. Ids are without BOS, target prefix and, within the length, EOS.
+
+    Args:
+        options: the defaults
+        target_prefix: the default of target_prefix, with a language's token where there is one
     """
     b = GraphBuilder()
-    shared = _arguments(b)
+    defaults = _option_inputs(b, options, target_prefix)
+    arguments = search_arguments(b)
     memory_names = [output.name for output in graphs.encoder.graph.output]
     encoded = b.insert(graphs.encoder.graph, "encoder/", {"source_ids": "source_ids"}, memory_names)
     memory = dict(zip(memory_names, encoded, strict=True))
     element = cache_element(graphs.decoder)
-    state = {**_beginning(b, config, shared, element), **memory}
-    kinds = _kinds(config, memory_names, element)
+    state = {**_start(b, config, arguments, element), **memory}
+    types = _types(config, memory_names, element)
     final = b.loop(
         "",
         b.constant([True], np.bool_),
         state,
-        lambda body, s, _: _phase(body, s, graphs.decoder, config, shared, memory_names, kinds),
-        kinds,
+        lambda body, s, _: _phase(body, s, graphs.decoder, config, arguments, memory_names, types),
+        types,
     )
     imports = {o.domain: o for _, graph in graphs for o in graph.opset_import}
-    return b.model(
+    model = b.model(
         "translate",
-        [
-            helper.make_tensor_value_info("source_ids", INT64, ["A", "S"]),
-            *(
-                helper.make_tensor_value_info(name, INT64, [])
-                for name in ("beam_size", "num_hypotheses", "max_length")
-            ),
-            helper.make_tensor_value_info("length_penalty", FLOAT, []),
-            *(
-                helper.make_tensor_value_info("first_ids", INT64, ["A"])
-                for _ in config.tags_of_targets
-            ),
-        ],
+        [helper.make_tensor_value_info("source_ids", INT64, ["A", "S"]), *defaults],
         {
-            "output_ids": (final["result_ids"], INT64, ["A", "R", "T"]),
-            "output_lengths": (final["result_lengths"], INT64, ["A", "R"]),
+            "output_ids": (_without_prefix(b, final["result_ids"], arguments), INT64,
+                           ["A", "R", "T"]),
+            "output_lengths": (_lengths(b, final["result_lengths"], arguments), INT64, ["A", "R"]),
             "output_scores": (final["result_scores"], FLOAT, ["A", "R"]),
         },
         list(imports.values()),
         graphs.decoder.ir_version,
-    )
+    )  # fmt: skip
+    metadata = {**compaction_metadata(), OPTIONS_KEY: ",".join(v.name for v in defaults)}
+    helper.set_model_props(model, metadata)
+    return model
 
 
-@dataclass(frozen=True, slots=True)
-class Arguments:
-    """Tensors that every step reads and none changes: [1] each unless said otherwise."""
+def _option_inputs(
+    b: GraphBuilder, options: DecodingOptions, target_prefix: Sequence[int]
+) -> list[onnx.ValueInfoProto]:
+    """Declare the optional inputs, whose defaults are initializers of the same names."""
+    inputs = []
+    for name, type_, spec in declared_options(type(options)):
+        if not spec.graph:
+            continue
+        value: NDArray[Any]
+        if name == "target_prefix":
+            value = np.array([target_prefix], np.int64).reshape(1, -1)
+        else:
+            value = np.array(getattr(options, name), np.float32 if type_ is float else np.int64)
+        shape = {"target_prefix": ["A or 1", "P"], "suppress_ids": ["X"]}.get(name, [])
+        element = helper.np_dtype_to_tensor_dtype(value.dtype)
+        inputs.append(helper.make_tensor_value_info(name, element, shape))
+        b.initializers[name] = numpy_helper.from_array(value, name)
+    return inputs
 
-    beams: str
-    hypotheses: str
-    max_length: str
-    length_penalty: str  # []
-    greedy: str  # bool: K = 1
-    itself: str  # [K, K] float: 0 on the diagonal, -inf elsewhere
-    enough: str  # finished hypotheses at which a sentence may end
-    not_free: str  # bool: length_penalty is not 0
+
+def _without_prefix(b: GraphBuilder, ids: str, arguments: SearchArguments) -> str:
+    end = b.int64([np.iinfo(np.int64).max])
+    name: str = b.Slice(ids, arguments.prefix_length, end, b.int64([2]))
+    return name
 
 
-def _arguments(b: GraphBuilder) -> Arguments:
-    one = b.int64([1])
-    beams = b.Reshape("beam_size", one)
-    hypotheses = b.Reshape("num_hypotheses", one)
-    columns = b.Range(b.int64(0), "beam_size", b.int64(1))
-    diagonal = b.Equal(b.Unsqueeze(columns, b.int64([1])), columns)
-    free = b.Equal("length_penalty", b.float32(0))
-    return Arguments(
-        beams=beams,
-        hypotheses=hypotheses,
-        max_length=b.Reshape("max_length", one),
-        length_penalty="length_penalty",
-        greedy=b.Equal(beams, one),
-        itself=b.Where(diagonal, b.float32(0), b.float32(-np.inf)),
-        enough=b.Where(free, hypotheses, beams),
-        not_free=b.Not(free),
-    )
+def _lengths(b: GraphBuilder, lengths: str, arguments: SearchArguments) -> str:
+    name: str = b.Max(b.Sub(lengths, arguments.prefix_length), b.int64([0]))
+    return name
 
 
 def cache_element(decoder: onnx.ModelProto) -> int:
@@ -117,17 +138,17 @@ def cache_element(decoder: onnx.ModelProto) -> int:
     return types["past_key.0"]
 
 
-def _beginning(
-    b: GraphBuilder, config: ModelConfig, shared: Arguments, element: int
+def _start(
+    b: GraphBuilder, config: ModelConfig, arguments: SearchArguments, element: int
 ) -> dict[str, str]:
-    """Rule 1: one beam that holds only BOS; K - 1 that are not there."""
+    """The rule "start": one beam that holds only BOS; K - 1 that do not exist."""
     batch = b.size("source_ids", 0)
-    by_beam = b.Concat(batch, shared.beams, axis=0)
-    by_hypothesis = b.Concat(batch, shared.hypotheses, axis=0)
-    nothing_by_row = b.Concat(b.Mul(batch, shared.beams), b.int64([0]), axis=0)
+    by_beam = b.Concat(batch, arguments.beams, axis=0)
+    by_hypothesis = b.Concat(batch, arguments.hypotheses, axis=0)
+    nothing_by_row = b.Concat(b.Mul(batch, arguments.beams), b.int64([0]), axis=0)
     nothing_by_hypothesis = b.Concat(by_hypothesis, b.int64([0]), axis=0)
     by_sentence = b.Concat(batch, b.int64([1]), axis=0)
-    first = b.Slice(shared.itself, b.int64([0]), b.int64([1]))  # [1, K]: 0, -inf, -inf ...
+    first = b.Slice(arguments.own_slots, b.int64([0]), b.int64([1]))  # [1, K]: 0, -inf, -inf ...
     no_score = b.Expand(b.float32(-np.inf), by_hypothesis)
     no_length = b.Expand(b.int64(0), by_hypothesis)
     no_ids = b.Expand(b.int64(0), nothing_by_hypothesis)
@@ -140,7 +161,7 @@ def _beginning(
         "target_ids": b.Expand(b.int64(config.bos_id), by_beam),
         "scores": b.Expand(first, by_beam),
         "position": b.int64([0]),
-        "history": b.Expand(b.float32(0), nothing_by_row),
+        "ancestry": b.Expand(b.float32(0), nothing_by_row),
         "sequences": b.Expand(b.int64(0), nothing_by_row),
         "pool_ids": no_ids,
         "pool_lengths": no_length,
@@ -149,20 +170,20 @@ def _beginning(
         "best_was_eos": b.Expand(b.constant(False, np.bool_), by_sentence),
         "running": b.Expand(b.constant(True, np.bool_), by_sentence),
         **dict.fromkeys(layer_names("past", config.decoder_layers), cache),
-        "place": b.Range(b.int64(0), b.Squeeze(batch), b.int64(1)),
+        "sentence": b.Range(b.int64(0), b.Squeeze(batch), b.int64(1)),
         "result_ids": no_ids,
         "result_lengths": no_length,
         "result_scores": no_score,
     }
 
 
-def _kinds(config: ModelConfig, memory_names: list[str], element: int) -> Kinds:
+def _types(config: ModelConfig, memory_names: list[str], element: int) -> TensorTypes:
     heads, size = config.num_heads, config.d_model // config.num_heads
-    kinds: Kinds = {
+    types: TensorTypes = {
         "target_ids": (INT64, ["B", "K"]),
         "scores": (FLOAT, ["B", "K"]),
         "position": (INT64, [1]),
-        "history": (FLOAT, ["N", "E"]),
+        "ancestry": (FLOAT, ["N", "E"]),
         "sequences": (INT64, ["N", "T"]),
         "pool_ids": (INT64, ["B", "R", "P"]),
         "pool_lengths": (INT64, ["B", "R"]),
@@ -170,18 +191,18 @@ def _kinds(config: ModelConfig, memory_names: list[str], element: int) -> Kinds:
         "count": (INT64, ["B", 1]),
         "best_was_eos": (BOOL, ["B", 1]),
         "running": (BOOL, ["B", 1]),
-        "place": (INT64, ["B"]),
+        "sentence": (INT64, ["B"]),
         "result_ids": (INT64, ["A", "R", "T"]),
         "result_lengths": (INT64, ["A", "R"]),
         "result_scores": (FLOAT, ["A", "R"]),
         "source_bias": (FLOAT, ["B", 1, 1, "S"]),
     }
     for name in layer_names("past", config.decoder_layers):
-        kinds[name] = (element, ["B", heads, "E", size])
+        types[name] = (element, ["B", heads, "E", size])
     for name in memory_names:
         if name.startswith("cross_"):
-            kinds[name] = (element, ["B", heads, "S", size])
-    return kinds
+            types[name] = (element, ["B", heads, "S", size])
+    return types
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,25 +210,25 @@ class Phase:
     """Tensors that every step of a phase reads and none changes."""
 
     grid: Grid
-    itself: str  # [N, K] what the entries of a step add to the history
+    own_slots: str  # [N, K] what the slots of a step add to the ancestry mask
     by_beam: str  # [4] the shape B, 1, K, -1
-    encodings: str  # [PHASE, D] of the positions of the phase
-    first_picks: str  # [B, 1] where each sentence's rows begin among R + K per sentence
+    encodings: str  # [COMPACTION_STEPS, D] of the positions of the phase
+    first_rows_of_pool: str  # [B, 1] where each sentence's rows begin among R + K per sentence
 
 
 def _constants(
-    b: GraphBuilder, state: Mapping[str, str], config: ModelConfig, shared: Arguments
+    b: GraphBuilder, state: Mapping[str, str], config: ModelConfig, arguments: SearchArguments
 ) -> Phase:
-    batch, one = b.size(state["place"], 0), b.int64([1])
-    positions = b.Add(state["position"], b.int64(np.arange(PHASE)))
+    batch, one = b.size(state["sentence"], 0), b.int64([1])
+    positions = b.Add(state["position"], b.int64(np.arange(COMPACTION_STEPS)))
     sentences = b.Range(b.int64(0), b.Squeeze(batch), b.int64(1))
-    per_sentence = b.Add(shared.beams, shared.hypotheses)
+    per_sentence = b.Add(arguments.beams, arguments.hypotheses)
     return Phase(
         grid=grid(b, state["scores"], config.target_vocab_size),
-        itself=b.Tile(shared.itself, b.Concat(batch, one, axis=0)),
-        by_beam=b.Concat(batch, one, shared.beams, b.int64([-1]), axis=0),
+        own_slots=b.Tile(arguments.own_slots, b.Concat(batch, one, axis=0)),
+        by_beam=b.Concat(batch, one, arguments.beams, b.int64([-1]), axis=0),
         encodings=position_encoding(b, positions, config),
-        first_picks=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
+        first_rows_of_pool=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
     )
 
 
@@ -216,98 +237,86 @@ def _phase(
     state: dict[str, str],
     decoder: onnx.ModelProto,
     config: ModelConfig,
-    shared: Arguments,
+    arguments: SearchArguments,
     memory_names: list[str],
-    kinds: Kinds,
+    types: TensorTypes,
 ) -> tuple[str, dict[str, str]]:
-    """Body of the outer loop: compact, make PHASE steps, note what was found."""
-    state = _compact(b, state, config, shared, memory_names)
+    """Body of the outer loop: compact, make a phase of steps, note what was finished."""
+    state = _compact(b, state, config, arguments, memory_names)
     memory = {name: state[name] for name in memory_names}
-    memory["source_bias"] = source_bias_by_beam(b, state["source_bias"], shared.beams)
-    phase = _constants(b, state, config, shared)
-    outside = {*memory_names, "place", "result_ids", "result_lengths", "result_scores"}
+    memory["source_bias"] = source_bias_by_beam(b, state["source_bias"], arguments.beams)
+    phase = _constants(b, state, config, arguments)
+    outside = {*memory_names, "sentence", "result_ids", "result_lengths", "result_scores"}
+    sentence = state["sentence"]
     stepped = b.loop(
-        b.int64([PHASE]),
+        b.int64([COMPACTION_STEPS]),
         b.constant([True], np.bool_),
         {name: tensor for name, tensor in state.items() if name not in outside},
         lambda body, s, number: _step(
-            body, s, number, decoder, config, shared, memory, phase, kinds
+            body, {**s, "sentence": sentence}, number, decoder, config, arguments, memory, phase,
+            types,
         ),
-        kinds,
-    )
+        types,
+    )  # fmt: skip
     state = {**state, **stepped}
 
-    place = b.Unsqueeze(state["place"], b.int64([1]))
+    rows = b.Unsqueeze(sentence, b.int64([1]))
     for name in ("ids", "lengths", "scores"):
         result, pool = state[f"result_{name}"], state[f"pool_{name}"]
         if name == "ids":
-            result = _widened(b, result, state["position"], config)
-            pool = _widened(b, pool, state["position"], config)
-        state[f"result_{name}"] = b.ScatterND(result, place, pool)
-    return _some_run(b, state["running"], state["position"], shared), state
-
-
-def _widened(b: GraphBuilder, ids: str, width: str, config: ModelConfig) -> str:
-    """[X, R, P] to [X, R, width] with padding."""
-    lacking = b.Concat(b.int64([0] * 5), b.Sub(width, b.size(ids, 2)), axis=0)
-    name: str = b.Pad(ids, lacking, b.int64(config.pad_id))
-    return name
+            result = padded_to(b, result, state["position"], config)
+            pool = padded_to(b, pool, state["position"], config)
+        state[f"result_{name}"] = b.ScatterND(result, rows, pool)
+    return some_run(b, state["running"], state["position"], arguments), state
 
 
 def _compact(
     b: GraphBuilder,
     state: dict[str, str],
     config: ModelConfig,
-    shared: Arguments,
+    arguments: SearchArguments,
     memory_names: list[str],
 ) -> dict[str, str]:
     """Keep the running sentences, and of the cache what some beam descends from."""
+    batch = b.size(state["running"], 0)
     kept = b.Reshape(b.NonZero(b.Reshape(state["running"], b.int64([-1]))), b.int64([-1]))
     compacted = dict(state)
     for name in (
         *("target_ids", "scores", "pool_ids", "pool_lengths", "pool_scores"),
-        *("count", "best_was_eos", "running", "place", *memory_names),
+        *("count", "best_was_eos", "running", "sentence", *memory_names),
     ):
         compacted[name] = b.Gather(state[name], kept, axis=0)
     by_sentence = {}
-    for name in ("history", "sequences"):
+    for name in ("ancestry", "sequences"):
         width = b.size(state[name], 1)
-        split = b.Reshape(state[name], b.Concat(b.int64([-1]), shared.beams, width, axis=0),
-                          allowzero=1)  # fmt: skip
+        # Every dimension is given: in the first phase width is 0, and ONNX forbids -1 beside it.
+        split = b.Reshape(state[name], b.Concat(batch, arguments.beams, width, axis=0), allowzero=1)
         by_sentence[name] = b.Gather(split, kept, axis=0)  # [B, K, ...]
-        rows = b.Concat(b.Mul(b.size(kept, 0), shared.beams), width, axis=0)
+        rows = b.Concat(b.Mul(b.size(kept, 0), arguments.beams), width, axis=0)
         compacted[name] = b.Reshape(by_sentence[name], rows, allowzero=1)
 
     beams = b.Shape(compacted["scores"])
-    spare = b.Concat(beams, b.int64([ALIGNMENT - 1]), axis=0)
+    spare = b.Concat(beams, b.int64([SLOT_ALIGNMENT - 1]), axis=0)
     dead = b.Expand(b.float32(-np.inf), spare)
-    history = b.Concat(by_sentence["history"], dead, axis=2)  # [B, K, E + ALIGNMENT - 1]
-    alive = b.ReduceMax(history, b.int64([1]), keepdims=0)  # [B, E + ...], 0 or -inf
+    ancestry = b.Concat(by_sentence["ancestry"], dead, axis=2)  # [B, K, E + SLOT_ALIGNMENT - 1]
+    alive = b.ReduceMax(ancestry, b.int64([1]), keepdims=0)  # [B, E + ...], 0 or -inf
     counts = b.ReduceSum(b.Cast(b.Equal(alive, b.float32(0)), to=INT64), b.int64([1]), keepdims=0)
     most = b.ReduceMax(counts, b.int64([0]), keepdims=1)
-    blocks = b.Div(b.Add(most, b.int64([ALIGNMENT - 1])), b.int64([ALIGNMENT]))
-    wanted = b.Mul(blocks, b.int64([ALIGNMENT]))
+    blocks = b.Div(b.Add(most, b.int64([SLOT_ALIGNMENT - 1])), b.int64([SLOT_ALIGNMENT]))
+    wanted = b.Mul(blocks, b.int64([SLOT_ALIGNMENT]))
     # Ties go to the lower index: the living in their order, then as many of the dead as needed.
     _, chosen = b.TopK(alive, wanted, outputs=2, axis=1)  # [B, E']
     by_beam = b.Expand(
         b.Unsqueeze(chosen, b.int64([1])),
-        b.Concat(b.int64([1]), shared.beams, b.int64([1]), axis=0),
+        b.Concat(b.int64([1]), arguments.beams, b.int64([1]), axis=0),
     )
-    by_row = b.Concat(b.Mul(b.size(kept, 0), shared.beams), wanted, axis=0)
-    compacted["history"] = b.Reshape(
-        b.GatherElements(history, by_beam, axis=2), by_row, allowzero=1
+    by_row = b.Concat(b.Mul(b.size(kept, 0), arguments.beams), wanted, axis=0)
+    compacted["ancestry"] = b.Reshape(
+        b.GatherElements(ancestry, by_beam, axis=2), by_row, allowzero=1
     )
     pasts = layer_names("past", config.decoder_layers)
     caches = {name: state[name] for name in pasts}
-    return {**compacted, **gather_entries(b, caches, kept, chosen)}
-
-
-def _some_run(b: GraphBuilder, running: str, position: str, shared: Arguments) -> str:
-    """[1] bool: whether another step is wanted."""
-    some = b.ReduceMax(b.Cast(running, to=INT64), b.int64([0, 1]), keepdims=0)
-    more = b.Less(position, shared.max_length)
-    name: str = b.And(b.Greater(some, b.int64(0)), more)
-    return name
+    return {**compacted, **gather_slots(b, caches, kept, chosen)}
 
 
 def _step(
@@ -316,15 +325,15 @@ def _step(
     number: str,
     decoder: onnx.ModelProto,
     config: ModelConfig,
-    shared: Arguments,
+    arguments: SearchArguments,
     memory: Mapping[str, str],
     phase: Phase,
-    kinds: Kinds,
+    types: TensorTypes,
 ) -> tuple[str, dict[str, str]]:
-    """Body of the inner loop: rules 2 to 7 for one step."""
+    """Body of the inner loop: one step of the decoder and the rules of the search."""
     pasts = layer_names("past", config.decoder_layers)
     presents = layer_names("present", config.decoder_layers)
-    history = b.Concat(state["history"], phase.itself, axis=1)  # [N, E + K]
+    ancestry = b.Concat(state["ancestry"], phase.own_slots, axis=1)  # [N, E + K]
     logits, *caches = b.insert(
         decoder.graph,
         "decoder/",
@@ -332,190 +341,35 @@ def _step(
             **{name: state[name] for name in ("target_ids", *pasts)},
             **memory,
             "position_encoding": b.Gather(phase.encodings, number, axis=0),
-            "history": b.Reshape(history, phase.by_beam),
+            "history": b.Reshape(ancestry, phase.by_beam),
         },
         ["logits", *presents],
     )
     length = b.Add(state["position"], b.int64([1]))
-    picked = _pick(b, logits, state, config, shared, phase)
-    last = b.Equal(length, shared.max_length)
-    none_ends = b.Greater(picked["lowest"], b.float32([-np.inf]))  # false for NaN too
+    choice = choose(b, logits, state, config, arguments, phase.grid)
+    last = b.Equal(length, arguments.last_length)
+    none_ends = b.Greater(choice["lowest"], b.float32([-np.inf]))  # false for NaN too
     something_ends = b.Or(last, b.Not(none_ends))
     names = ("pool_ids", "pool_lengths", "pool_scores", "count", "best_was_eos", "running")
     before = {name: state[name] for name in names}
     after = b.branch(
         something_ends,
-        lambda body: _finish(
-            body, {**before, **picked}, state["sequences"], length, last, config, shared, phase
+        lambda body: finish(
+            body, {**before, **choice}, state["sequences"], length, last, config, arguments,
+            phase.first_rows_of_pool,
         ),
         lambda body: {"goes_on": body.constant([True], np.bool_), **before},
-        {"goes_on": (BOOL, [1]), **kinds},
-    )
+        {"goes_on": (BOOL, [1]), **types},
+    )  # fmt: skip
     goes_on = after.pop("goes_on")
-    continued = b.Gather(state["sequences"], picked["next_rows"], axis=0)
-    tokens = b.Reshape(picked["next_ids"], b.int64([-1, 1]))
+    continued = b.Gather(state["sequences"], choice["next_rows"], axis=0)
+    tokens = b.Reshape(choice["next_ids"], b.int64([-1, 1]))
     return goes_on, {
-        "target_ids": picked["next_ids"],
-        "scores": picked["next_scores"],
+        "target_ids": choice["next_ids"],
+        "scores": choice["next_scores"],
         "position": length,
-        "history": b.Gather(history, picked["next_rows"], axis=0),
+        "ancestry": b.Gather(ancestry, choice["next_rows"], axis=0),
         "sequences": b.Concat(continued, tokens, axis=1),
         **after,
         **dict(zip(pasts, caches, strict=True)),
-    }
-
-
-# The candidates, X = 2K or X = K = 1 of them; the beams of the next step, their tokens, and the
-# rows that they continue; and what is -inf when one of the K best candidates is EOS or none.
-PICKED: Kinds = {
-    "scores": (FLOAT, ["B", "X"]),
-    "ids": (INT64, ["B", "X"]),
-    "rows": (INT64, ["B", "X"]),
-    "next_scores": (FLOAT, ["B", "K"]),
-    "next_ids": (INT64, ["B", "K"]),
-    "next_rows": (INT64, ["N"]),
-    "lowest": (FLOAT, [1]),
-}
-
-
-def _pick(
-    b: GraphBuilder,
-    logits: str,
-    state: Mapping[str, str],
-    config: ModelConfig,
-    shared: Arguments,
-    phase: Phase,
-) -> dict[str, str]:
-    scores, cells = state["scores"], phase.grid
-
-    def pick(b: GraphBuilder) -> dict[str, str]:
-        return b.branch(
-            shared.greedy,
-            lambda body: _pick_token(body, logits, scores, cells, config),
-            lambda body: _pick_beams(body, logits, scores, cells, config, shared),
-            PICKED,
-        )
-
-    if not config.tags_of_targets:
-        return pick(b)
-    first_step = b.Equal(state["position"], b.int64([0]))
-    return b.branch(first_step, lambda body: _take_first(body, scores), pick, PICKED)
-
-
-def _take_first(b: GraphBuilder, scores: str) -> dict[str, str]:
-    """Rule 8: every beam goes on with first_ids, and its score stays what it was."""
-    shape = b.Shape(scores)
-    ids = b.Expand(b.Unsqueeze("first_ids", b.int64([1])), shape)
-    every_row = b.Range(b.int64(0), b.Squeeze(b.Size(scores)), b.int64(1))
-    return {
-        "scores": scores,
-        "ids": ids,
-        "rows": b.Reshape(every_row, shape),
-        "next_scores": scores,
-        "next_ids": ids,
-        "next_rows": every_row,
-        "lowest": b.float32([0]),  # nothing ends
-    }
-
-
-def _pick_token(
-    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: ModelConfig
-) -> dict[str, str]:
-    """Rules 2 and 4 for K = 1, where a sentence ends with its first EOS: what follows is
-    without meaning, and may be EOS."""
-    found = best_token(b, logits, scores, cells, config.target_vocab_size)
-    without_eos = _without_eos(b, found, config)
-    return {
-        "scores": found.scores,
-        "ids": found.ids,
-        "rows": found.rows,
-        "next_scores": found.scores,
-        "next_ids": found.ids,
-        "next_rows": b.Reshape(found.rows, b.int64([-1])),
-        "lowest": _lowest(b, without_eos),
-    }
-
-
-def _pick_beams(
-    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: ModelConfig, shared: Arguments
-) -> dict[str, str]:
-    """Rules 2 and 4: the 2K best candidates; the K best that are not EOS go on."""
-    found = best_candidates(b, logits, scores, cells, config.target_vocab_size)
-    without_eos = _without_eos(b, found, config)
-    next_scores, beams = b.TopK(without_eos, shared.beams, outputs=2, axis=1)
-    rows = b.GatherElements(found.rows, beams, axis=1)
-    among_best = b.Slice(without_eos, b.int64([0]), shared.beams, b.int64([1]))
-    return {
-        "scores": found.scores,
-        "ids": found.ids,
-        "rows": found.rows,
-        "next_scores": next_scores,
-        "next_ids": b.GatherElements(found.ids, beams, axis=1),
-        "next_rows": b.Reshape(rows, b.int64([-1])),
-        "lowest": _lowest(b, among_best),
-    }
-
-
-def _without_eos(b: GraphBuilder, found: Candidates, config: ModelConfig) -> str:
-    """The candidates' scores, -inf where the token is EOS."""
-    is_eos = b.Equal(found.ids, b.int64(config.eos_id))
-    name: str = b.Where(is_eos, b.float32(-np.inf), found.scores)
-    return name
-
-
-def _lowest(b: GraphBuilder, scores: str) -> str:
-    name: str = b.Reshape(b.ReduceMin(scores, keepdims=0), b.int64([1]))
-    return name
-
-
-def _finish(
-    b: GraphBuilder,
-    state: Mapping[str, str],
-    sequences: str,
-    length: str,
-    last: str,
-    config: ModelConfig,
-    shared: Arguments,
-    phase: Phase,
-) -> dict[str, str]:
-    """Rules 3 and 5 to 7: what finishes at this step, and which sentences end with it."""
-    best = (b.int64([0]), shared.beams, b.int64([1]))
-    scores, ids, rows = (b.Slice(state[name], *best) for name in ("scores", "ids", "rows"))
-    is_eos = b.Equal(ids, b.int64(config.eos_id))  # [B, K]
-
-    # Rules 3 and 5: which candidates finish, with the score of rule 7.
-    complete = b.Or(is_eos, last)
-    there = b.Greater(scores, b.float32(-np.inf))
-    finishes = b.And(b.And(complete, there), state["running"])
-    penalty = b.Pow(b.Cast(length, to=FLOAT), shared.length_penalty)
-    finals = b.Where(finishes, b.Div(scores, penalty), b.float32(-np.inf))
-    lengths = b.Sub(length, b.Cast(is_eos, to=INT64))
-
-    # The R best of those found before and now; ties to what was found first.
-    pool_scores, chosen = b.TopK(
-        b.Concat(state["pool_scores"], finals, axis=1), shared.hypotheses, outputs=2, axis=1
-    )
-    all_lengths = b.Concat(state["pool_lengths"], lengths, axis=1)
-    before = b.Gather(sequences, rows, axis=0)  # [B, K, T - 1]
-    found = b.Concat(before, b.Unsqueeze(ids, b.int64([2])), axis=2)
-    pool = _widened(b, state["pool_ids"], length, config)
-    all_ids = b.Concat(pool, found, axis=1)  # [B, R + K, T]
-    flat = b.Reshape(all_ids, b.Concat(b.int64([-1]), length, axis=0))
-    pool_ids = b.Gather(flat, b.Add(chosen, phase.first_picks), axis=0)
-
-    # Rule 6.
-    count = b.Add(state["count"], b.ReduceSum(b.Cast(finishes, to=INT64), b.int64([1]), keepdims=1))
-    first = (b.int64([0]), b.int64([1]), b.int64([1]))
-    best_was_eos = b.Or(state["best_was_eos"], b.Slice(finishes, *first))
-    ends = b.And(b.GreaterOrEqual(count, shared.enough), b.Or(best_was_eos, shared.not_free))
-    alive = b.Greater(b.Slice(state["next_scores"], *first), b.float32(-np.inf))
-    running = b.And(b.And(state["running"], alive), b.Not(ends))
-    return {
-        "goes_on": _some_run(b, running, length, shared),
-        "pool_ids": pool_ids,
-        "pool_lengths": b.GatherElements(all_lengths, chosen, axis=1),
-        "pool_scores": pool_scores,
-        "count": count,
-        "best_was_eos": best_was_eos,
-        "running": running,
     }

@@ -1,6 +1,6 @@
 """decoder.onnx: one step of decoding, from the beams' last tokens to the next candidates.
 
-Shapes: B sentences, K beams, E entries of the cache, D d_model.
+Shapes: B sentences, K beams, E slots of the cache, D d_model.
 """
 
 import math
@@ -14,6 +14,7 @@ from tfm.trainer.model import position_frequencies
 
 from .builder import GraphBuilder, type_of
 from .candidates import best_candidates, grid
+from .compact_cache import compaction_metadata
 
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
 
@@ -22,11 +23,11 @@ def step_graph(decoder: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto
     """Add to the decoder what comes before its layers and after its logits.
 
     Inputs: target_ids [B, K] int64, scores [B, K], position [1] int64 (how many steps came
-    before), history [B, K, E + K] (0 where a beam descends from an entry of the cache and -inf
-    elsewhere; the last K entries are the ones that this step adds, one per beam); then past_* and
+    before), ancestry [B, K, E + K] (0 where a beam descends from a slot of the cache and -inf
+    elsewhere; the last K slots are the ones that this step adds, one per beam); then past_* and
     the encoder's outputs as the decoder has them.
     Outputs: candidate_scores, candidate_ids, candidate_origins [B, 2K], best first, origins being
-    beams; then present_*.
+    beams; then present_*; then logits [N, V], for rules on them.
     """
     b = GraphBuilder()
     values = {value.name: value for value in decoder.graph.input}
@@ -39,23 +40,23 @@ def step_graph(decoder: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto
             **{name: name for name in kept},
             "target_ids": "target_ids",
             "position_encoding": position_encoding(b, "position", config),
-            "history": b.Unsqueeze("history", b.int64([1])),
+            "history": b.Unsqueeze("ancestry", b.int64([1])),
             "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
         },
         ["logits", *presents],
     )
     cells = grid(b, "scores", config.target_vocab_size)
-    found = best_candidates(b, logits, "scores", cells, config.target_vocab_size)
-    origins = b.Mod(found.rows, b.size("scores", 1))
-    candidates = {"scores": (found.scores, FLOAT), "ids": (found.ids, INT64),
+    best = best_candidates(b, logits, "scores", cells, config.target_vocab_size)
+    origins = b.Mod(best.rows, b.size("scores", 1))
+    candidates = {"scores": (best.scores, FLOAT), "ids": (best.ids, INT64),
                   "origins": (origins, INT64)}  # fmt: skip
-    return b.model(
+    model = b.model(
         "decoder",
         [
             helper.make_tensor_value_info("target_ids", INT64, ["B", "K"]),
             helper.make_tensor_value_info("scores", FLOAT, ["B", "K"]),
             helper.make_tensor_value_info("position", INT64, [1]),
-            helper.make_tensor_value_info("history", FLOAT, ["B", "K", "E + K"]),
+            helper.make_tensor_value_info("ancestry", FLOAT, ["B", "K", "E + K"]),
             *(values[name] for name in kept),
             helper.make_tensor_value_info("source_bias", FLOAT, ["B", 1, 1, "S"]),
         ],
@@ -68,10 +69,13 @@ def step_graph(decoder: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto
                 name: (tensor, *type_of(presents[name]))
                 for name, tensor in zip(presents, caches, strict=True)
             },
+            "logits": (logits, FLOAT, ["N", config.target_vocab_size]),
         },
         decoder.opset_import,
         decoder.ir_version,
     )
+    helper.set_model_props(model, compaction_metadata())
+    return model
 
 
 def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:

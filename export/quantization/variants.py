@@ -10,7 +10,7 @@ from tfm.export.graphs.trace import Graphs
 from tfm.runtime import Translator
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.device import Choice
-from tfm.runtime.sessions import Model
+from tfm.runtime.sessions import Sessions
 
 from .calibrate import ActivationRange, Ranges
 from .float16 import to_float16
@@ -56,8 +56,8 @@ def open_to_check(folder: Path, variant: str, threads: int = 0) -> Translator:
         ModelError: the model folder cannot be used
     """
     config = ModelConfig.load(folder)
-    model = Model(folder, config, Choice("cpu", variant, "to check what it says"), threads)
-    return Translator.over(folder, config, model)
+    choice = Choice("cpu", variant, "to check what it says")
+    return Translator.from_sessions(folder, config, Sessions(folder, config, choice, threads))
 
 
 VARIANTS: dict[str, Pass] = {

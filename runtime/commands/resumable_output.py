@@ -22,7 +22,7 @@ import click
 from tfm.runtime.errors import TfmError
 
 # What decides the output besides the input, by the name a user knows it by.
-Settings = Mapping[str, str | int | float | bool | None]
+Settings = Mapping[str, str | int | float | bool | list[int] | None]
 
 
 @dataclass(frozen=True, slots=True)

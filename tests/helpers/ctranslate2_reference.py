@@ -6,9 +6,9 @@ from pathlib import Path
 import ctranslate2
 
 from tfm.export.formats.ctranslate2 import write_ctranslate2
+from tfm.runtime.options import DecodingOptions
+from tfm.runtime.search import ScoredIds
 from tfm.trainer.model import Transformer
-
-Hypotheses = list[tuple[tuple[int, ...], float]]
 
 
 class Reference:
@@ -23,25 +23,31 @@ class Reference:
     def translate(
         self,
         sources: Sequence[Sequence[int]],
-        *,
-        beam_size: int,
-        num_hypotheses: int,
-        length_penalty: float,
-        max_length: int,
-    ) -> list[Hypotheses]:
-        """(ids, score) of each hypothesis, best first; sources end in EOS."""
+        options: DecodingOptions,
+        prefix: Sequence[int] = (),
+    ) -> list[list[ScoredIds]]:
+        """Hypotheses of each source, best first; sources end in EOS.
+
+        Its lengths count the prefix, and its hypotheses begin with it.
+        """
+        length = len(prefix)
         results = self._translator.translate_batch(
             [[f"t{i}" for i in ids] for ids in sources],
-            beam_size=beam_size,
-            num_hypotheses=num_hypotheses,
-            length_penalty=length_penalty,
-            max_decoding_length=max_length,
-            min_decoding_length=0,
+            target_prefix=[[f"t{i}" for i in prefix] for _ in sources] if prefix else None,
+            beam_size=options.beam_size,
+            num_hypotheses=options.num_hypotheses,
+            length_penalty=options.length_penalty,
+            patience=options.patience,
+            max_decoding_length=options.max_length + length,
+            min_decoding_length=options.min_length + length if options.min_length else 0,
+            suppress_sequences=[[f"t{i}"] for i in options.suppress_ids] or None,
+            repetition_penalty=options.repetition_penalty,
+            no_repeat_ngram_size=options.no_repeat_ngram_size,
             return_scores=True,
         )
         return [
             [
-                (tuple(int(token[1:]) for token in hypothesis), score)
+                ScoredIds(tuple(int(token[1:]) for token in hypothesis)[length:], score)
                 for hypothesis, score in zip(result.hypotheses, result.scores, strict=True)
             ]
             for result in results

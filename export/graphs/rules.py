@@ -1,0 +1,331 @@
+"""The rules of one step of the search, as operators of translate.onnx.
+
+They have the names that tfm/runtime/search.py gives them. `choose` has the rules "target prefix",
+"logits", "candidates" and "continue"; `finish` has "finish", "max_length", "end" and "score".
+
+Shapes: B sentences still running, K beams, N = B x K rows, R hypotheses to return, T steps made,
+P tokens of the target prefix, V vocabulary.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto
+
+from tfm.trainer.config import ModelConfig
+
+from .builder import GraphBuilder
+from .candidates import CandidateTensors, Grid, best_candidates, best_token
+
+INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
+TensorTypes = dict[str, tuple[int, list[int | str]]]  # element type and shape by name
+
+
+@dataclass(frozen=True, slots=True)
+class SearchArguments:
+    """Tensors that every step reads and none changes: [1] each unless said otherwise."""
+
+    beams: str  # K
+    hypotheses: str  # R
+    prefix: str  # [A, P]
+    prefix_length: str  # P
+    last_length: str  # of the last step: max_length and the prefix
+    shortest: str  # up to this length, prefix counted, EOS is forbidden
+    suppressed: str  # [X] ids of tokens that are never written
+    repetition_penalty: str  # []
+    length_penalty: str  # []
+    own_slots: str  # [K, K] float: 0 on the diagonal, -inf elsewhere
+    enough: str  # finished hypotheses at which a sentence may end
+    not_free: str  # bool: length_penalty is not 0
+    has_rules: str  # bool: some rule on logits is wanted
+    greedy: str  # bool: K = 1
+    plain_greedy: str  # bool: K = 1, no rules on logits and no prefix
+    plain: str  # bool: no rules on logits and no prefix
+
+
+def search_arguments(b: GraphBuilder) -> SearchArguments:
+    """Append what follows from the inputs of translate.onnx alone, before the first step."""
+    one = b.int64([1])
+    beams = b.Reshape("beam_size", one)
+    hypotheses = b.Reshape("num_hypotheses", one)
+    greedy = b.Equal(beams, one)
+    batch = b.size("source_ids", 0)
+    prefix = b.Expand("target_prefix", b.Concat(batch, one, axis=0))
+    prefix_length = b.size(prefix, 1)
+    min_length = b.Reshape("min_length", one)
+
+    columns = b.Range(b.int64(0), "beam_size", b.int64(1))
+    diagonal = b.Equal(b.Unsqueeze(columns, one), columns)
+    free = b.Equal("length_penalty", b.float32(0))
+    # Halves up and in float32, as search.enough_finished.
+    exact = b.Mul(b.Cast(beams, to=FLOAT), "patience")
+    rounded = b.Cast(b.Floor(b.Add(exact, b.float32(0.5))), to=INT64)
+    enough = b.Where(greedy, one, b.Max(rounded, hypotheses))
+
+    zero = b.int64([0])
+    penalizes = b.Not(b.Equal(b.Reshape("repetition_penalty", one), b.float32(1)))
+    suppresses = b.Greater(b.size("suppress_ids", 0), zero)
+    has_rules = b.Or(b.Or(b.Greater(min_length, zero), suppresses), penalizes)
+    plain = b.Not(b.Or(has_rules, b.Greater(prefix_length, zero)))
+    return SearchArguments(
+        beams=beams,
+        hypotheses=hypotheses,
+        prefix=prefix,
+        prefix_length=prefix_length,
+        last_length=b.Add(b.Reshape("max_length", one), prefix_length),
+        shortest=b.Add(min_length, prefix_length),
+        suppressed="suppress_ids",
+        repetition_penalty="repetition_penalty",
+        length_penalty="length_penalty",
+        own_slots=b.Where(diagonal, b.float32(0), b.float32(-np.inf)),
+        enough=b.Where(free, hypotheses, enough),
+        not_free=b.Not(free),
+        has_rules=has_rules,
+        greedy=greedy,
+        plain_greedy=b.And(plain, greedy),
+        plain=plain,
+    )
+
+
+# What `choose` gives: the candidates, X = 2K or X = K = 1 of them; the beams of the next step,
+# their tokens, and the rows that they continue; and the lowest score among the K best candidates,
+# which is -inf when one of them is EOS or does not exist.
+CHOICE: TensorTypes = {
+    "scores": (FLOAT, ["B", "X"]),
+    "ids": (INT64, ["B", "X"]),
+    "rows": (INT64, ["B", "X"]),
+    "next_scores": (FLOAT, ["B", "K"]),
+    "next_ids": (INT64, ["B", "K"]),
+    "next_rows": (INT64, ["N"]),
+    "lowest": (FLOAT, [1]),
+}
+
+
+def choose(
+    b: GraphBuilder,
+    logits: str,
+    state: Mapping[str, str],
+    config: ModelConfig,
+    arguments: SearchArguments,
+    grid: Grid,
+) -> dict[str, str]:
+    """Append the rules "target prefix", "logits", "candidates" and "continue".
+
+    What is off costs nothing: greedy search passes one If, plain beam search two.
+
+    Args:
+        logits: [N, V]
+        state: the loop's state, with scores [B, K], sequences [N, T] and position [1]
+
+    Returns:
+        the tensors of CHOICE
+    """
+    scores, vocab_size = state["scores"], config.target_vocab_size
+
+    def token(b: GraphBuilder) -> dict[str, str]:
+        best = best_token(b, logits, scores, grid, vocab_size)
+        return _continue_greedy(b, best, config)
+
+    def beams(b: GraphBuilder) -> dict[str, str]:
+        best = best_candidates(b, logits, scores, grid, vocab_size)
+        return _continue_beams(b, best, config, arguments)
+
+    def with_rules(b: GraphBuilder) -> dict[str, str]:
+        allowed = _rules_on_logits(b, logits, state, config, arguments)
+        best = best_candidates(b, allowed, scores, grid, vocab_size)
+        return _continue_beams(b, best, config, arguments)
+
+    def after_prefix(b: GraphBuilder) -> dict[str, str]:
+        return b.branch(
+            arguments.has_rules,
+            with_rules,
+            lambda inner: inner.branch(arguments.greedy, token, beams, CHOICE),
+            CHOICE,
+        )
+
+    def not_plain(b: GraphBuilder) -> dict[str, str]:
+        return b.branch(
+            b.Less(state["position"], arguments.prefix_length),
+            lambda inner: _take_prefix(inner, state, arguments),
+            after_prefix,
+            CHOICE,
+        )
+
+    return b.branch(
+        arguments.plain_greedy,
+        token,
+        lambda inner: inner.branch(arguments.plain, beams, not_plain, CHOICE),
+        CHOICE,
+    )
+
+
+def _take_prefix(
+    b: GraphBuilder, state: Mapping[str, str], arguments: SearchArguments
+) -> dict[str, str]:
+    """The rule "target prefix": every beam goes on with its sentence's token, at its score."""
+    scores = state["scores"]
+    shape = b.Shape(scores)
+    of_sentence = b.Gather(arguments.prefix, state["sentence"], axis=0)  # [B, P]
+    tokens = b.Gather(of_sentence, state["position"], axis=1)  # [B, 1]
+    ids = b.Expand(tokens, shape)
+    every_row = b.Range(b.int64(0), b.Squeeze(b.Size(scores)), b.int64(1))
+    return {
+        "scores": scores,
+        "ids": ids,
+        "rows": b.Reshape(every_row, shape),
+        "next_scores": scores,
+        "next_ids": ids,
+        "next_rows": every_row,
+        "lowest": b.float32([0]),  # nothing ends
+    }
+
+
+def _rules_on_logits(
+    b: GraphBuilder,
+    logits: str,
+    state: Mapping[str, str],
+    config: ModelConfig,
+    arguments: SearchArguments,
+) -> str:
+    """The rule "logits": repetition_penalty, suppress_ids and min_length; see
+    tfm/runtime/processors.py."""
+    sequences, penalty = state["sequences"], arguments.repetition_penalty
+    written = b.GatherElements(logits, sequences, axis=1)  # [N, T]
+    penalized = b.Where(
+        b.Less(written, b.float32(0)), b.Mul(written, penalty), b.Div(written, penalty)
+    )
+    logits = b.ScatterElements(logits, sequences, penalized, axis=1)
+
+    length = b.Add(state["position"], b.int64([1]))
+    too_short = b.LessOrEqual(length, arguments.shortest)
+    eos = b.Expand(b.int64([config.eos_id]), b.Cast(too_short, to=INT64))  # [1] or [0]
+    forbidden = b.Concat(arguments.suppressed, eos, axis=0)
+    by_row = b.Expand(forbidden, b.Concat(b.size(logits, 0), b.Shape(forbidden), axis=0))
+    impossible = b.Expand(b.float32(-np.inf), b.Shape(by_row))
+    name: str = b.ScatterElements(logits, by_row, impossible, axis=1)
+    return name
+
+
+def _continue_greedy(
+    b: GraphBuilder, best: CandidateTensors, config: ModelConfig
+) -> dict[str, str]:
+    """The rule "continue" for K = 1, where a sentence ends with its first EOS: nobody reads what
+    follows it."""
+    return {
+        "scores": best.scores,
+        "ids": best.ids,
+        "rows": best.rows,
+        "next_scores": best.scores,
+        "next_ids": best.ids,
+        "next_rows": b.Reshape(best.rows, b.int64([-1])),
+        "lowest": _lowest(b, _without_eos(b, best, config)),
+    }
+
+
+def _continue_beams(
+    b: GraphBuilder, best: CandidateTensors, config: ModelConfig, arguments: SearchArguments
+) -> dict[str, str]:
+    """The rule "continue": the K best candidates that are not EOS."""
+    without_eos = _without_eos(b, best, config)
+    next_scores, beams = b.TopK(without_eos, arguments.beams, outputs=2, axis=1)
+    rows = b.GatherElements(best.rows, beams, axis=1)
+    among_best = b.Slice(without_eos, b.int64([0]), arguments.beams, b.int64([1]))
+    return {
+        "scores": best.scores,
+        "ids": best.ids,
+        "rows": best.rows,
+        "next_scores": next_scores,
+        "next_ids": b.GatherElements(best.ids, beams, axis=1),
+        "next_rows": b.Reshape(rows, b.int64([-1])),
+        "lowest": _lowest(b, among_best),
+    }
+
+
+def _without_eos(b: GraphBuilder, best: CandidateTensors, config: ModelConfig) -> str:
+    """The candidates' scores, -inf where the token is EOS."""
+    is_eos = b.Equal(best.ids, b.int64(config.eos_id))
+    name: str = b.Where(is_eos, b.float32(-np.inf), best.scores)
+    return name
+
+
+def _lowest(b: GraphBuilder, scores: str) -> str:
+    name: str = b.Reshape(b.ReduceMin(scores, keepdims=0), b.int64([1]))
+    return name
+
+
+def some_run(b: GraphBuilder, running: str, position: str, arguments: SearchArguments) -> str:
+    """Append whether another step is wanted, [1] bool."""
+    some = b.ReduceMax(b.Cast(running, to=INT64), b.int64([0, 1]), keepdims=0)
+    more = b.Less(position, arguments.last_length)
+    name: str = b.And(b.Greater(some, b.int64(0)), more)
+    return name
+
+
+def padded_to(b: GraphBuilder, ids: str, width: str, config: ModelConfig) -> str:
+    """Append padding to [X, R, T] until the last dimension is width [1]."""
+    lacking = b.Concat(b.int64([0] * 5), b.Sub(width, b.size(ids, 2)), axis=0)
+    name: str = b.Pad(ids, lacking, b.int64(config.pad_id))
+    return name
+
+
+def finish(
+    b: GraphBuilder,
+    state: Mapping[str, str],
+    sequences: str,
+    length: str,
+    last: str,
+    config: ModelConfig,
+    arguments: SearchArguments,
+    first_rows_of_pool: str,
+) -> dict[str, str]:
+    """Append the rules "finish", "max_length", "end" and "score".
+
+    Args:
+        state: pools, counts and flags of the loop's state, and the tensors of CHOICE
+        sequences: [N, T - 1]
+        length: [1] T, this step counted
+        last: [1] bool, whether this is step max_length
+        first_rows_of_pool: [B, 1] where each sentence's rows begin among R + K per sentence
+
+    Returns:
+        goes_on [1] bool, and the new pools, counts and flags
+    """
+    best = (b.int64([0]), arguments.beams, b.int64([1]))
+    scores, ids, rows = (b.Slice(state[name], *best) for name in ("scores", "ids", "rows"))
+    is_eos = b.Equal(ids, b.int64(config.eos_id))  # [B, K]
+
+    complete = b.Or(is_eos, last)
+    exists = b.Greater(scores, b.float32(-np.inf))
+    finishes = b.And(b.And(complete, exists), state["running"])
+    penalty = b.Pow(b.Cast(length, to=FLOAT), arguments.length_penalty)
+    finals = b.Where(finishes, b.Div(scores, penalty), b.float32(-np.inf))
+    lengths = b.Sub(length, b.Cast(is_eos, to=INT64))
+
+    # The R best of the earlier ones and these; ties to the earlier.
+    pool_scores, chosen = b.TopK(
+        b.Concat(state["pool_scores"], finals, axis=1), arguments.hypotheses, outputs=2, axis=1
+    )
+    all_lengths = b.Concat(state["pool_lengths"], lengths, axis=1)
+    before = b.Gather(sequences, rows, axis=0)  # [B, K, T - 1]
+    finished_ids = b.Concat(before, b.Unsqueeze(ids, b.int64([2])), axis=2)
+    pool = padded_to(b, state["pool_ids"], length, config)
+    all_ids = b.Concat(pool, finished_ids, axis=1)  # [B, R + K, T]
+    flat = b.Reshape(all_ids, b.Concat(b.int64([-1]), length, axis=0))
+    pool_ids = b.Gather(flat, b.Add(chosen, first_rows_of_pool), axis=0)
+
+    count = b.Add(state["count"], b.ReduceSum(b.Cast(finishes, to=INT64), b.int64([1]), keepdims=1))
+    first = (b.int64([0]), b.int64([1]), b.int64([1]))
+    best_was_eos = b.Or(state["best_was_eos"], b.Slice(finishes, *first))
+    ends = b.And(b.GreaterOrEqual(count, arguments.enough), b.Or(best_was_eos, arguments.not_free))
+    alive = b.Greater(b.Slice(state["next_scores"], *first), b.float32(-np.inf))
+    running = b.And(b.And(state["running"], alive), b.Not(ends))
+    return {
+        "goes_on": some_run(b, running, length, arguments),
+        "pool_ids": pool_ids,
+        "pool_lengths": b.GatherElements(all_lengths, chosen, axis=1),
+        "pool_scores": pool_scores,
+        "count": count,
+        "best_was_eos": best_was_eos,
+        "running": running,
+    }

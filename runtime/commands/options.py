@@ -1,0 +1,81 @@
+"""The decoding options as options of a command, derived from runtime/options.py."""
+
+import contextlib
+import functools
+import re
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+
+from tfm.runtime.options import DecodingOptions, OptionSpec, check_option, declared_options
+
+Command = Callable[..., Any]
+
+
+class TokenIds(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
+    """Token ids with commas between them."""
+
+    name = "ID,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(int(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of token ids such as 5,17", param, ctx)
+
+
+def decoding_options(command: Command, options: type[DecodingOptions] = DecodingOptions) -> Command:
+    """Give a command all decoding options; what the user sets arrives as the argument `decoding`,
+    a dict of values by name for `DecodingOptions.changed`.
+
+    """
+    declared = list(declared_options(options))
+
+    @functools.wraps(command)
+    def with_decoding(*args: Any, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name, _, _ in declared}
+        decoding = {name: value for name, value in given.items() if value is not None}
+        with usage_errors(options):
+            for name, value in decoding.items():
+                check_option(name, value, options)  # before a model is loaded
+        return command(*args, **kwargs, decoding=decoding)
+
+    for name, type_, spec in reversed(declared):
+        with_decoding = click.option(
+            spec.cli,
+            name,
+            type=_click_type(type_, spec),
+            metavar=spec.cli.lstrip("-").split("-")[-1].upper() if type_ is str else None,
+            help=f"{spec.help}  [default: the model's own]",
+        )(with_decoding)
+    return with_decoding
+
+
+@contextlib.contextmanager
+def usage_errors(options: type[DecodingOptions] = DecodingOptions) -> Iterator[None]:
+    """Let a ValueError about options be a usage error, in the words of the command line."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        for name, _, spec in declared_options(options):
+            message = re.sub(rf"\b{name}\b", spec.cli, message)
+        raise click.UsageError(message) from error
+
+
+def _click_type(type_: Any, spec: OptionSpec) -> click.ParamType[Any]:
+    if typing.get_origin(type_) is tuple:
+        return TokenIds()
+    if type_ is str:
+        return click.STRING
+    least = spec.low if spec.low is not None else spec.above
+    is_open = spec.low is None and spec.above is not None
+    if type_ is int:
+        return click.IntRange(None if least is None else int(least), min_open=is_open)
+    return click.FloatRange(least, min_open=is_open)

@@ -1,0 +1,239 @@
+"""`tfm run`: lines of text in, translated lines out."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from . import input_lines, resumable_output
+from .interrupts import sigterm_raises
+from .options import decoding_options, usage_errors
+from .progress import Progress
+from .resumable_output import Output
+
+if TYPE_CHECKING:
+    from tfm.runtime.options import DecodingOptions
+    from tfm.runtime.translator import Translation, Translator
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@click.option(
+    "-i",
+    "--input",
+    "input_file",
+    type=click.File("rb"),
+    help="Translate the lines of this file, which may be .xz or .gz.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "output_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write here instead of to stdout.",
+)
+@click.option("--resume", is_flag=True, help="Continue FILE.part of -o FILE, if there is one.")
+@click.option(
+    "--pairs",
+    is_flag=True,
+    help="Lines are source<TAB>target, as for `tfm train`: translate the source, replace the"
+    " target, keep further columns.",
+)
+@click.option(
+    "-m",
+    "--model",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="TFM_MODEL",
+    show_envvar=True,
+    help="Folder written by `tfm export`.  [default: the bundled Chinese-English model]",
+)
+@decoding_options
+@click.option(
+    "--source-language", help="Of the text, where the model reads several: see `tfm info`."
+)
+@click.option("--target-language", help="To translate into, where the model writes several.")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+)
+@click.option("--variant", help="int8, fp32, ...  [default: the best for the device]")
+@click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    help="Threads to compute with.  [default: one for each core]",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what runs, and why.")
+def run(
+    text: tuple[str, ...],
+    input_file: Any,
+    output_file: Path | None,
+    resume: bool,
+    pairs: bool,
+    model: Path | None,
+    decoding: dict[str, Any],
+    source_language: str | None,
+    target_language: str | None,
+    device: str,
+    variant: str | None,
+    threads: int,
+    verbose: bool,
+) -> None:
+    """Translate each TEXT, or the lines of a file or of stdin, one line each.
+
+    Lines come out in their order; an empty line stays empty. With --n-best N, the N best of each
+    line are written as `line ||| translation ||| score`, lines from 0. A file is written as
+    FILE.part until it is complete. --pairs with a strong model makes a corpus to train a small
+    one on.
+
+    \b
+        tfm run '我爱你。'
+        tfm run -i news.zh -o news.en
+        cat news.zh | tfm run -m my-model > news.en
+        tfm run --pairs -i train.tsv.xz -o distilled.tsv --resume
+    """
+    if text and input_file is not None:
+        raise click.UsageError("give TEXT or -i, not both")
+    if output_file is not None and str(output_file) == "-":
+        output_file = None
+    if _is_done(output_file, resume):
+        return
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(message)s")
+
+    translator = _open_translator(model, device, variant, threads)
+    with usage_errors():
+        translator.config.languages.prefixes(source_language, target_language)
+        options = translator.options.changed(**decoding)
+    n_best = decoding.get("num_hypotheses")
+    job = _Job(translator, options, source_language, target_language, pairs, n_best)
+    name = "TEXT" if text else str(getattr(input_file or sys.stdin.buffer, "name", "stdin"))
+    chunks = _chunks(text, input_file, name)
+    if pairs:
+        chunks = input_lines.check_pairs(chunks, name)
+    with (
+        sigterm_raises(),
+        resumable_output.open_output(output_file, job.settings(), resume=resume) as output,
+    ):
+        chunks = output.skip(chunks, name)
+        progress = Progress(
+            output_is_stdout=output_file is None, source=input_file, done=output.lines
+        )
+        for chunk in chunks:
+            job.translate(chunk, output)
+            progress.add(len(chunk))
+        progress.close()
+
+
+def _is_done(output_file: Path | None, resume: bool) -> bool:
+    """Whether --resume finds a complete file.
+
+    Raises:
+        click.UsageError: the options for the output do not fit
+    """
+    if output_file is None:
+        if resume:
+            raise click.UsageError("--resume continues a file: it needs -o FILE")
+        return False
+    if output_file.suffix in {".xz", ".gz"}:
+        raise click.UsageError(f"-o {output_file}: only plain text is written; compress it later")
+    if not resume or not resumable_output.is_complete(output_file):
+        return False
+    # What is left of a run that was killed after its last line.
+    resumable_output.journal_of(output_file).unlink(missing_ok=True)
+    click.echo(f"{output_file} is complete; leave out --resume to make it anew", err=True)
+    return True
+
+
+class _Job:
+    """What is done with every chunk of lines."""
+
+    def __init__(
+        self,
+        translator: "Translator",
+        options: "DecodingOptions",
+        source_language: str | None,
+        target_language: str | None,
+        pairs: bool,
+        n_best: int | None,
+    ) -> None:
+        languages = translator.config.languages
+        self._translator, self._options = translator, options
+        self._source_language = source_language or languages.source
+        self._target_language = target_language or languages.target
+        self._pairs, self._n_best = pairs, n_best
+
+    def settings(self) -> resumable_output.Settings:
+        """What decides the output beside the input; a run with others cannot continue it."""
+        from tfm.runtime.options import declared_options
+
+        options = {spec.cli: getattr(self._options, name) for name, _, spec in declared_options()}
+        return {
+            # First: the fingerprint differs by it too.
+            "--variant": self._translator.choice.variant,
+            "model": self._translator.fingerprint,
+            "--pairs": self._pairs,
+            **{name: list(v) if isinstance(v, tuple) else v for name, v in options.items()},
+            "--n-best": self._n_best,
+            "--source-language": self._source_language,
+            "--target-language": self._target_language,
+        }
+
+    def translate(self, chunk: list[str], output: Output) -> None:
+        """Translate lines, write what they become, and make it last."""
+        translations = self._translator.translate_batch(
+            [line.partition("\t")[0] for line in chunk] if self._pairs else chunk,
+            self._options,
+            source_language=self._source_language,
+            target_language=self._target_language,
+        )
+        for index, translation in enumerate(translations):
+            for line in self._lines(translation, chunk[index], output.lines + index):
+                output.write(line)
+        output.commit(chunk)
+
+    def _lines(self, translation: "Translation", line: str, number: int) -> Iterator[str]:
+        if self._pairs:
+            return _pairs_of(translation, line, self._n_best or 1)
+        if self._n_best is not None:
+            return _n_best_of(translation, number)
+        return iter([input_lines.one_line(translation.text)])
+
+
+def _open_translator(
+    model: Path | None, device: str, variant: str | None, threads: int
+) -> "Translator":
+    from tfm.runtime.translator import Translator
+
+    return Translator(model, device=device, variant=variant, intra_threads=threads)
+
+
+def _chunks(text: tuple[str, ...], input_file: Any, name: str) -> Iterator[list[str]]:
+    if text:
+        yield input_lines.split_texts(text)
+        return
+    stream: Any = sys.stdin.buffer if input_file is None else input_file
+    if stream.isatty():
+        click.echo("Translating line by line; Ctrl-D ends.", err=True)
+    yield from input_lines.read_chunks(input_lines.unpacked(stream, name), name)
+
+
+def _n_best_of(translation: "Translation", number: int) -> Iterator[str]:
+    for hypothesis in translation.hypotheses:
+        text = input_lines.one_line(hypothesis.text)
+        yield f"{number} ||| {text} ||| {hypothesis.score:.6f}"
+
+
+def _pairs_of(translation: "Translation", line: str, count: int) -> Iterator[str]:
+    """The line with a hypothesis for its target, `count` times.
+
+    Where there are fewer, as for an empty source, the last one is repeated: the pairs of line i
+    always begin at i * count.
+    """
+    source, _, *more = line.split("\t")
+    for rank in range(count):
+        hypothesis = translation.hypotheses[min(rank, len(translation.hypotheses) - 1)]
+        text = input_lines.one_line(hypothesis.text).replace("\t", " ")
+        yield "\t".join([source, text, *more])

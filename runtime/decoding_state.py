@@ -1,0 +1,183 @@
+"""A batch in the middle of decoding, step by step, over decoder.onnx.
+
+The cache and the encoder's outputs stay on the device as OrtValues; token ids go in, and
+candidates or logits come out.
+
+Shapes: B sentences, K beams, S source length, E cache slots, H heads, C head size, V vocabulary.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ModelError
+from .search import Candidates
+
+_CANDIDATES = ("candidate_scores", "candidate_ids", "candidate_origins")
+
+
+class DecodingState:
+    """`search.Decoder` over the decoder graph.
+
+    The cache belongs to sentences: every step appends K slots to it, one per beam, and the
+    ancestry mask [B, K, E] says which of them each beam descends from (0) and which not (-inf).
+
+    Args:
+        decoder: the session that makes a step
+        compact: the session that takes sentences and slots out of memory and cache
+        device: where memory and cache lie
+        memory: the encoder's outputs: OrtValues by name, [B, ...] each
+        cache: past keys and values: OrtValues by name, [B, H, E, C] each
+        beam_size: K
+        owner: what must live as long as `memory`
+
+    Raises:
+        ModelError: the decoder does not say how its cache is compacted
+    """
+
+    def __init__(
+        self,
+        decoder: Any,
+        compact: Any,
+        device: str,
+        *,
+        memory: dict[str, Any],
+        cache: dict[str, Any],
+        beam_size: int,
+        owner: Any = None,
+    ) -> None:
+        self._decoder = decoder
+        self._compact_session = compact
+        self._device = device
+        self._memory = memory
+        self._cache = cache
+        # Before onnxruntime 1.30 an output is a reference into its binding: the binding has to
+        # live, with its outputs, as long as these are in use.
+        self._memory_owner = self._cache_owner = owner
+        self._bindings = (decoder.io_binding(), decoder.io_binding())
+        batch_size = next(iter(cache.values())).shape()[0]
+        self._ancestry = np.zeros((batch_size, beam_size, 0), np.float32)
+        self._own_slots = np.where(np.eye(beam_size, dtype=bool), 0, -np.inf).astype(np.float32)
+        self._position = 0
+        self._kept: NDArray[np.int64] | None = None
+        self._phase_steps, self._slot_alignment = _compaction_of(decoder)
+        self._bind_memory()
+
+    @property
+    def memory(self) -> dict[str, NDArray[Any]]:
+        """Copies of the encoder's outputs by name, for whoever wants to look at them."""
+        return {name: value.numpy().copy() for name, value in self._memory.items()}
+
+    @property
+    def cache(self) -> dict[str, NDArray[Any]]:
+        """Copies of the past keys and values by name, [B, H, E, C] each."""
+        return {name: value.numpy().copy() for name, value in self._cache.items()}
+
+    def step(
+        self,
+        target_ids: NDArray[np.int64],
+        beam_origin: NDArray[np.int64],
+        scores: NDArray[np.float32],
+    ) -> Candidates:
+        """Feed one token per beam [B, K]; see `search.Decoder.step`."""
+        return Candidates(*self._run(target_ids, beam_origin, scores, _CANDIDATES))
+
+    def step_logits(
+        self, target_ids: NDArray[np.int64], beam_origin: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        """Feed one token per beam [B, K]; see `search.Decoder.step_logits`."""
+        no_scores = np.zeros(target_ids.shape, np.float32)  # only the candidates depend on them
+        (logits,) = self._run(target_ids, beam_origin, no_scores, ("logits",))
+        by_beam: NDArray[np.float32] = logits.reshape(*target_ids.shape, -1)
+        return by_beam
+
+    def keep(self, sentences: NDArray[np.int64]) -> None:
+        """Forget all sentences but these; see `search.Decoder.keep`."""
+        self._ancestry = self._ancestry[sentences]
+        self._kept = sentences if self._kept is None else self._kept[sentences]
+
+    def _run(
+        self,
+        target_ids: NDArray[np.int64],
+        beam_origin: NDArray[np.int64],
+        scores: NDArray[np.float32],
+        outputs: tuple[str, ...],
+    ) -> list[NDArray[Any]]:
+        """One step; returns copies of these outputs."""
+        if self._position:
+            self._ancestry = np.take_along_axis(self._ancestry, beam_origin[:, :, None], 1)
+            if self._position % self._phase_steps == 0 or self._kept is not None:
+                self._compact()
+        own_slots = np.broadcast_to(self._own_slots, (len(target_ids), *self._own_slots.shape))
+        self._ancestry = np.concatenate([self._ancestry, own_slots], 2)
+
+        # In turns: this one's outputs are of the step before the last, and out of use.
+        binding = self._bindings[self._position % 2]
+        binding.clear_binding_outputs()  # they have that step's shapes
+        for name, value in self._cache.items():
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_cpu_input("target_ids", np.ascontiguousarray(target_ids))
+        binding.bind_cpu_input("scores", np.ascontiguousarray(scores))
+        binding.bind_cpu_input("position", np.array([self._position], np.int64))
+        binding.bind_cpu_input("ancestry", self._ancestry)
+        for name in outputs:
+            binding.bind_output(name, "cpu")
+        for name in self._cache:
+            binding.bind_output(name.replace("past", "present"), self._device)
+        self._decoder.run_with_iobinding(binding)
+
+        values = binding.get_outputs()
+        presents = values[len(outputs) :]
+        self._cache = dict(zip(self._cache, presents, strict=True))
+        self._cache_owner = binding
+        self._position += 1
+        return [value.numpy().copy() for value in values[: len(outputs)]]
+
+    def _compact(self) -> None:
+        """Take sentences out of memory and cache, and at the end of a phase dead slots too."""
+        batch_size, _, slots = self._ancestry.shape
+        kept = np.arange(batch_size) if self._kept is None else self._kept
+        chosen = np.broadcast_to(np.arange(slots), (batch_size, slots))
+        if self._position % self._phase_steps == 0:
+            alive = (self._ancestry == 0).any(axis=1)  # [B, E]
+            size = -(-int(alive.sum(axis=1).max()) // self._slot_alignment) * self._slot_alignment
+            living_first = np.argsort(~alive, axis=1, kind="stable")[:, :size]
+            chosen = np.pad(living_first, ((0, 0), (0, size - living_first.shape[1])))
+            ancestry = np.take_along_axis(self._ancestry, chosen[:, None, :], 2)
+            ancestry[:, :, slots:] = -np.inf  # what was padded
+            self._ancestry = ancestry
+
+        binding = self._compact_session.io_binding()
+        for name, value in (*self._cache.items(), *self._memory.items()):
+            binding.bind_ortvalue_input(name, value)
+        binding.bind_cpu_input("kept", np.ascontiguousarray(kept, np.int64))
+        binding.bind_cpu_input("chosen", np.ascontiguousarray(chosen, np.int64))
+        names = [output.name for output in self._compact_session.get_outputs()]
+        for name in names:
+            binding.bind_output(name, self._device)
+        self._compact_session.run_with_iobinding(binding)
+        compacted = dict(zip(names, binding.get_outputs(), strict=True))
+        self._cache = {name: compacted[f"compact_{name}"] for name in self._cache}
+        self._memory = {name: compacted[f"compact_{name}"] for name in self._memory}
+        self._memory_owner = self._cache_owner = binding
+        self._kept = None
+        self._bind_memory()
+
+    def _bind_memory(self) -> None:
+        for binding in self._bindings:
+            for name, value in self._memory.items():
+                binding.bind_ortvalue_input(name, value)
+
+
+def _compaction_of(decoder: Any) -> tuple[int, int]:
+    """Steps between two compactions, and the multiple that the number of slots is then, as the
+    export wrote them: with these, both ways of searching give the same bits."""
+    metadata = decoder.get_modelmeta().custom_metadata_map
+    try:
+        return int(metadata["compaction_steps"]), int(metadata["slot_alignment"])
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"decoder.onnx does not say its compaction_steps and slot_alignment ({error}):"
+            " export the model again"
+        ) from error

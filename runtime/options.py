@@ -1,0 +1,238 @@
+"""Every decoding option, declared once.
+
+A field of `DecodingOptions` has its default, its range, its help and its names. Everything else
+is derived from it: the options of the command line (commands/options.py), the checks, `decoding`
+in config.json, the inputs of translate.onnx (sessions.py), the choice between graph and steps
+(route.py), and the table in README.md. ARCHITECTURE.md shows how to add an option.
+"""
+
+import dataclasses
+import math
+import numbers
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+_METADATA = "tfm.option"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionSpec:
+    """What is known of one option beside its name, type and default.
+
+    Attributes:
+        help: one sentence for users
+        low: the smallest value allowed; None is no limit
+        above: values must be larger than this; None is no limit
+        cli: its name on the command line, such as "--n-best"
+        graph: whether translate.onnx carries it out, as an input of the option's name
+        processor: the name of the rule in processors.py that carries it out step by step; ""
+            where the search itself does
+    """
+
+    help: str
+    low: float | None = None
+    above: float | None = None
+    cli: str = ""
+    graph: bool = False
+    processor: str = ""
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    low: float | None = None,
+    above: float | None = None,
+    cli: str = "",
+    graph: bool = False,
+    processor: str = "",
+) -> Any:
+    """Declare a field of `DecodingOptions`; the arguments are those of `OptionSpec`."""
+    spec = OptionSpec(help=help, low=low, above=above, cli=cli, graph=graph, processor=processor)
+    return dataclasses.field(default=default, metadata={_METADATA: spec})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodingOptions:
+    """How to decode. Lengths are in target tokens; EOS is not counted.
+
+    search.py says precisely what each option means.
+
+    Raises:
+        ValueError: a value has the wrong type, is out of its range, or contradicts another
+    """
+
+    beam_size: int = option(
+        4, low=1, graph=True, help="Hypotheses followed per sentence; 1 is greedy search."
+    )
+    num_hypotheses: int = option(
+        1,
+        low=1,
+        cli="--n-best",
+        graph=True,
+        help="Hypotheses returned per sentence, best first; more than the model's own beam_size"
+        " widen the beam.",
+    )
+    length_penalty: float = option(
+        1.0,
+        low=0,
+        graph=True,
+        help="Score = sum of log-probabilities / length ** length_penalty, EOS counted; 0 compares"
+        " the sums.",
+    )
+    max_length: int = option(256, low=1, graph=True, help="The most tokens of a translation.")
+    min_length: int = option(
+        0, low=0, graph=True, processor="min_length", help="The fewest tokens of a translation."
+    )
+    patience: float = option(
+        1.0,
+        above=0,
+        graph=True,
+        help="Beam search ends a sentence once it has beam_size * patience finished hypotheses.",
+    )
+    target_prefix: str = option(
+        "", graph=True, help="Text that every translation begins with; it is part of the result."
+    )
+    suppress_ids: tuple[int, ...] = option(
+        (),
+        low=0,
+        graph=True,
+        processor="suppress_ids",
+        help="Ids of tokens that are never written.",
+    )
+    repetition_penalty: float = option(
+        1.0,
+        above=0,
+        graph=True,
+        processor="repetition_penalty",
+        help="Above 1, tokens that were written already become less probable; 1 disables.",
+    )
+    no_repeat_ngram_size: int = option(
+        0,
+        low=0,
+        processor="no_repeat_ngram_size",
+        help="No sequence of this many tokens is written twice; 0 disables.",
+    )
+
+    def __post_init__(self) -> None:
+        for name, type_, spec in declared_options(type(self)):
+            object.__setattr__(self, name, _checked(name, type_, spec, getattr(self, name)))
+        if self.num_hypotheses > self.beam_size:
+            raise ValueError(
+                f"num_hypotheses {self.num_hypotheses} is more than beam_size"
+                f" {self.beam_size}: raise beam_size"
+            )
+        if self.min_length > self.max_length:
+            raise ValueError(
+                f"min_length {self.min_length} is more than max_length {self.max_length}:"
+                " lower min_length"
+            )
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with other values; None leaves an option as it is.
+
+        More hypotheses than beams, where beam_size itself is not changed, widen the beam.
+
+        Raises:
+            TypeError: there is no such option
+            ValueError: a value is out of its range, or contradicts another
+        """
+        changes = {name: value for name, value in changes.items() if value is not None}
+        known = [field.name for field in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                raise TypeError(f"no decoding option {name!r}: the options are {', '.join(known)}")
+        wanted = changes.get("num_hypotheses", 0)
+        if isinstance(wanted, int) and wanted > self.beam_size:
+            changes.setdefault("beam_size", wanted)
+        return dataclasses.replace(self, **changes)
+
+    def not_neutral(self) -> dict[str, Any]:
+        """The options that differ from their defaults, by name."""
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }
+
+
+def declared_options(
+    options: type[DecodingOptions] = DecodingOptions,
+) -> Iterator[tuple[str, Any, OptionSpec]]:
+    """Name, type and declaration of every option, in the order of declaration."""
+    types = typing.get_type_hints(options)
+    for field in dataclasses.fields(options):
+        spec: OptionSpec = field.metadata[_METADATA]
+        if not spec.cli:
+            spec = dataclasses.replace(spec, cli="--" + field.name.replace("_", "-"))
+        yield field.name, types[field.name], spec
+
+
+def options_from_json(
+    tree: Mapping[str, Any], options: type[DecodingOptions] = DecodingOptions
+) -> DecodingOptions:
+    """Options from `decoding` of a config.json.
+
+    An option that is missing there is newer than the file, and keeps its default, which changes
+    nothing. A key that is unknown here is left alone.
+
+    Raises:
+        ValueError: a value has the wrong type or is out of its range
+    """
+    names = [field.name for field in dataclasses.fields(options)]
+    values: dict[str, Any] = {name: tree[name] for name in names if name in tree}
+    for name, value in values.items():
+        if isinstance(value, list):
+            values[name] = tuple(value)
+    return options(**values)
+
+
+def markdown_table(options: type[DecodingOptions] = DecodingOptions) -> str:
+    """The table of all options for README.md."""
+    rows = ["| Python | command line | default | what it does |", "|---|---|--:|---|"]
+    for name, _, spec in declared_options(options):
+        default = next(f.default for f in dataclasses.fields(options) if f.name == name)
+        shown = f"{default:g}" if isinstance(default, (int, float)) else "none"
+        rows.append(f"| `{name}` | `{spec.cli}` | {shown} | {spec.help} |")
+    return "\n".join(rows)
+
+
+def check_option(name: str, value: Any, options: type[DecodingOptions] = DecodingOptions) -> None:
+    """Raise ValueError when the value is out of the option's range, whatever the other options."""
+    for declared, type_, spec in declared_options(options):
+        if declared == name:
+            _checked(name, type_, spec, value)
+
+
+def _checked(name: str, type_: Any, spec: OptionSpec, value: Any) -> Any:
+    """The value, as exactly the declared type.
+
+    Raises:
+        ValueError: it is of another type or out of its range
+    """
+    if type_ is str:
+        if not isinstance(value, str):
+            raise ValueError(f"{name} is {value!r}: it must be text")
+        return value
+    if typing.get_origin(type_) is tuple:
+        if isinstance(value, str) or not isinstance(value, typing.Iterable):
+            raise ValueError(f"{name} is {value!r}: it must be a sequence of token ids")
+        return tuple(_number(name, int, spec, item) for item in value)
+    return _number(name, type_, spec, value)
+
+
+def _number(name: str, type_: type, spec: OptionSpec, value: Any) -> int | float:
+    expected = numbers.Integral if type_ is int else numbers.Real
+    if not isinstance(value, expected) or isinstance(value, bool):
+        what = "a whole number" if type_ is int else "a number"
+        raise ValueError(f"{name} is {value!r}: it must be {what}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}: it must be finite")
+    if spec.low is not None and value < spec.low:
+        raise ValueError(f"{name} is {value}: it must be at least {spec.low:g}")
+    if spec.above is not None and value <= spec.above:
+        raise ValueError(f"{name} is {value}: it must be more than {spec.above:g}")
+    number: int | float = type_(value)
+    return number

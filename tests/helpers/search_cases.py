@@ -1,0 +1,100 @@
+"""What every engine's search is tried with: for each decoding option, values that matter.
+
+A field of DecodingOptions without a case here fails a test.
+"""
+
+import itertools
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tfm.runtime.options import DecodingOptions
+
+
+@dataclass(frozen=True)
+class SearchCase:
+    """Options, and the token ids of the target prefix (text needs a vocabulary, ids do not)."""
+
+    options: DecodingOptions
+    prefix: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        changed = " ".join(f"{k}={v}" for k, v in self.options.not_neutral().items())
+        return changed + (f" prefix={self.prefix}" if self.prefix else "")
+
+
+def case(prefix: tuple[int, ...] = (), **changes: Any) -> SearchCase:
+    return SearchCase(DecodingOptions(**{"max_length": 12, **changes}), prefix)
+
+
+# By the option that a case is about.
+CASES: dict[str, list[SearchCase]] = {
+    "beam_size": [case(beam_size=size) for size in (1, 2, 5)],
+    "num_hypotheses": [case(num_hypotheses=n) for n in (2, 4)],
+    "length_penalty": [
+        case(length_penalty=penalty, num_hypotheses=2) for penalty in (0.0, 0.6, 2.0)
+    ],
+    "max_length": [case(max_length=length, num_hypotheses=2) for length in (1, 2, 7, 8, 9, 17)],
+    "min_length": [
+        case(min_length=1),
+        case(min_length=9, beam_size=1),
+        case(min_length=5, num_hypotheses=3, length_penalty=0.0),
+        case(min_length=12),
+    ],
+    "patience": [
+        case(patience=2.0, num_hypotheses=4),
+        case(patience=0.5, num_hypotheses=2),
+        case(patience=0.1),
+        case(patience=1.5, beam_size=3, num_hypotheses=3),
+        case(patience=3.0, beam_size=1),
+    ],
+    "target_prefix": [
+        case(prefix=(7,), num_hypotheses=2),
+        case(prefix=(9, 21, 9, 5), beam_size=1),
+        case(prefix=(5, 6, 7, 8, 9, 10, 11, 12, 13, 14), num_hypotheses=4, length_penalty=0.6),
+        case(prefix=(30, 8), min_length=4, max_length=4),
+    ],
+    "suppress_ids": [
+        case(suppress_ids=(5, 6, 7)),
+        case(suppress_ids=tuple(range(10, 30)), beam_size=1),
+        case(suppress_ids=(8,), prefix=(8, 9), num_hypotheses=3),
+    ],
+    "repetition_penalty": [
+        case(repetition_penalty=1.8, num_hypotheses=2),
+        case(repetition_penalty=1.3, beam_size=1),
+        case(repetition_penalty=0.7),
+        case(repetition_penalty=2.0, prefix=(12, 13, 14), min_length=3),
+    ],
+    "no_repeat_ngram_size": [
+        case(no_repeat_ngram_size=1, num_hypotheses=2),
+        case(no_repeat_ngram_size=2, beam_size=1),
+        case(no_repeat_ngram_size=3, repetition_penalty=0.5, num_hypotheses=3),
+        case(no_repeat_ngram_size=2, prefix=(9, 10, 9), min_length=6),
+    ],
+}
+
+# What the first four mean together.
+GRID = [
+    case(beam_size=size, num_hypotheses=n, length_penalty=penalty, max_length=length)
+    for size, n, penalty, length in itertools.product(
+        (1, 2, 4, 5), (1, 2, 4), (0.0, 0.6, 1.0, 2.0), (1, 2, 5, 20)
+    )
+    if n <= size
+]
+
+
+def for_ctranslate2(case: SearchCase) -> SearchCase | None:
+    """The case as CTranslate2 can have it; None where it has nothing like it.
+
+    It refuses fewer than num_hypotheses / beam_size of patience, and its beam search never ends a
+    hypothesis right after a target prefix.
+    """
+    options = case.options
+    if options.patience * options.beam_size < options.num_hypotheses:
+        return None
+    if case.prefix and not options.min_length:
+        return SearchCase(options.changed(min_length=1), case.prefix)
+    return case
+
+
+def options_without_a_case() -> set[str]:
+    return {field.name for field in fields(DecodingOptions)} - CASES.keys()

@@ -1,0 +1,100 @@
+"""Six engines that search with one Transformer's weights, under one signature."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from tfm.export.torch_reference import torch_search
+from tfm.runtime.config import ModelConfig
+from tfm.runtime.options import DecodingOptions
+from tfm.runtime.processors import SearchContext, processors_for
+from tfm.runtime.search import Decoder, ScoredIds, search
+from tfm.runtime.sessions import Sessions
+from tfm.trainer.model import Transformer
+
+from .ctranslate2_reference import Reference
+from .languages import Language, LanguageDecoder, model_language
+from .scalar_search import scalar_search
+from .search_cases import SearchCase
+
+# Source ids of each sentence, and the case, to the hypotheses of each sentence.
+Engine = Callable[[list[list[int]], SearchCase], list[list[ScoredIds]]]
+
+ENGINES = ("numpy", "decoder.onnx", "translate.onnx", "torch", "ctranslate2")
+
+
+class Engines:
+    """All of them over one model, whose fp32 model folder is at hand too."""
+
+    def __init__(self, model: Transformer, folder: Path, ctranslate2_folder: Path) -> None:
+        self.model = model
+        config = ModelConfig.load(folder)
+        self.sessions = Sessions.open(folder, config, device="cpu", variant="fp32", intra_threads=1)
+        self._ctranslate2 = Reference(model, ctranslate2_folder)
+        self._languages: dict[tuple[int, ...], Language] = {}
+
+    def engine(self, name: str) -> Engine:
+        return {
+            "scalar": self._scalar,
+            "numpy": self._numpy,
+            "decoder.onnx": self._by_steps,
+            "translate.onnx": self._by_graph,
+            "torch": self._torch,
+            "ctranslate2": self._by_ctranslate2,
+        }[name]
+
+    def _language(self, source: list[int]) -> Language:
+        key = tuple(source)
+        if key not in self._languages:
+            self._languages[key] = model_language(self.model, source)
+        return self._languages[key]
+
+    def _scalar(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        eos_id = self.model.config.eos_id
+        return [
+            scalar_search(self._language(source), case.options, eos_id, case.prefix)
+            for source in sources
+        ]
+
+    def _numpy(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        languages = [self._language(source) for source in sources]
+        decoder = LanguageDecoder(languages, case.options.beam_size)
+        return self._search(decoder, len(sources), case)
+
+    def _by_steps(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        state = self.sessions.encode(sources, case.options.beam_size)
+        return self._search(state, len(sources), case)
+
+    def _by_graph(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        return self.sessions.translate(sources, case.options, case.prefix)
+
+    def _torch(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        return torch_search(self.model, sources, case.options, case.prefix)
+
+    def _by_ctranslate2(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        return self._ctranslate2.translate(sources, case.options, case.prefix)
+
+    def _search(self, decoder: Decoder, count: int, case: SearchCase) -> list[list[ScoredIds]]:
+        return search_by_steps(self.model.config.bos_id, self.model.config.eos_id, decoder, count,
+                               case.options, case.prefix)  # fmt: skip
+
+
+def search_by_steps(
+    bos_id: int,
+    eos_id: int,
+    decoder: Decoder,
+    count: int,
+    options: DecodingOptions,
+    prefix: tuple[int, ...] = (),
+) -> list[list[ScoredIds]]:
+    """The runtime's search with all its rules, over any decoder."""
+    return search(
+        decoder,
+        count,
+        options,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        target_prefix=np.tile(np.array(prefix, np.int64), (count, 1)),
+        processors=processors_for(options, SearchContext(eos_id, len(prefix))),
+    )
