@@ -19,7 +19,7 @@ from tfm.export.graphs.search import compose
 from tfm.export.graphs.shared_weights import save_shared
 from tfm.export.graphs.step import step_graph
 from tfm.export.graphs.trace import Graphs, convert
-from tfm.export.quantization.calibrate import Ranges, activation_ranges, random_sources
+from tfm.export.quantization.calibrate import ActivationParams, activation_params, random_sources
 from tfm.export.quantization.sensitivity import ROUNDED, sensitivities
 from tfm.export.quantization.tune import Development, Quality, compare, tune
 from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
@@ -85,7 +85,7 @@ def export_checkpoint(
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
-    ranges = activation_ranges(model, sources) if CALIBRATED & set(variants) else {}
+    ranges = activation_params(model, sources) if CALIBRATED & set(variants) else {}
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -118,7 +118,7 @@ class Source:
     model: Transformer
     vocabulary: Vocabulary
     graphs: Graphs
-    ranges: Ranges
+    ranges: ActivationParams
     name: str
 
 
@@ -162,7 +162,7 @@ def write_model_folder(
     """
     calibrated = CALIBRATED & set(variants)
     sources = sources or random_sources(model.config)
-    ranges = activation_ranges(model, sources) if calibrated else {}
+    ranges = activation_params(model, sources) if calibrated else {}
     _write(Source(model, vocabulary, graphs, ranges, name), folder, variants, {})
 
 

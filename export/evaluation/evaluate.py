@@ -14,7 +14,7 @@ from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data.corpora import ParallelText, read_pairs
 from tfm.trainer.errors import TrainError
 
-from .translators import System
+from .translators import EvaluatedSystem
 
 ALL = "all"
 BOOTSTRAP_SAMPLES = 1000
@@ -67,7 +67,7 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
 
 
 def evaluate(
-    system: System, test: ParallelText, beam_size: int | None, tokenize: str | None = None
+    system: EvaluatedSystem, test: ParallelText, beam_size: int | None, tokenize: str | None = None
 ) -> Evaluation:
     """Translate a test set and score it.
 

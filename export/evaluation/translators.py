@@ -27,7 +27,7 @@ WEIGHTS = {"model": files.MODEL, "best": files.BEST, "average": files.AVERAGE}
 
 
 @dataclass(frozen=True, slots=True)
-class System:
+class EvaluatedSystem:
     """Something that translates: sentences and a beam size (None: its own) to translations."""
 
     name: str  # the variant; of a checkpoint torch, and which weights unless they are the usual
@@ -40,7 +40,7 @@ def open_systems(
     variants: Sequence[str | None] = (),
     weights: str | None = None,
     threads: int = 0,
-) -> Iterator[System]:
+) -> Iterator[EvaluatedSystem]:
     """What is to be scored of a model folder or of a checkpoint, opened one after the other.
 
     Args:
@@ -78,7 +78,7 @@ def open_systems(
         yield _open_variant(folder, variant, threads)
 
 
-def _open_variant(folder: Path, variant: str | None, threads: int) -> System:
+def _open_variant(folder: Path, variant: str | None, threads: int) -> EvaluatedSystem:
     providers = load_onnxruntime().get_available_providers()
     there = ModelConfig.load(folder).variants
     if variant in FOR_CUDA & there.keys() and CUDA_PROVIDER not in providers:
@@ -90,10 +90,10 @@ def _open_variant(folder: Path, variant: str | None, threads: int) -> System:
         found = translator.translate_batch(sentences, beam_size=beam_size)
         return [translation.text for translation in found]
 
-    return System(translator.choice.variant, translator.config.languages.target, translate)
+    return EvaluatedSystem(translator.choice.variant, translator.config.languages.target, translate)
 
 
-def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
+def _open_checkpoint(folder: Path, weights: str, threads: int) -> EvaluatedSystem:
     model, vocabulary = files.load_checkpoint(folder)
     if weights != "model":
         path = folder / WEIGHTS[weights]
@@ -111,7 +111,7 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
             torch.set_num_threads(before)
 
     name = "torch" if weights == "model" else f"torch {weights}"
-    return System(name, model.config.target_language, translate)
+    return EvaluatedSystem(name, model.config.target_language, translate)
 
 
 def translate_with_torch(
