@@ -1,8 +1,8 @@
 """A model folder back to the trainer's model, to train it further.
 
-The graphs hold the weights rearranged (graphs.py): projections packed into one product, queries
-divided by sqrt(C), and in int8 every row as bytes and a scale. linears.py knows which of the
-trainer's linear maps each product is made of, and everything else keeps its name.
+The graphs hold the weights rearranged (graphs/modules.py): projections packed into one layer,
+queries divided by sqrt(C), and in int8 every row as bytes and a scale. linears.py knows which of
+the trainer's layers each linear layer combines, and everything else keeps its name.
 """
 
 from collections.abc import Mapping
