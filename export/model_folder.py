@@ -11,7 +11,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from tfm.export.evaluation.verify import VariantReport, verify_folder
 from tfm.export.formats.read_model_folder import CHECKPOINT_FILE, load_exportable
@@ -20,7 +19,7 @@ from tfm.export.graphs.search import compose
 from tfm.export.graphs.shared_weights import save_shared
 from tfm.export.graphs.step import step_graph
 from tfm.export.graphs.trace import Graphs, convert
-from tfm.export.quantization.calibrate import Ranges, activation_ranges, random_sources
+from tfm.export.quantization.calibrate import ActivationParams, activation_params, random_sources
 from tfm.export.quantization.sensitivity import ROUNDED, sensitivities
 from tfm.export.quantization.tune import Development, Quality, compare, tune
 from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
@@ -58,7 +57,7 @@ def export_checkpoint(
     references: Sequence[str] | None,
     development: Development | None = None,
     tokenize: str | None = None,
-    **changes: Any,
+    options: DecodingOptions | None = None,
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -72,10 +71,9 @@ def export_checkpoint(
             it may lose
         tokenize: the name of sacrebleu's tokenizer for the BLEU of `references`; None is the
             target language's
-        **changes: decoding options that the model folder is to have as its own
+        options: what the model folder is to have as its own; None is what the checkpoint brings
 
     Raises:
-        ValueError: an option is out of its range
         ExportError: conversion or verification failed, or a variant loses too much; the folder is
             as it was before
         TrainError: the checkpoint cannot be read
@@ -88,11 +86,11 @@ def export_checkpoint(
     if any((folder / name).exists() for name in (files.MODEL, files.LAST, files.TOKENS)):
         raise ExportError(f"{folder} is a checkpoint: choose another folder for the model")
     model, vocabulary = load_exportable(checkpoint)
-    options = decoding_defaults(checkpoint).changed(**changes)
+    options = options or decoding_defaults(checkpoint)
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
-    ranges = activation_ranges(model, sources) if CALIBRATED & set(variants) else {}
+    ranges = activation_params(model, sources) if CALIBRATED & set(variants) else {}
     staging = folder.with_name(folder.name + ".partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -125,7 +123,7 @@ class Source:
     model: Transformer
     vocabulary: Vocabulary
     graphs: Graphs
-    ranges: Ranges
+    ranges: ActivationParams
     name: str
     options: DecodingOptions  # the model's own
 
@@ -172,7 +170,7 @@ def write_model_folder(
     """
     calibrated = CALIBRATED & set(variants)
     sources = sources or random_sources(model.config)
-    ranges = activation_ranges(model, sources) if calibrated else {}
+    ranges = activation_params(model, sources) if calibrated else {}
     _write(Source(model, vocabulary, graphs, ranges, name, options), folder, variants, {})
 
 

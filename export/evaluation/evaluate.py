@@ -1,25 +1,23 @@
 """BLEU and chrF of a system on a test set, per corpus, and against another system."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import sacrebleu
 from sacrebleu.significance import PairedTest, Result
 
 from tfm.export.errors import ExportError
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer.bleu import Scores, bleu_metric, score, tokenizer_for
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data.corpora import ParallelText, read_pairs
 from tfm.trainer.errors import TrainError
 
-from .translators import System
+from .translators import EvaluatedSystem
 
 ALL = "all"
-NO_CHANGES: Mapping[str, Any] = MappingProxyType({})
 BOOTSTRAP_SAMPLES = 1000
 
 
@@ -70,15 +68,15 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
 
 
 def evaluate(
-    system: System,
+    system: EvaluatedSystem,
     test: ParallelText,
-    changes: Mapping[str, Any] = NO_CHANGES,
+    options: DecodingOptions | None = None,
     tokenize: str | None = None,
 ) -> Evaluation:
     """Translate a test set and score it.
 
     Args:
-        changes: of the system's own decoding options, by name
+        options: how to decode; None is the system's own options
         tokenize: the name of sacrebleu's tokenizer; None is the target language's
 
     Raises:
@@ -86,7 +84,7 @@ def evaluate(
     """
     tokenize = tokenize or tokenizer_for(system.language)
     bleu_metric(tokenize)  # now, not after an hour of translating
-    outputs = system.translate(test.sources, changes)
+    outputs = system.translate(test.sources, options or system.options)
     scores, counts = {}, {}
     for name in (*dict.fromkeys(test.corpora), ALL):
         rows = [i for i, corpus in enumerate(test.corpora) if name in (ALL, corpus)]

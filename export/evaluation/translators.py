@@ -1,10 +1,9 @@
 """What can be scored: model folders, through the runtime, and checkpoints, through PyTorch."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -29,13 +28,20 @@ WEIGHTS = {"model": files.MODEL, "best": files.BEST, "average": files.AVERAGE}
 
 
 @dataclass(frozen=True, slots=True)
-class System:
-    """Something that translates: sentences and changes of its own decoding options, by name, to
-    translations."""
+class EvaluatedSystem:
+    """Something that translates.
 
-    name: str  # the variant; of a checkpoint torch, and which weights unless they are the usual
-    language: str  # that it writes
-    translate: Callable[[Sequence[str], Mapping[str, Any]], list[str]]
+    Attributes:
+        name: the variant; of a checkpoint "torch", and which weights unless they are the usual
+        language: what it writes
+        options: its own decoding options
+        translate: sentences and decoding options to translations
+    """
+
+    name: str
+    language: str
+    options: DecodingOptions
+    translate: Callable[[Sequence[str], DecodingOptions], list[str]]
 
 
 def open_systems(
@@ -43,7 +49,7 @@ def open_systems(
     variants: Sequence[str | None] = (),
     weights: str | None = None,
     threads: int = 0,
-) -> Iterator[System]:
+) -> Iterator[EvaluatedSystem]:
     """What is to be scored of a model folder or of a checkpoint, opened one after the other.
 
     Args:
@@ -81,7 +87,7 @@ def open_systems(
         yield _open_variant(folder, variant, threads)
 
 
-def _open_variant(folder: Path, variant: str | None, threads: int) -> System:
+def _open_variant(folder: Path, variant: str | None, threads: int) -> EvaluatedSystem:
     providers = load_onnxruntime().get_available_providers()
     there = ModelConfig.load(folder).variants
     if variant in FOR_CUDA & there.keys() and CUDA_PROVIDER not in providers:
@@ -89,14 +95,19 @@ def _open_variant(folder: Path, variant: str | None, threads: int) -> System:
     else:
         translator = Translator(folder, variant=variant, intra_threads=threads)
 
-    def translate(sentences: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
-        found = translator.translate_batch(sentences, **changes)
+    def translate(sentences: Sequence[str], options: DecodingOptions) -> list[str]:
+        found = translator.translate_batch(sentences, options)
         return [translation.text for translation in found]
 
-    return System(translator.choice.variant, translator.config.languages.target, translate)
+    return EvaluatedSystem(
+        translator.choice.variant,
+        translator.config.languages.target,
+        translator.options,
+        translate,
+    )
 
 
-def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
+def _open_checkpoint(folder: Path, weights: str, threads: int) -> EvaluatedSystem:
     model, vocabulary = files.load_checkpoint(folder)
     if weights != "model":
         path = folder / WEIGHTS[weights]
@@ -105,18 +116,16 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> System:
             raise ExportError(f"{folder} has no {path.name}: its weights are {', '.join(there)}")
         files.load_weights(model, files.read_weights(path))
 
-    own = decoding_defaults(folder)
-
-    def translate(sentences: Sequence[str], changes: Mapping[str, Any]) -> list[str]:
+    def translate(sentences: Sequence[str], options: DecodingOptions) -> list[str]:
         before = torch.get_num_threads()
         torch.set_num_threads(threads or before)
         try:
-            return translate_with_torch(model, vocabulary, sentences, own.changed(**changes))
+            return translate_with_torch(model, vocabulary, sentences, options)
         finally:
             torch.set_num_threads(before)
 
     name = "torch" if weights == "model" else f"torch {weights}"
-    return System(name, model.config.target_language, translate)
+    return EvaluatedSystem(name, model.config.target_language, decoding_defaults(folder), translate)
 
 
 def translate_with_torch(

@@ -1,8 +1,8 @@
 """A model folder back to the trainer's model, to train it further.
 
-The graphs hold the weights rearranged (graphs.py): projections packed into one product, queries
-divided by sqrt(C), and in int8 every row as bytes and a scale. products.py knows which of the
-trainer's linear maps each product is made of, and everything else keeps its name.
+The graphs hold the weights rearranged (graphs/modules.py): projections packed into one layer,
+queries divided by sqrt(C), and in int8 every row as bytes and a scale. linears.py knows which of
+the trainer's layers each linear layer combines, and everything else keeps its name.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
 from tfm.export.errors import ExportError
-from tfm.export.quantization.linears import weight_products
+from tfm.export.quantization.linears import linear_layers
 from tfm.runtime.config import ModelConfig as FolderConfig
 from tfm.trainer.checkpoint import Weights, load_checkpoint, load_weights, weights_of
 from tfm.trainer.config import load_model_config
@@ -130,7 +130,7 @@ def _weights(model: Transformer, graphs: Mapping[str, _Graph]) -> Weights:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, Array] = {}
     scale = (model.config.d_model // model.config.num_heads) ** 0.5
-    for product in weight_products(model):
+    for product in linear_layers(model):
         graph = graphs[product.graph]
         rows = graph.rows[product.weight]
         bias = graph.vectors.get(f"{product.weight.removesuffix('.weight')}.bias")

@@ -1,13 +1,11 @@
-"""Activation ranges for static int8, from what the PyTorch model computes on real sentences.
+"""Scales and zero points for static int8, from what the PyTorch model computes on real sentences.
 
-Every product's input gets one scale and one zero point, fixed at export: quantizing at run time
-then costs one pass over the input, and a row's numbers cannot depend on other rows.
+The input of every linear layer gets one scale and one zero point, fixed at export: quantizing at
+run time then costs one pass over the input, and no row depends on other rows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,47 +17,46 @@ from tfm.export.torch_reference import torch_greedy
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.model import Transformer
 
-from .linears import weight_products
+from .linears import linear_layers
+from .rounding import LEVELS, QuantParams, fake_quantize
 
-Float = TypeVar("Float", np.float32, np.float64)
-
-LEVELS = 255  # steps between the smallest and the largest byte
-ROWS = 2048  # kept per product: some 10 tokens of each of 200 sentences
+ROWS = 2048  # sampled per linear layer: some 10 tokens of each of 200 sentences
 BINS = 2048  # of the histogram that stands for the values: 8 per level
 CLIPS = np.linspace(0.3, 1.0, 29)  # shares of the range to try, on either side
 
 
-@dataclass(frozen=True, slots=True)
-class ActivationRange:
-    """How a tensor becomes bytes: round(x / scale) + zero_point, clipped to 0..255."""
-
-    scale: float
-    zero_point: int
+ActivationParams = Mapping[
+    str, QuantParams
+]  # of inputs, by the name of the linear layer (linears.py)
 
 
-Ranges = Mapping[str, ActivationRange]  # by the name of the product (products.py)
-
-
-def activation_ranges(model: Transformer, sources: Sequence[Sequence[int]]) -> Ranges:
-    """The range of every product's input that loses least on these sentences.
+def activation_params(model: Transformer, sources: Sequence[Sequence[int]]) -> ActivationParams:
+    """The parameters of every linear layer's input that lose least on these sentences.
 
     Args:
         model: in evaluation mode, float32
-        sources: token ids of real sentences, some hundred, of all kinds that will be translated
+        sources: token ids of some hundred real sentences, like those that will be translated
 
     Raises:
         ExportError: there are no sentences
     """
-    inputs = product_inputs(model, sources)
-    return {name: best_range(rows.numpy()) for name, rows in inputs.items()}
+    inputs = layer_inputs(model, sources)
+    return {name: best_params(rows.numpy()) for name, rows in inputs.items()}
 
 
 @torch.no_grad()
-def product_inputs(model: Transformer, sources: Sequence[Sequence[int]]) -> dict[str, Tensor]:
-    """A sample of the rows that each product reads, [at most about ROWS, K], by product name.
+def layer_inputs(model: Transformer, sources: Sequence[Sequence[int]]) -> dict[str, Tensor]:
+    """A sample of the rows that each linear layer reads, by the layer's name (linears.py).
 
-    The decoder reads what it would write itself: the greedy translation, teacher forced. Sentences
-    go through one by one, so that no row is padding.
+    The decoder reads the model's own greedy translation, teacher forced. Sentences go through one
+    by one, so that no row is padding.
+
+    Args:
+        model: in evaluation mode, float32
+        sources: token ids of sentences
+
+    Returns:
+        rows [at most about ROWS, K] of every layer
 
     Raises:
         ExportError: there are no sentences
@@ -74,11 +71,11 @@ def product_inputs(model: Transformer, sources: Sequence[Sequence[int]]) -> dict
     return {name: torch.cat(rows) for name, rows in recorded.items()}
 
 
-def best_range(values: NDArray[np.float32]) -> ActivationRange:
-    """The range with the least squared error of rounding and clipping together.
+def best_params(values: NDArray[np.float32]) -> QuantParams:
+    """The parameters with the least squared error of rounding and clipping together.
 
-    A few large values would otherwise cost all others their precision. Zero always has a byte of
-    its own; what is never negative, like the output of ReLU, gets all 255 steps for itself.
+    Without clipping, a few large values would cost all others their precision. Zero is always
+    represented exactly; values that are never negative, like the output of ReLU, get all 255 steps.
 
     Args:
         values: any shape
@@ -90,31 +87,24 @@ def best_range(values: NDArray[np.float32]) -> ActivationRange:
         raise ExportError("activations are not finite: did the training diverge?")
     smallest, largest = min(0.0, float(values.min())), max(0.0, float(values.max()))
     if smallest == largest:
-        return ActivationRange(1.0, 0)
+        return QuantParams(1.0, 0)
     counts, edges = np.histogram(values, BINS, (smallest, largest))
     centres = ((edges[:-1] + edges[1:]) / 2)[counts > 0]
     counts = counts[counts > 0]
     lows = smallest * CLIPS if smallest < 0 else [0.0]
     highs = largest * CLIPS if largest > 0 else [0.0]
-    candidates = [_range_between(low, high) for low in lows for high in highs]
-    errors = [counts @ np.square(quantized(centres, one) - centres) for one in candidates]
+    candidates = [_params_between(low, high) for low in lows for high in highs]
+    errors = [counts @ np.square(fake_quantize(centres, params) - centres) for params in candidates]
     return candidates[int(np.argmin(errors))]
 
 
-def quantized(values: NDArray[Float], how: ActivationRange) -> NDArray[Float]:
-    """What is left of values after a trip through bytes."""
-    steps = np.rint(values / how.scale)
-    steps = np.clip(steps, -how.zero_point, LEVELS - how.zero_point)
-    return np.asarray(steps * how.scale, values.dtype)
-
-
-def _range_between(low: float, high: float) -> ActivationRange:
+def _params_between(low: float, high: float) -> QuantParams:
     scale = float(np.float32((high - low) / LEVELS))
-    return ActivationRange(scale, round(-low / scale))
+    return QuantParams(scale, round(-low / scale))
 
 
 def random_sources(config: ModelConfig, count: int = 8, length: int = 25) -> list[list[int]]:
-    """Token ids that mean nothing, for models whose weights mean nothing either."""
+    """Random token ids, to calibrate models with random weights."""
     generator = np.random.default_rng(0)
     ids = generator.integers(4, config.source_vocab_size, (count, length))
     return [[int(i) for i in row] for row in ids]
@@ -122,12 +112,12 @@ def random_sources(config: ModelConfig, count: int = 8, length: int = 25) -> lis
 
 @contextmanager
 def _recorded_inputs(model: Transformer, quota: int) -> Iterator[dict[str, list[Tensor]]]:
-    """Record rows that the products read: of every call `quota` rows at most, drawn at random."""
+    """Record rows that the linear layers read: at most `quota` of every call, drawn at random."""
     generator = torch.Generator().manual_seed(0)
     recorded: dict[str, list[Tensor]] = {}
     hooks = []
-    for product in weight_products(model):
-        store = recorded.setdefault(product.name, [])
+    for layer in linear_layers(model):
+        store = recorded.setdefault(layer.name, [])
 
         def record(
             _module: nn.Module, args: tuple[Tensor, ...], store: list[Tensor] = store
@@ -135,7 +125,7 @@ def _recorded_inputs(model: Transformer, quota: int) -> Iterator[dict[str, list[
             rows = args[0].flatten(0, -2)
             store.append(rows[torch.randperm(len(rows), generator=generator)[:quota]])
 
-        hooks.append(product.linears[0].register_forward_pre_hook(record))
+        hooks.append(layer.linears[0].register_forward_pre_hook(record))
     try:
         yield recorded
     finally:

@@ -1,9 +1,9 @@
 """fp16, for CUDA: weights, activations and cache in half precision, as one pass over a graph.
 
-What comes from a weight matrix is computed in float16 from there on; what comes before (positions
-and masks) stays in float32, where float16 would be too coarse. Layer normalization computes
-in float32 inside (its stash_type), attention takes its softmax so on CUDA, and logits leave as
-float32: the search adds up log-probabilities.
+Everything that is computed from a weight matrix is float16; positions and masks stay in float32,
+because float16 would be too coarse for them. Layer normalization computes in float32 inside (its
+stash_type), so does attention's softmax on CUDA, and logits are cast to float32, because the search
+adds up log-probabilities.
 """
 
 import numpy as np
@@ -12,13 +12,13 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
 LARGEST = float(np.finfo(np.float16).max)
-CARRIED = ("past_", "present_", "cross_")  # inputs and outputs that stay on the device: float16
-# What a type does not pass through: shapes are integers whatever they are of.
-BLIND = {"Shape", "Size", "Equal", "Greater", "Less", "Cast"}
+CARRIED = ("past_", "present_", "cross_")  # inputs and outputs that never leave the device: float16
+# Operators whose output type does not follow the input's.
+TYPE_BARRIERS = {"Shape", "Size", "Equal", "Greater", "Less", "Cast"}
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a float32 graph that computes in float16; see above for what does not.
+    """A copy of a float32 graph that computes in float16; the module says what stays in float32.
 
     Weights beyond what float16 holds are clipped to its largest number.
     """
@@ -36,22 +36,22 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     for node in graph.node:
         reads_matrix = any(name in floats and len(floats[name].dims) == 2 for name in node.input)
         in_half = any(name in half for name in node.input)
-        if node.op_type not in BLIND and (reads_matrix or in_half):
-            for place, name in enumerate(node.input):
+        if node.op_type not in TYPE_BARRIERS and (reads_matrix or in_half):
+            for index, name in enumerate(node.input):
                 if name in floats:
-                    node.input[place] = f"{name}.float16"
+                    node.input[index] = f"{name}.float16"
                     if name not in made:
                         made[name] = _halved(floats[name])
                 elif name in singles:
                     if name not in cast:
                         cast[name] = f"{name}.float16"
                         nodes.append(_cast(name, cast[name], FLOAT16))
-                    node.input[place] = cast[name]
+                    node.input[index] = cast[name]
             half.update(node.output)
         elif node.op_type == "Cast":
             to = next(a.i for a in node.attribute if a.name == "to")
             singles.update(node.output if to == FLOAT else ())
-        elif node.op_type not in BLIND and any(name in singles for name in node.input):
+        elif node.op_type not in TYPE_BARRIERS and any(name in singles for name in node.input):
             singles.update(node.output)
         nodes.append(node)
 

@@ -1,4 +1,4 @@
-"""The weight products of the graphs, and where the trainer's model computes each of them."""
+"""The linear layers of the graphs, and which of the trainer's layers each of them combines."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
-    """One matrix product with a weight.
+class LinearLayer:
+    """One linear layer of a graph.
 
-    `linears` are the trainer's linear maps that the graph computes with it: several where
-    graphs.py packs them into one, and then they all read the same input.
+    `linears` are the trainer's layers that it computes: several where graphs/modules.py packs
+    layers that read the same input into one.
     """
 
     graph: str  # "encoder" or "decoder"
@@ -25,17 +25,20 @@ class Product:
 
     @property
     def name(self) -> str:
-        """What people read: encoder/layers.0.query_key_value."""
+        """For messages and verify.json: encoder/layers.0.query_key_value."""
         return f"{self.graph}/{self.weight.removesuffix('.weight')}"
 
 
-def weight_products(model: Transformer) -> list[Product]:
-    """Every product of both graphs, in the order of computation; names as in graphs.py."""
-    products = []
-    for index, layer in enumerate(model.encoder_layers):
-        attention, feed_forward = layer.self_attention, layer.feed_forward
+def linear_layers(model: Transformer) -> list[LinearLayer]:
+    """Every linear layer of both graphs, in the order of computation.
+
+    Weights have the names that graphs/modules.py gives them.
+    """
+    layers = []
+    for index, encoder_layer in enumerate(model.encoder_layers):
+        attention, feed_forward = encoder_layer.self_attention, encoder_layer.feed_forward
         packed = (attention.q_proj, attention.k_proj, attention.v_proj)
-        products += _layer("encoder", index, {
+        layers += _layer("encoder", index, {
             "query_key_value": packed,
             "layer.self_attention.out_proj": (attention.out_proj,),
             "layer.feed_forward.inner": (feed_forward.inner,),
@@ -43,10 +46,10 @@ def weight_products(model: Transformer) -> list[Product]:
         })  # fmt: skip
     crossed = [layer.cross_attention for layer in model.decoder_layers]
     cross = tuple(linear for a in crossed for linear in (a.k_proj, a.v_proj))
-    products.append(Product("encoder", "cross.weight", cross))
+    layers.append(LinearLayer("encoder", "cross.weight", cross))
     for index, decoder_layer in enumerate(model.decoder_layers):
         attention, feed_forward = decoder_layer.self_attention, decoder_layer.feed_forward
-        products += _layer("decoder", index, {
+        layers += _layer("decoder", index, {
             "query_key_value": (attention.q_proj, attention.k_proj, attention.v_proj),
             "layer.self_attention.out_proj": (attention.out_proj,),
             "cross_query": (decoder_layer.cross_attention.q_proj,),
@@ -54,12 +57,12 @@ def weight_products(model: Transformer) -> list[Product]:
             "layer.feed_forward.inner": (feed_forward.inner,),
             "layer.feed_forward.outer": (feed_forward.outer,),
         })  # fmt: skip
-    products.append(Product("decoder", "model.projection.weight", (model.projection,)))
-    return products
+    layers.append(LinearLayer("decoder", "model.projection.weight", (model.projection,)))
+    return layers
 
 
 def in_graph(graph: str, named: Mapping[str, Value]) -> dict[str, Value]:
-    """What is known of the products of one graph: by the name of the weight, not the product."""
+    """The values of one graph's layers: from the layers' names to the names of their weights."""
     return {
         f"{name.removeprefix(graph + '/')}.weight": value
         for name, value in named.items()
@@ -67,7 +70,8 @@ def in_graph(graph: str, named: Mapping[str, Value]) -> dict[str, Value]:
     }
 
 
-def _layer(graph: str, index: int, parts: dict[str, tuple[nn.Linear, ...]]) -> list[Product]:
+def _layer(graph: str, index: int, parts: dict[str, tuple[nn.Linear, ...]]) -> list[LinearLayer]:
     return [
-        Product(graph, f"layers.{index}.{part}.weight", linears) for part, linears in parts.items()
+        LinearLayer(graph, f"layers.{index}.{part}.weight", linears)
+        for part, linears in parts.items()
     ]

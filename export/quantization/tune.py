@@ -1,4 +1,4 @@
-"""What a variant costs in translation quality, and which products must stay in float for it."""
+"""What a variant costs in translation quality, and which linear layers must stay in float."""
 
 import logging
 import statistics
@@ -15,7 +15,7 @@ from .variants import open_to_check
 logger = logging.getLogger(__name__)
 
 BASELINE = "fp32"
-MOST_KEPT = 0.25  # share of the products; a variant with more of them in float is none
+MAX_FLOAT_SHARE = 0.25  # give up when more than a quarter of the layers would stay in float
 TIMED, ROUNDS = 32, 3  # sentences that speed is measured on, and how often
 
 Write = Callable[[Path, str, Collection[str]], None]
@@ -43,27 +43,31 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What a variant is worth, measured on the development set with the model's own beam size."""
+    """A variant measured on the development set, with the model's default beam size."""
 
     scores: Scores
     chrf_loss: float  # points against fp32; negative when it happens to be better
     speed: float  # of translating, relative to fp32
     megabytes: float  # of the variant's files
-    kept_float: list[str]  # names of products (products.py)
+    kept_float: list[str]  # names of linear layers (linears.py)
 
 
 def tune(
     variants: Sequence[str], write: Write, rank: Rank, folder: Path, development: Development
 ) -> dict[str, Trial]:
-    """Find for every variant the fewest products to keep in float; fp32 comes along.
+    """Find for every variant the fewest linear layers to leave in float, and measure fp32 too.
 
     Args:
-        write: makes a model folder of this variant with these products in float
-        rank: names of a variant's products, the most sensitive first
+        write: writes a model folder of one variant, with these layers in float
+        rank: names of the layers that a variant quantizes, the most sensitive first
         folder: where trials are written
+        development: what to measure on, and the largest loss
+
+    Returns:
+        a trial per variant, fp32 among them
 
     Raises:
-        ExportError: a variant loses more than max_loss even with a quarter of its products in float
+        ExportError: a variant loses more than max_loss even with a quarter of its layers in float
     """
     trials = {BASELINE: _trial(BASELINE, [], write, folder, development)}
     for variant in variants:
@@ -81,47 +85,49 @@ def _tune_one(
     development: Development,
     baseline: Scores,
 ) -> Trial:
-    """Keep products one after the other, and translate the development set every time.
+    """Leave one layer after the other in float, and translate the development set every time.
 
-    The rank only says which to try next; when it is enough, translations tell.
+    The rank only gives the order; the loss of the translations decides when to stop.
     """
     ranked: Sequence[str] = ()
-    kept: list[str] = []
+    exclude: list[str] = []
     while True:
-        trial = _trial(variant, kept, write, folder, development)
+        trial = _trial(variant, exclude, write, folder, development)
         loss, limit = baseline.chrf - trial.scores.chrf, development.max_loss
-        logger.info("%s with %d products in float loses %.2f chrF", variant, len(kept), loss)
+        logger.info("%s with %d layers in float loses %.2f chrF", variant, len(exclude), loss)
         if limit is None or loss <= limit:
             return trial
         ranked = ranked or rank(variant)
-        if len(kept) + 1 > MOST_KEPT * len(ranked):
+        if len(exclude) + 1 > MAX_FLOAT_SHARE * len(ranked):
             raise ExportError(
                 f"{variant} loses {loss:.2f} chrF against {BASELINE}, more than {limit:.2f}, even "
-                f"with its {len(kept)} most sensitive products in float; nothing was written: "
+                f"with its {len(exclude)} most sensitive layers in float; nothing was written: "
                 "leave it out or allow more"
             )
-        kept = [*kept, ranked[len(kept)]]
-        logger.info("%s: keeping %s in float", variant, kept[-1])
+        exclude = [*exclude, ranked[len(exclude)]]
+        logger.info("%s: leaving %s in float", variant, exclude[-1])
 
 
 def _trial(
-    variant: str, kept: list[str], write: Write, folder: Path, development: Development
+    variant: str, exclude: list[str], write: Write, folder: Path, development: Development
 ) -> Trial:
-    path = folder / f"{variant}-{len(kept)}"
-    write(path, variant, kept)
+    path = folder / f"{variant}-{len(exclude)}"
+    write(path, variant, exclude)
     translator = open_to_check(path, variant)
-    found = translator.translate_batch(development.sources)
-    texts = [one.text for one in found]
+    translations = translator.translate_batch(development.sources)
+    texts = [translation.text for translation in translations]
     language, tokenize = translator.config.languages.target, development.tokenize
-    return Trial(path, kept, score(texts, development.references, language, tokenize))
+    return Trial(path, exclude, score(texts, development.references, language, tokenize))
 
 
 def compare(trials: Mapping[str, Trial], sentences: Sequence[str]) -> dict[str, Quality]:
-    """Join scores with sizes and with speeds, measured in turns so that all see the same machine.
+    """Add sizes and speeds to the scores.
+
+    Variants are timed in turns, so that a busy machine slows all of them alike.
 
     Args:
         trials: by variant, fp32 among them
-        sentences: some of them are translated as one batch
+        sentences: TIMED of them are translated as one batch
     """
     timed = [sentences[i * len(sentences) // TIMED] for i in range(TIMED)]
     translators = {

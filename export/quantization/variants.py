@@ -1,6 +1,6 @@
 """The variants of a model: the same graphs in different precisions."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import onnx
@@ -12,45 +12,50 @@ from tfm.runtime.config import ModelConfig
 from tfm.runtime.device import Choice
 from tfm.runtime.sessions import Sessions
 
-from .calibrate import ActivationRange, Ranges
+from .calibrate import ActivationParams
 from .float16 import to_float16
 from .integers import quantize_int4, quantize_int8
 from .linears import in_graph
 
-# A pass over one graph, given the ranges of its products' inputs and the weights to keep in float,
-# both by the name of the weight.
-Pass = Callable[[onnx.ModelProto, Mapping[str, ActivationRange], Collection[str]], onnx.ModelProto]
+VARIANTS = ("fp32", "fp16", "int8", "int4")
+CALIBRATED = frozenset({"int8"})  # those that need the parameters of activations
+FOR_CUDA = frozenset({"fp16"})  # those that the runtime refuses to run on a CPU
 
 
-def _as_converted(
-    model: onnx.ModelProto, _ranges: Mapping[str, ActivationRange], _keep_float: Collection[str]
-) -> onnx.ModelProto:
-    return model
+def make_variant(
+    graphs: Graphs, variant: str, params: ActivationParams, exclude: Collection[str] = ()
+) -> Graphs:
+    """Give float32 graphs the precision of a variant.
 
+    Args:
+        variant: one of VARIANTS
+        params: of every linear layer's input, for the variants of CALIBRATED
+        exclude: names of linear layers (linears.py) that int8 and int4 leave in float
 
-def _in_8_bits(
-    model: onnx.ModelProto, ranges: Mapping[str, ActivationRange], keep_float: Collection[str]
-) -> onnx.ModelProto:
-    return drop_clipped_relu(quantize_int8(model, ranges, keep_float))
+    Raises:
+        ExportError: a layer was not calibrated, or nothing is left to quantize
+    """
+    excluded = dict.fromkeys(exclude)
 
+    def change(part: str, graph: onnx.ModelProto) -> onnx.ModelProto:
+        weights = in_graph(part, excluded)
+        if variant == "int8":
+            return drop_clipped_relu(quantize_int8(graph, in_graph(part, params), weights))
+        if variant == "int4":
+            return quantize_int4(graph, weights)
+        return to_float16(graph) if variant == "fp16" else graph
 
-def _in_4_bits(
-    model: onnx.ModelProto, _ranges: Mapping[str, ActivationRange], keep_float: Collection[str]
-) -> onnx.ModelProto:
-    return quantize_int4(model, keep_float)
-
-
-def _in_float16(
-    model: onnx.ModelProto, _ranges: Mapping[str, ActivationRange], _keep_float: Collection[str]
-) -> onnx.ModelProto:
-    return to_float16(model)
+    return Graphs(*(change(part, graph) for part, graph in graphs))
 
 
 def open_to_check(folder: Path, variant: str, threads: int = 0) -> Translator:
-    """A translator for what a variant says, on the CPU whatever device it is made for.
+    """A translator that runs a variant on the CPU, even one that is made for CUDA.
 
-    fp16 is slow there, ONNX Runtime turns most of its numbers into float32 and back; but it is
+    fp16 is slow there, because ONNX Runtime converts most tensors to float32 and back; but it is
     the same graph with the same rounding of weights, activations and cache.
+
+    Args:
+        threads: for each operator; 0 is one for each core
 
     Raises:
         ModelError: the model folder cannot be used
@@ -58,32 +63,3 @@ def open_to_check(folder: Path, variant: str, threads: int = 0) -> Translator:
     config = ModelConfig.load(folder)
     choice = Choice("cpu", variant, "to check what it says")
     return Translator.from_sessions(folder, config, Sessions(folder, config, choice, threads))
-
-
-VARIANTS: dict[str, Pass] = {
-    "fp32": _as_converted,
-    "fp16": _in_float16,
-    "int8": _in_8_bits,
-    "int4": _in_4_bits,
-}
-CALIBRATED = frozenset({"int8"})  # those that need ranges
-FOR_CUDA = frozenset({"fp16"})  # those that the runtime refuses to run on a CPU
-
-
-def make_variant(
-    graphs: Graphs, variant: str, ranges: Ranges, keep_float: Collection[str] = ()
-) -> Graphs:
-    """Give float32 graphs the precision of a variant.
-
-    Args:
-        ranges: of every product's input, for the variants of CALIBRATED
-        keep_float: names of products (products.py) that stay in float
-
-    Raises:
-        ExportError: nothing is left to quantize
-    """
-    kept = dict.fromkeys(keep_float)
-    change = VARIANTS[variant]
-    return Graphs(
-        *(change(graph, in_graph(part, ranges), in_graph(part, kept)) for part, graph in graphs)
-    )

@@ -189,12 +189,12 @@ def test_a_broken_int8_pass_is_found_and_no_variant_is_written(
     graphs: Callable[[Graphs], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    intact = variants.VARIANTS["int8"]
+    intact = variants.quantize_int8
 
     def reversed_rows(model: onnx.ModelProto, *arguments: Any) -> onnx.ModelProto:
         return changed(intact(model, *arguments), lambda a: a[::-1].copy(), TensorProto.INT8)
 
-    monkeypatch.setitem(variants.VARIANTS, "int8", reversed_rows)
+    monkeypatch.setattr(variants, "quantize_int8", reversed_rows)
     check_refused(checkpoint, existing, "int8: translations are too far", "fp32", "int8")
 
 

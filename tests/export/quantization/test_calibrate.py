@@ -13,14 +13,13 @@ from tfm.export.graphs.trace import Graphs
 from tfm.export.quantization import calibrate
 from tfm.export.quantization.calibrate import (
     CLIPS,
-    ActivationRange,
-    activation_ranges,
-    best_range,
-    product_inputs,
-    quantized,
+    activation_params,
+    best_params,
+    layer_inputs,
     random_sources,
 )
-from tfm.export.quantization.linears import in_graph, weight_products
+from tfm.export.quantization.linears import in_graph, linear_layers
+from tfm.export.quantization.rounding import QuantParams, fake_quantize
 from tfm.trainer.model import Transformer
 
 Floats = NDArray[np.float32]
@@ -59,7 +58,7 @@ def test_the_range_is_the_best_of_a_scan(kind: str) -> None:
         for b in CLIPS:
             scale = (b * high - a * low) / 255
             least = min(least, lost(values, scale, round(-a * low / scale)))
-    found = best_range(values)
+    found = best_params(values)
     assert lost(values, found.scale, found.zero_point) <= least * 1.01
     whole = (high - low) / 255
     assert 0 < found.scale <= whole * 1.0001
@@ -72,13 +71,13 @@ def test_the_range_is_the_best_of_a_scan(kind: str) -> None:
 
 def test_what_has_one_sign_gets_all_steps() -> None:
     values = normal(50, 50)
-    assert best_range(np.maximum(values, 0)).zero_point == 0
-    assert best_range(np.minimum(values, 0)).zero_point == 255
+    assert best_params(np.maximum(values, 0)).zero_point == 0
+    assert best_params(np.minimum(values, 0)).zero_point == 255
 
 
 def test_nothing_but_zero() -> None:
     zeros = np.zeros((3, 4), np.float32)
-    np.testing.assert_array_equal(quantized(zeros, best_range(zeros)), zeros)
+    np.testing.assert_array_equal(fake_quantize(zeros, best_params(zeros)), zeros)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -86,12 +85,12 @@ def test_what_is_not_finite_is_refused(bad: float) -> None:
     values = normal(4, 4)
     values[2, 1] = bad
     with pytest.raises(ExportError, match="not finite"):
-        best_range(values)
+        best_params(values)
 
 
 @pytest.mark.parametrize("zero_point", [0, 77, 255])
 def test_rounding_is_that_of_onnx_runtime(zero_point: int) -> None:
-    how = ActivationRange(scale=0.25, zero_point=zero_point)
+    how = QuantParams(scale=0.25, zero_point=zero_point)
     values = np.concatenate([normal(1000) * 30, np.arange(-80, 80, 0.125, np.float32)])
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "scale", "zero_point"], ["bytes"]),
@@ -108,7 +107,7 @@ def test_rounding_is_that_of_onnx_runtime(zero_point: int) -> None:
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     (expected,) = session.run(None, {"x": values.astype(np.float32)})
-    np.testing.assert_array_equal(quantized(values.astype(np.float32), how), expected)
+    np.testing.assert_array_equal(fake_quantize(values.astype(np.float32), how), expected)
 
 
 def in_order(rows: torch.Tensor) -> Floats:
@@ -124,8 +123,8 @@ def test_the_rows_are_what_the_products_read(
     model = {"tiny": tiny_model, "pre": pre_model}[which]
     source = [5, 9, 14, 30, 8]
     source_ids = torch.tensor([source])
-    inputs = product_inputs(model, [source])
-    assert list(inputs) == [product.name for product in weight_products(model)]
+    inputs = layer_inputs(model, [source])
+    assert list(inputs) == [product.name for product in linear_layers(model)]
 
     memory, bias = model.encode(source_ids)
     target = model.greedy(source_ids, 100)[0]
@@ -154,27 +153,27 @@ def test_rows_are_sampled_from_all_sentences(
 ) -> None:
     monkeypatch.setattr(calibrate, "ROWS", 20)
     sources = [[5 + i] * 8 for i in range(10)]
-    rows = product_inputs(tiny_model, sources)["encoder/layers.0.query_key_value"]
+    rows = layer_inputs(tiny_model, sources)["encoder/layers.0.query_key_value"]
     tokens = tiny_model.source_embeddings.tokens.weight[5:15] * tiny_model.source_embeddings.scale
     # A position adds at most 1 to a coordinate: the token that a row comes from is the nearest.
     nearest = torch.cdist(rows, tokens.detach()).argmin(dim=1)
     assert nearest.tolist() == [i for i in range(10) for _ in range(2)]
-    alone = product_inputs(tiny_model, [[9, 9, 9], [7, 7]])["encoder/cross"]
+    alone = layer_inputs(tiny_model, [[9, 9, 9], [7, 7]])["encoder/cross"]
     assert len(alone) == 5  # no padding, although the sentences differ in length
 
 
 def test_ranges_fit_the_values(tiny_model: Transformer) -> None:
     sources = random_sources(tiny_model.config)
-    ranges, inputs = activation_ranges(tiny_model, sources), product_inputs(tiny_model, sources)
+    ranges, inputs = activation_params(tiny_model, sources), layer_inputs(tiny_model, sources)
     assert set(ranges) == set(inputs)
     for name, rows in inputs.items():
-        error = quantized(rows.numpy(), ranges[name]) - rows.numpy()
+        error = fake_quantize(rows.numpy(), ranges[name]) - rows.numpy()
         assert np.sqrt(np.mean(error**2)) < 0.02 * rows.std()
 
 
 def test_no_sentences_are_an_error(tiny_model: Transformer) -> None:
     with pytest.raises(ExportError, match="no sentences to calibrate on"):
-        activation_ranges(tiny_model, [])
+        activation_params(tiny_model, [])
 
 
 @pytest.mark.parametrize("which", ["tiny", "pre"])
@@ -186,7 +185,7 @@ def test_products_are_those_of_the_graphs(
     pre_graphs: Graphs,
 ) -> None:
     model, graphs = {"tiny": (tiny_model, tiny_graphs), "pre": (pre_model, pre_graphs)}[which]
-    products = {product.name: product for product in weight_products(model)}
+    products = {product.name: product for product in linear_layers(model)}
     query_scale = (model.config.d_model // model.config.num_heads) ** -0.5
     for part, graph in graphs:
         expected = in_graph(part, products)

@@ -10,22 +10,20 @@ from onnx import TensorProto, helper, numpy_helper
 from tfm.export.errors import ExportError
 from tfm.export.graphs.trace import Graphs
 from tfm.export.quantization.calibrate import (
-    ActivationRange,
-    Ranges,
-    activation_ranges,
+    ActivationParams,
+    activation_params,
     random_sources,
 )
 from tfm.export.quantization.integers import (
-    quantize_blocks,
     quantize_int4,
     quantize_int8,
-    quantize_rows,
 )
 from tfm.export.quantization.linears import in_graph
+from tfm.export.quantization.rounding import QuantParams, quantize_blocks, quantize_rows
 from tfm.trainer.model import Transformer
 
 Floats = NDArray[np.float32]
-RANGE = ActivationRange(scale=0.03, zero_point=110)  # -3.3 to 4.35
+RANGE = QuantParams(scale=0.03, zero_point=110)  # -3.3 to 4.35
 PRODUCTS = ("MatMul", "Gemm", "Gemm transposed", "Gemm without bias")
 
 
@@ -84,8 +82,8 @@ def random(*shape: int, seed: int = 0) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def tiny_ranges(tiny_model: Transformer) -> Ranges:
-    return activation_ranges(tiny_model, random_sources(tiny_model.config, count=2))
+def tiny_ranges(tiny_model: Transformer) -> ActivationParams:
+    return activation_params(tiny_model, random_sources(tiny_model.config, count=2))
 
 
 @pytest.mark.parametrize("columns", [24, 33, 256])
@@ -255,7 +253,7 @@ def test_an_input_is_quantized_once() -> None:
     ]
     weights = {name: random(32, 16, seed=seed) for seed, name in enumerate("uvw")}
     model = model_of(nodes, TensorProto.FLOAT, **weights)
-    other = ActivationRange(scale=0.05, zero_point=128)
+    other = QuantParams(scale=0.05, zero_point=128)
     quantized = quantize_int8(model, {"u": RANGE, "v": RANGE, "w": other})
     assert operators(quantized).count("QuantizeLinear") == 2  # one range, and another
     x = random(4, 32, seed=9)
@@ -268,7 +266,7 @@ def test_an_input_is_quantized_once() -> None:
 
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])
-def test_keep_float_keeps(variant: str, tiny_graphs: Graphs, tiny_ranges: Ranges) -> None:
+def test_keep_float_keeps(variant: str, tiny_graphs: Graphs, tiny_ranges: ActivationParams) -> None:
     model = tiny_graphs.decoder
     ranges = in_graph("decoder", tiny_ranges)
     kept = {"layers.0.cross_query.weight", "model.projection.weight"}
@@ -288,7 +286,7 @@ def test_keep_float_keeps(variant: str, tiny_graphs: Graphs, tiny_ranges: Ranges
 
 def test_a_product_without_a_range_is_an_error() -> None:
     model, _ = product("Gemm", random(32, 8), random(8))
-    with pytest.raises(ExportError, match=r"^w: its input has no range: calibrate"):
+    with pytest.raises(ExportError, match=r"^w: its input was not calibrated"):
         quantize_int8(model, {"v": RANGE})
 
 
@@ -302,7 +300,7 @@ def test_nothing_to_quantize_is_an_error() -> None:
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])
 def test_a_tied_matrix_is_stored_once(
-    variant: str, tiny_graphs: Graphs, tiny_model: Transformer, tiny_ranges: Ranges
+    variant: str, tiny_graphs: Graphs, tiny_model: Transformer, tiny_ranges: ActivationParams
 ) -> None:
     ranges = in_graph("decoder", tiny_ranges)
     model = tiny_graphs.decoder
@@ -320,7 +318,9 @@ def test_a_tied_matrix_is_stored_once(
 
 
 @pytest.mark.parametrize("variant", ["int8", "int4"])
-def test_no_float_matrix_is_left(variant: str, tiny_graphs: Graphs, tiny_ranges: Ranges) -> None:
+def test_no_float_matrix_is_left(
+    variant: str, tiny_graphs: Graphs, tiny_ranges: ActivationParams
+) -> None:
     for part, graph in tiny_graphs:
         if variant == "int8":
             quantized = quantize_int8(graph, in_graph(part, tiny_ranges))

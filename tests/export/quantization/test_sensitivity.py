@@ -8,8 +8,8 @@ import torch
 from helpers.models import MakeModel
 from torch import nn
 
-from tfm.export.quantization.calibrate import activation_ranges, random_sources
-from tfm.export.quantization.linears import weight_products
+from tfm.export.quantization.calibrate import activation_params, random_sources
+from tfm.export.quantization.linears import linear_layers
 from tfm.export.quantization.sensitivity import sensitivities
 from tfm.export.torch_reference import torch_greedy
 from tfm.trainer.data.batches import pad
@@ -52,8 +52,8 @@ def test_an_outlier_ranks_first_in_int8(pre_model: Transformer) -> None:
     sources = random_sources(pre_model.config)
     losses = {}
     for name, model in (("plain", pre_model), ("planted", with_outlier(pre_model))):
-        found = sensitivities(model, sources, "int8", activation_ranges(model, sources))
-        assert set(found) == {product.name for product in weight_products(model)}
+        found = sensitivities(model, sources, "int8", activation_params(model, sources))
+        assert set(found) == {product.name for product in linear_layers(model)}
         assert list(found.values()) == sorted(found.values(), reverse=True)
         assert all(value >= -1e-6 for value in found.values())
         losses[name] = found
@@ -74,7 +74,7 @@ def test_large_weights_rank_first_in_int4(make_model: MakeModel) -> None:
 def test_the_loss_is_the_divergence_of_the_outputs(tiny_model: Transformer) -> None:
     config = tiny_model.config
     sources = random_sources(config)
-    ranges = activation_ranges(tiny_model, sources)
+    ranges = activation_params(tiny_model, sources)
     found = sensitivities(tiny_model, sources, "int8", ranges)
 
     # The encoder's last product, by another road: a copy of the model and one sentence at a time.
@@ -107,7 +107,7 @@ def test_the_model_is_as_it_was(tiny_model: Transformer) -> None:
     source_ids, target_ids = pad([[5, 6, 7]], 0), torch.tensor([[2, 9, 11]])
     expected = tiny_model(source_ids, target_ids)
     sources = random_sources(tiny_model.config)
-    for variant, ranges in (("int8", activation_ranges(tiny_model, sources)), ("int4", {})):
+    for variant, ranges in (("int8", activation_params(tiny_model, sources)), ("int4", {})):
         sensitivities(tiny_model, sources, variant, ranges)
     for name, tensor in tiny_model.state_dict().items():
         assert torch.equal(tensor, before[name]), name

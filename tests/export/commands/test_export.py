@@ -1,4 +1,4 @@
-"""`tfm export` as a command: exit codes, messages, the proof."""
+"""`tfm export` as a command: exit codes, messages, the report."""
 
 import json
 import shutil
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tfm.export.cli import _sentences
 from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint as files
 
@@ -85,17 +84,6 @@ def test_a_damaged_checkpoint(toy_checkpoint: Path, tmp_path: Path) -> None:
     weights.unlink()
     assert f"{weights}: not found" in run_export(checkpoint, model)[2]
     assert not model.exists()
-
-
-def test_sentences_are_spread_over_the_file(tmp_path: Path) -> None:
-    pairs, mixed = tmp_path / "pairs.tsv", tmp_path / "mixed.txt"
-    pairs.write_text("".join(f"s{i}\tt{i}\tcorpus\n\n" for i in range(100)), "utf-8")
-    sources, references = _sentences(pairs, 4)
-    assert sources == ["s0", "s25", "s50", "s75"]
-    assert references == ["t0", "t25", "t50", "t75"]
-    assert len(_sentences(pairs, 1000)[0]) == 100
-    mixed.write_text("one\ttwo\nthree\n", "utf-8")
-    assert _sentences(mixed, 10) == (["one", "three"], None)
 
 
 def test_the_toys_proof(toy_model: Path) -> None:

@@ -1,0 +1,85 @@
+"""`tfm convert`: a checkpoint or a model folder in another format."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tfm.trainer.data.vocabulary import Vocabulary
+    from tfm.trainer.model import Transformer
+
+
+@click.command()
+@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    required=True,
+    type=click.Choice(["checkpoint", "ctranslate2", "transformers"]),
+    help="Which format to write.",
+)
+@click.option(
+    "--quantization",
+    type=click.Choice(["int8", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16"]),
+    help="How CTranslate2 is to store the weights.  [default: in float32]",
+)
+def convert(source: Path, folder: Path, to: str, quantization: str | None) -> None:
+    """Write SOURCE, a checkpoint or a model folder, to FOLDER in another format.
+
+    ctranslate2 and transformers: for other engines, with the tokenizer. transformers has classes
+    for Marian (what `tfm train` made post-norm) and for what `tfm import` read.
+
+    checkpoint: of a model folder, to fine-tune it with `tfm train --init`. From fp32 where it has
+    that, else from the 8-bit weights.
+
+    \b
+        tfm convert checkpoint my-marian --to transformers
+        tfm convert checkpoint my-ct2 --to ctranslate2 --quantization int8
+        tfm convert my-model checkpoint --to checkpoint
+    """
+    from tfm.export.formats.read_model_folder import load_model
+    from tfm.trainer.errors import TrainError
+
+    if quantization and to != "ctranslate2":
+        raise click.UsageError("--quantization is for --to ctranslate2")
+    if folder.exists():
+        raise click.ClickException(f"{folder} exists: choose a new folder")
+    if to == "ctranslate2":
+        import ctranslate2  # noqa: F401 (reports a missing extra before the model is read)
+    try:
+        model, vocabulary = load_model(source)
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(model, vocabulary, partial, source, to, quantization)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    click.echo(f"wrote {folder}", err=True)
+
+
+def _write(
+    model: "Transformer",
+    vocabulary: "Vocabulary",
+    folder: Path,
+    source: Path,
+    to: str,
+    quantization: str | None,
+) -> None:
+    if to == "ctranslate2":
+        from tfm.export.formats.ctranslate2 import write_ctranslate2
+
+        write_ctranslate2(model, folder, vocabulary, quantization, longest=1030)
+    elif to == "transformers":
+        from tfm.export.formats.transformers import write_transformers
+
+        write_transformers(model, folder, vocabulary, source)
+    else:
+        from tfm.trainer.checkpoint import write_checkpoint
+
+        write_checkpoint(folder, model, vocabulary)
