@@ -145,7 +145,7 @@ def test_what_cannot_be_measured(
     monkeypatch.setattr(contenders, "_is_installed", lambda name: name != "ctranslate2")
     assert error("tiny", "--vocab-size", "300", "--against", "ctranslate2") == (
         "ctranslate2 needs ctranslate2, which is not installed:"
-        " pip install '.[bench]' -c constraints.txt"
+        " pip install '.[cpu]' './tests/bench[peers]' -c constraints.txt"
     )
 
 

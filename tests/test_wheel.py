@@ -7,13 +7,14 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 from helpers.numerals import chinese, english
 from helpers.paths import ROOT
 
 SOURCES = (
-    *("export", "models", "runtime", "trainer", "tests/bench"),
+    *("export", "models", "runtime", "trainer"),
     *("pyproject.toml", "README.md", "LICENSE"),
 )
 TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
@@ -33,6 +34,15 @@ def call(
         encoding="utf-8",
         timeout=300,
     )
+
+
+def package_files(pattern: str) -> set[str]:
+    """Files of the four packages, relative to the checkout."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for package in ("export", "models", "runtime", "trainer")
+        for path in (ROOT / package).rglob(pattern)
+    }
 
 
 class Environment:
@@ -82,6 +92,20 @@ def test_the_wheel_is_as_small_as_promised(environment: Environment) -> None:
     assert environment.wheel.stat().st_size < 20e6
 
 
+def test_the_wheel_holds_only_what_users_need(environment: Environment) -> None:
+    """No recipes, no model card beside the model, no benchmark, no tests."""
+    names = ZipFile(environment.wheel).namelist()
+    files = {name for name in names if not name.startswith("tfm-")}
+    modules = {f"tfm/{path}" for path in package_files("*.py") | package_files("py.typed")}
+    model = {name.removeprefix("tfm/models/zh-en/") for name in files - modules}
+    assert files >= modules
+    assert model == {
+        *("config.json", "checkpoint.json", "verify.json", "source.spm", "target.spm"),
+        *("int8/translate.onnx", "int8/encoder.onnx", "int8/decoder.onnx", "int8/compact.onnx"),
+        "int8/weights.bin",
+    }
+
+
 def test_every_runtime_module_imports(environment: Environment) -> None:
     code = (
         "import importlib, pkgutil, tfm.runtime\n"
@@ -118,10 +142,10 @@ def test_help_and_info(environment: Environment, toy_model: Path) -> None:
         "export",
         "evaluate",
         "convert",
-        "bench",
         "experiments",
     )
     assert all(f"  {name} " in stdout for name in names)
+    assert "  bench" not in stdout
     status, stdout, _ = environment.tfm("info", toy_model)
     assert status == 0
     assert "int8 on cpu" in stdout

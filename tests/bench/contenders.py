@@ -57,7 +57,7 @@ def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
         if missing is not None:
             line = (
                 f"{peer} needs {missing.split('.')[0]}, which is not installed:"
-                " pip install '.[bench]' -c constraints.txt"
+                " pip install '.[cpu]' './tests/bench[peers]' -c constraints.txt"
             )
             if wanted is not None:
                 raise BenchError(line)
