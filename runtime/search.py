@@ -249,8 +249,8 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     shifted = logits - np.where(np.isfinite(highest), highest, np.float32(0))
     with np.errstate(divide="ignore"):
         total = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    # Where no token is left, -inf - -inf would be NaN.
-    return np.where(np.isfinite(total), shifted - total, shifted).astype(np.float32)
+    log_probs: NDArray[np.float32] = shifted - np.where(np.isneginf(total), np.float32(0), total)
+    return log_probs  # -inf for every token where the rules leave none
 
 
 def _candidates(

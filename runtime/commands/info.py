@@ -49,7 +49,7 @@ def info(model: Path | None, as_json: bool) -> None:
         ),
         (
             "decoding",
-            ", ".join(f"{name} {value}" for name, value in asdict(config.decoding).items()),
+            ", ".join(f"{n} {_shown(v)}" for n, v in asdict(config.decoding).items()),
         ),
         (
             "runs here",
@@ -77,3 +77,7 @@ def _runs_here(config: ModelConfig) -> dict[str, str]:
         return asdict(choose(config.variants, providers))
     except TfmError as error:
         return {"error": str(error)}
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)

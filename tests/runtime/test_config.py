@@ -8,15 +8,15 @@ import pytest
 
 from tfm.runtime.config import (
     Architecture,
-    Decoding,
     FileEntry,
     Languages,
     ModelConfig,
     SpecialIds,
-    Tokenizer,
-    Variant,
+    TokenizerFiles,
+    VariantFiles,
 )
 from tfm.runtime.errors import ModelError
+from tfm.runtime.options import DecodingOptions
 
 
 @pytest.fixture
@@ -47,11 +47,12 @@ def config(tmp_path: Path) -> ModelConfig:
             norm="post",
             parameters=11_000_000,
         ),
-        languages=Languages(source="中文", target="en", tagged="none", tags={}),
+        languages=Languages(source="中文", target="en", language_token="none", language_ids={}),
         special_ids=SpecialIds(bos_id=1, eos_id=2, pad_id=3, unk_id=0),
-        decoding=Decoding(beam_size=4, length_penalty=1.0, max_length=256, max_source_length=512),
-        tokenizer=Tokenizer(source=vocabulary, target=vocabulary),
-        variants={"int8": Variant(**files)},
+        max_source_length=512,
+        decoding=DecodingOptions(beam_size=2, suppress_ids=(5, 6)),
+        tokenizer=TokenizerFiles(source=vocabulary, target=vocabulary),
+        variants={"int8": VariantFiles(**files)},
     )
     config.save(tmp_path)
     return config
@@ -90,7 +91,7 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
 @pytest.mark.parametrize(
     ("keys", "value", "message"),
     [
-        ("format_version", 1, "format_version is 1, this tfm reads 3"),
+        ("format_version", 3, "format_version is 3, this tfm reads 4; export the model again"),
         ("format_version", "2", "format_version is '2'"),
         ("format_version", True, "format_version is True"),
         ("format_version", ..., "format_version is None"),
@@ -103,7 +104,14 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
         ("architecture.num_heads", 3, "d_model 256 is not a multiple of num_heads 3"),
         ("architecture.num_heads", 0, "d_model 256 is not a multiple of num_heads 0"),
         ("special_ids.bos_id", -1, "special_ids.bos_id is -1"),
-        ("decoding.length_penalty", float("nan"), "decoding.length_penalty is nan"),
+        ("decoding.length_penalty", float("nan"), "decoding: length_penalty is nan"),
+        ("decoding.beam_size", 1.5, "decoding: beam_size is 1.5: it must be a whole number"),
+        ("decoding.num_hypotheses", 7, "decoding: num_hypotheses 7 is more than beam_size 2"),
+        ("decoding.suppress_ids", "ab", "decoding: suppress_ids is 'ab'"),
+        ("decoding", [], "decoding is []: expected an object"),
+        ("max_source_length", ..., "key 'max_source_length' is missing"),
+        ("languages.language_token", "end", "languages.language_token is 'end'"),
+        ("languages.language_token", "source", "language 'en' has no token"),
         ("languages", "zh-en", "languages is 'zh-en': expected an object"),
         ("variants", {}, "variants is empty"),
         ("variants.int8.encoder", ..., "key 'variants.int8.encoder' is missing"),
@@ -124,6 +132,32 @@ def test_a_wrong_config_is_named(tmp_path: Path, keys: str, value: Any, message:
     assert message in str(caught.value)
     assert str(tmp_path / "config.json") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_option_that_an_older_tfm_did_not_write_is_neutral(
+    config: ModelConfig, tmp_path: Path
+) -> None:
+    rewrite(tmp_path, "decoding.patience", ...)
+    assert ModelConfig.load(tmp_path) == config
+
+
+@pytest.mark.parametrize(
+    ("language_token", "pair", "expected"),
+    [
+        ("none", (None, None), ([], [])),
+        ("source", (None, "fr"), ([8], [])),
+        ("both", (None, None), ([6], [7])),
+        ("both", ("fr", "zh"), ([8], [6])),
+    ],
+)
+def test_prefixes(
+    language_token: str, pair: tuple[str | None, str | None], expected: tuple[list[int], list[int]]
+) -> None:
+    ids = {} if language_token == "none" else {"zh": 6, "en": 7, "fr": 8}
+    languages = Languages(source="zh", target="en", language_token=language_token, language_ids=ids)
+    assert languages.prefixes(*pair) == expected
+    with pytest.raises(ValueError, match="target_language is 'xx': this model has "):
+        languages.prefixes(None, "xx")
 
 
 @pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe", b"[1, 2"])

@@ -1,14 +1,13 @@
 """Text in, translations out: order, batches, padding, options, damaged folders, any text."""
 
 import dataclasses
-import itertools
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,11 +16,11 @@ from helpers.paths import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tfm.runtime import ModelError, Translation, Translator
+from tfm.runtime import DecodingOptions, ModelError, Translation, Translator
 from tfm.runtime.bundled import bundled_model
-from tfm.runtime.commands import cli
-from tfm.runtime.config import FileEntry, ModelConfig, Variant
-from tfm.runtime.translator import BATCH_COST, batches
+from tfm.runtime.commands import run
+from tfm.runtime.commands.cli import cli
+from tfm.runtime.config import FileEntry, ModelConfig, VariantFiles
 
 if TYPE_CHECKING:
     from helpers.models import Toy
@@ -143,7 +142,7 @@ def test_max_length(translator: Translator) -> None:
 def test_a_source_beyond_the_limit_is_cut(
     translator: Translator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limit = translator.config.decoding.max_source_length
+    limit = translator.config.max_source_length
     found = translator.translate_batch(["三千" * limit, "三千"], beam_size=1, max_length=8)
     assert found[1].text == "three thousand"
     assert f"1 of 2 sentences cut to {limit} tokens" in caplog.text
@@ -157,6 +156,9 @@ def test_a_source_beyond_the_limit_is_cut(
         (lambda t: t.translate("一", num_hypotheses=0), "num_hypotheses is 0"),
         (lambda t: t.translate("一", max_length=0), "max_length is 0"),
         (lambda t: t.translate("一", length_penalty=-0.5), "length_penalty is -0.5"),
+        (lambda t: t.translate("一", DecodingOptions(beam_size=2), num_hypotheses=0), "is 0"),
+        (lambda t: t.translate("一", suppress_ids=(10**6,)), "suppress_ids has 1000000"),
+        (lambda t: t.translate("一", target_language="xx"), "target_language is 'xx'"),
         (lambda t: t.translate_batch("一二"), "give a list"),
         (lambda t: t.translate_batch(["一"], max_batch_tokens=0), "max_batch_tokens is 0"),
         (lambda t: t.translate_ids([[4], []]), "a source has no ids"),
@@ -169,6 +171,72 @@ def test_arguments_out_of_range(
 ) -> None:
     with pytest.raises(ValueError, match=match):
         call(translator)
+
+
+def test_options_are_the_models_own_those_given_or_changes_of_either(
+    translator: Translator,
+) -> None:
+    sentence = chinese(7777)
+    wide = DecodingOptions(beam_size=5, num_hypotheses=5)
+    assert translator.options == translator.config.decoding
+    assert len(translator.translate(sentence).hypotheses) == 1
+    assert len(translator.translate(sentence, wide).hypotheses) == 5
+    assert len(translator.translate(sentence, wide, num_hypotheses=2).hypotheses) == 2
+    assert len(translator.translate(sentence, num_hypotheses=6).hypotheses) == 6
+    with pytest.raises(TypeError, match="no decoding option 'beams'"):
+        translator.translate(sentence, beams=3)
+
+
+OPTIONS = [
+    {"min_length": 9},
+    {"patience": 2.0, "num_hypotheses": 4},
+    {"target_prefix": "three"},
+    {"suppress_ids": (5, 6, 7, 8)},
+    {"repetition_penalty": 1.7},
+    {"no_repeat_ngram_size": 1},
+]
+
+
+@pytest.mark.parametrize("changes", OPTIONS, ids=str)
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_both_routes_translate_alike(
+    toy_model: Path, beam_size: int, changes: dict[str, Any]
+) -> None:
+    sentences = [chinese(n) for n in (7777, 3052, 40, 9)] + [""]
+    options = DecodingOptions(max_length=30).changed(beam_size=max(beam_size, 1))
+    if beam_size == 1:
+        changes = {name: value for name, value in changes.items() if name != "num_hypotheses"}
+    results = [
+        Translator(toy_model, device="cpu", variant="fp32", by_steps=by_steps).translate_batch(
+            sentences, options, **changes
+        )
+        for by_steps in (False, True)
+    ]
+    check_same(*results, exact=True)
+
+
+def test_a_target_prefix_begins_the_text(translator: Translator) -> None:
+    for beam_size in (1, 4):
+        (with_prefix, blank) = translator.translate_batch(
+            [chinese(7777), " "], target_prefix="six thousand", beam_size=beam_size
+        )
+        assert with_prefix.text.startswith("six thousand ")
+        assert with_prefix.text != translator.translate(chinese(7777)).text
+        assert blank.text == ""
+
+
+def test_the_route_is_logged_when_it_changes(
+    toy_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    translator = Translator(toy_model, device="cpu")
+    with caplog.at_level("INFO", logger="tfm.runtime.translator"):
+        translator.translate("一")
+        translator.translate("一")
+        translator.translate("一", no_repeat_ngram_size=2)
+    assert [record.getMessage() for record in caplog.records] == [
+        "translate.onnx runs the whole search",
+        "step by step: translate.onnx has no no_repeat_ngram_size",
+    ]
 
 
 @pytest.fixture
@@ -209,44 +277,18 @@ def test_broken_files_that_config_vouches_for(copy: Path, part: str, rest: float
     paths = config.variants["int8"]
     entries = {
         field.name: FileEntry.of(copy, getattr(paths, field.name).path)
-        for field in dataclasses.fields(Variant)
+        for field in dataclasses.fields(VariantFiles)
     }
     tokenizer = dataclasses.replace(
         config.tokenizer,
         source=FileEntry.of(copy, "source.spm"),
         target=FileEntry.of(copy, "target.spm"),
     )
-    variants = {**config.variants, "int8": Variant(**entries)}
+    variants = {**config.variants, "int8": VariantFiles(**entries)}
     dataclasses.replace(config, tokenizer=tokenizer, variants=variants).save(copy)
     with pytest.raises(ModelError) as raised:
         Translator(copy, device="cpu", variant="int8")
     assert "\n" not in str(raised.value)
-
-
-@given(lengths=st.lists(st.integers(1, 50), max_size=40), max_tokens=st.integers(0, 120))
-def test_batches_hold_each_sentence_once_within_the_budget(
-    lengths: list[int], max_tokens: int
-) -> None:
-    found = list(batches(lengths, max_tokens))
-    assert sorted(i for batch in found for i in batch) == list(range(len(lengths)))
-    for batch in found:
-        longest = max(lengths[i] for i in batch)
-        assert len(batch) == 1 or len(batch) * longest <= max_tokens
-    assert found == [] or [lengths[i] for batch in found for i in batch] == sorted(
-        lengths, reverse=True
-    )
-
-
-@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=8))
-def test_batches_are_the_cheapest_there_are(lengths: list[int]) -> None:
-    ordered = sorted(lengths, reverse=True)
-    every_cut = itertools.product([False, True], repeat=len(ordered) - 1)
-    ways = [[0, *(i for i, cut in enumerate(cuts, 1) if cut), len(ordered)] for cuts in every_cut]
-    costs = [
-        sum(ordered[a] * (b - a + BATCH_COST) for a, b in itertools.pairwise(way)) for way in ways
-    ]
-    found = list(batches(lengths, 10**6))
-    assert sum(lengths[one[0]] * (len(one) + BATCH_COST) for one in found) == min(costs)
 
 
 any_text = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -273,7 +315,7 @@ def test_any_text_translates(translator: Translator, sentences: list[str]) -> No
 @pytest.fixture
 def opened(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """`tfm run` with a model that is loaded already."""
-    monkeypatch.setattr(cli, "_open_translator", lambda *_arguments: translator)
+    monkeypatch.setattr(run, "_open_translator", lambda *_arguments: translator)
     yield
 
 
@@ -283,7 +325,7 @@ def opened(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 def test_any_text_through_the_command_keeps_its_line(lines: list[str]) -> None:
     stdin = "".join(f"{line}\n" for line in lines).encode()
     arguments = ["run", "--beam-size", "1", "--max-length", "6"]
-    result = CliRunner().invoke(cli.cli, arguments, input=stdin, catch_exceptions=False)
+    result = CliRunner().invoke(cli, arguments, input=stdin, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert result.stderr_bytes == b""
     output = result.stdout_bytes.decode("utf-8")
@@ -296,7 +338,7 @@ def test_any_text_through_the_command_keeps_its_line(lines: list[str]) -> None:
 @pytest.mark.usefixtures("opened")
 def test_any_bytes_give_lines_or_one_line_of_error(stdin: bytes) -> None:
     arguments = ["run", "--beam-size", "1", "--max-length", "6"]
-    result = CliRunner().invoke(cli.cli, arguments, input=stdin, catch_exceptions=False)
+    result = CliRunner().invoke(cli, arguments, input=stdin, catch_exceptions=False)
     try:
         stdin.decode("utf-8")
     except UnicodeDecodeError:

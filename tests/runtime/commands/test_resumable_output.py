@@ -67,9 +67,11 @@ def translated(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     given: list[str] = []
     translate_batch = Translator.translate_batch
 
-    def spy(self: Translator, sentences: Sequence[str], **options: Any) -> list[Translation]:
+    def spy(
+        self: Translator, sentences: Sequence[str], *args: Any, **options: Any
+    ) -> list[Translation]:
         given.extend(sentences)
-        return translate_batch(self, sentences, **options)
+        return translate_batch(self, sentences, *args, **options)
 
     monkeypatch.setattr(Translator, "translate_batch", spy)
     return given
@@ -243,7 +245,7 @@ def test_another_model_is_refused_and_a_copy_is_not(
     copy = tmp_path / "copy"
     shutil.copytree(toy_model, copy)
     config = json.loads((copy / "config.json").read_text("utf-8"))
-    changed = {**config, "decoding": {**config["decoding"], "max_source_length": 9}}
+    changed = {**config, "max_source_length": 9}
     arguments = ["-i", broken_off.with_name("in"), "-o", broken_off, "--resume", "-m", copy]
     (copy / "config.json").write_text(json.dumps(changed), "utf-8")
     status, _, stderr = run(*arguments, "--beam-size", "3")
