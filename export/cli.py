@@ -1,10 +1,13 @@
 """`tfm export`, `evaluate` and `convert`. Only click is imported here: see trainer/cli.py."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from tfm.runtime.errors import TfmError
+from tfm.runtime.files.atomic import new_folder
+from tfm.runtime.files.text import read_lines
 
 if TYPE_CHECKING:
     from tfm.export.evaluation.verify import VariantReport
@@ -89,28 +92,23 @@ def export(
     """
     import logging
 
-    from tfm.trainer.errors import TrainError
-
     from .model_folder import export_checkpoint
 
     if max_loss is not None and dev is None:
         raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfm.export").setLevel(logging.INFO)
-    try:
-        sources, references = _sentences(sentences or checkpoint / "validation.tsv", limit)
-        development = None if dev is None else _development(dev, max_loss, tokenize)
-        reports = export_checkpoint(
-            checkpoint,
-            model_folder,
-            list(dict.fromkeys(variants)),
-            sources,
-            references,
-            development,
-            tokenize,
-        )
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
+    sources, references = _sentences(sentences or checkpoint / "validation.tsv", limit)
+    development = None if dev is None else _development(dev, max_loss, tokenize)
+    reports = export_checkpoint(
+        checkpoint,
+        model_folder,
+        list(dict.fromkeys(variants)),
+        sources,
+        references,
+        development,
+        tokenize,
+    )
     click.echo(_table(reports))
     click.echo(f"wrote {model_folder}; try: tfm run -m {model_folder}", err=True)
 
@@ -195,7 +193,6 @@ def evaluate(
     """
     from tfm.export.evaluation import evaluate as scoring
     from tfm.export.evaluation.translators import open_systems
-    from tfm.trainer.errors import TrainError
 
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     system, test_files = _system_and_test(paths, model, by_option)
@@ -204,22 +201,19 @@ def evaluate(
             raise click.ClickException(f"{path}: there is no folder {path.parent}; make it first")
     if reverse and len(test_files) == 2:
         raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
-    try:
-        test = scoring.read_test(test_files, reverse)
-        # Before the hour of translating: what is wrong with it is said now.
-        other = rival = None
-        if against and against.is_file():
-            other = scoring.read_translations(against, len(test))
-        elif against:
-            (rival,) = open_systems(against, [None], threads=threads)
-        evaluations = [
-            scoring.evaluate(one, test, beam_size, tokenize)
-            for one in open_systems(system, variants, weights, threads)
-        ]
-        if rival:
-            other = rival.translate(test.sources, beam_size)
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
+    test = scoring.read_test(test_files, reverse)
+    # Before the hour of translating: what is wrong with it is said now.
+    other = rival = None
+    if against and against.is_file():
+        other = scoring.read_translations(against, len(test))
+    elif against:
+        (rival,) = open_systems(against, [None], threads=threads)
+    evaluations = [
+        scoring.evaluate(one, test, beam_size, tokenize)
+        for one in open_systems(system, variants, weights, threads)
+    ]
+    if rival:
+        other = rival.translate(test.sources, beam_size)
     click.echo(scoring.as_table(evaluations))
     if output:
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
@@ -285,7 +279,6 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
     """
     from tfm.export.formats.read_model_folder import load_model
     from tfm.export.formats.transformers import write_transformers
-    from tfm.trainer.errors import TrainError
 
     if quantization and to != "ctranslate2":
         raise click.UsageError("--quantization is for --to ctranslate2")
@@ -293,14 +286,8 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
         raise click.ClickException(f"{folder} exists: choose a new folder")
     if to == "ctranslate2":
         from tfm.export.formats.ctranslate2 import write_ctranslate2
-    try:
-        model, vocabulary = load_model(source)
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    model, vocabulary = load_model(source)
+    with new_folder(folder) as partial:
         if to == "ctranslate2":
             write_ctranslate2(model, partial, vocabulary, quantization, longest=1030)
         elif to == "transformers":
@@ -309,9 +296,6 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
             from tfm.trainer.checkpoint import write_checkpoint
 
             write_checkpoint(partial, model, vocabulary)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     click.echo(f"wrote {folder}", err=True)
 
 
@@ -338,15 +322,9 @@ def _sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]:
 
 def _lines(path: Path) -> list[str]:
     """The lines of a file that are not blank."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
-        raise click.ClickException(
-            f"{path}: not found; name sentences to verify on with --sentences"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise click.ClickException(f"{path}: not UTF-8 text: {error}") from error
-    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    if not path.exists():
+        raise TfmError(f"{path}: not found; name sentences to verify on with --sentences")
+    lines = [line for line in read_lines(path) if line.strip()]
     if not lines:
         raise click.ClickException(f"{path}: holds no sentence to verify on")
     return lines

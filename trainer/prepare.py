@@ -6,16 +6,23 @@ import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfm.runtime.files.atomic import write_text
 from tfm.trainer.data.corpora import Corpora, draw_sample, read_corpora
 from tfm.trainer.data.token_store import store_tokens
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 
 from . import checkpoint as files
 from .bleu import sample
-from .config import ModelConfig, Recipe, VocabularyRecipe, load_model_config, read_toml
+from .config import (
+    ModelConfig,
+    Recipe,
+    VocabularyRecipe,
+    load_checked,
+    load_model_config,
+    read_toml,
+)
 from .errors import TrainError
 from .model import Transformer
-from .schema import from_tree
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +56,7 @@ def prepare(
         if init is not None and (init / files.ORIGIN).exists():
             shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN)
     if not resume or recipe_text != (folder / files.RECIPE).read_text("utf-8"):
-        files.write_text(folder / files.RECIPE, recipe_text)
+        write_text(folder / files.RECIPE, recipe_text)
     skipped = store_tokens(
         folder / files.TOKENS, corpora, vocabulary, config, recipe.data.max_length
     )
@@ -102,7 +109,7 @@ def _check_unchanged(folder: Path, before: Fixed, wanted: Fixed) -> None:
 
 def _vocabulary_of(folder: Path) -> VocabularyRecipe:
     path = folder / files.RECIPE
-    return from_tree(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
+    return load_checked(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
 
 
 def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> None:

@@ -16,13 +16,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .errors import OwnError, TrainError
+from .errors import LocalError, TrainError
 
 T = TypeVar("T")
 WAIT = timedelta(hours=12)  # for a leader that tokenizes or validates
 
 
-class ProcessLostError(OwnError):
+class ProcessLostError(LocalError):
     """Another process of the training ended."""
 
 

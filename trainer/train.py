@@ -22,7 +22,7 @@ from .bleu import batch_loss
 from .config import Recipe, TrainingRecipe, load_model_config
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
-from .errors import DivergedError, OwnError, TrainError
+from .errors import DivergedError, LocalError, TrainError
 from .flops import peak_tflops, training_flops
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
@@ -278,7 +278,7 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
             self._save()  # nothing of this step is in the weights yet
-            raise OwnError(
+            raise LocalError(
                 f"the batch of step {step} does not fit into the memory of {self.device}: lower "
                 "max_tokens, and raise accumulate_steps as much for the same updates"
             ) from error

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tfm.runtime.files.atomic import write_text
 from tfm.trainer.data.batches import EncodedText
 from tfm.trainer.data.corpora import read_corpora
 from tfm.trainer.data.vocabulary import Vocabulary
@@ -88,7 +89,7 @@ class Validation:
         outputs = self._translate(better, stopped)
         if stopped():
             return None
-        files.write_text(folder / files.SAMPLES, self._samples(step, outputs))
+        write_text(folder / files.SAMPLES, self._samples(step, outputs))
         tokenizer = self._options.validation_tokenizer
         scores = score(outputs, self._references, self._language, tokenizer)
         if scores.chrf > progress.best_chrf:

@@ -1,13 +1,14 @@
 """Parallel text from files, one pair after the other: a corpus may be larger than memory."""
 
 import itertools
-import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tfm.runtime.errors import TfmError
+from tfm.runtime.files.text import read_lines
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.errors import TrainError
 
@@ -162,15 +163,12 @@ def read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, s
 
 
 def _read_lines(path: Path) -> Iterator[str]:
-    opener = lzma.open if path.suffix == ".xz" else open
+    if not path.exists():
+        raise _not_found(path)
     try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                yield line.rstrip("\r\n")
-    except FileNotFoundError as error:
-        raise _not_found(path) from error
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
-        raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+        yield from read_lines(path)
+    except TfmError as error:
+        raise TrainError(str(error)) from error
 
 
 def _not_found(path: Path) -> TrainError:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from tfm.runtime.files.atomic import new_folder
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.errors import TrainError
 
@@ -42,35 +43,43 @@ def store_tokens(
     index = _read_index(folder)
     if index is not None and index["made_of"] == made_of:
         return int(index["skipped"])
-    temporary = folder.with_name(folder.name + ".tmp")
-    for path in (temporary, folder):
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        temporary.mkdir()
-        dtype = _id_type(config)
-        tables, skipped = [], 0
-        with (
-            (temporary / IDS).open("wb") as ids,
-            tqdm(
-                desc="tokenizing", unit=" pairs", mininterval=1.0, delay=2.0, dynamic_ncols=True
-            ) as bar,
-        ):
-            for chunk in encode_pairs(corpora, vocabulary, config, max_length):
-                ids.write(chunk.ids.astype(dtype).tobytes())
-                tables.append(chunk.pairs)
-                skipped += chunk.skipped
-                bar.update(len(chunk.pairs) + chunk.skipped)
-        pairs = np.concatenate(tables)
-        refuse_nothing(len(pairs), max_length)
-        np.save(temporary / PAIRS, pairs)
-        groups = [dataclasses.asdict(group) for group in corpora.groups]
-        content = {"made_of": made_of, "skipped": skipped, "groups": groups}
-        (temporary / INDEX).write_text(json.dumps(content), "utf-8")
-        temporary.rename(folder)
+        with new_folder(folder) as partial:
+            skipped = _write_tokens(partial, corpora, vocabulary, config, max_length, made_of)
     except OSError as error:
         raise TrainError(f"{folder}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return skipped
+
+
+def _write_tokens(
+    folder: Path,
+    corpora: Corpora,
+    vocabulary: Vocabulary,
+    config: ModelConfig,
+    max_length: int,
+    made_of: dict[str, Any],
+) -> int:
+    """Write the files of the folder, and return how many pairs were left out."""
+    dtype = _id_type(config)
+    tables, skipped = [], 0
+    with (
+        (folder / IDS).open("wb") as ids,
+        tqdm(
+            desc="tokenizing", unit=" pairs", mininterval=1.0, delay=2.0, dynamic_ncols=True
+        ) as bar,
+    ):
+        for chunk in encode_pairs(corpora, vocabulary, config, max_length):
+            ids.write(chunk.ids.astype(dtype).tobytes())
+            tables.append(chunk.pairs)
+            skipped += chunk.skipped
+            bar.update(len(chunk.pairs) + chunk.skipped)
+    pairs = np.concatenate(tables)
+    refuse_nothing(len(pairs), max_length)
+    np.save(folder / PAIRS, pairs)
+    groups = [dataclasses.asdict(group) for group in corpora.groups]
+    content = {"made_of": made_of, "skipped": skipped, "groups": groups}
+    (folder / INDEX).write_text(json.dumps(content), "utf-8")
     return skipped
 
 

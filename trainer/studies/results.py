@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tfm.runtime.files.atomic import replace_file, write_text
 from tfm.trainer import checkpoint as files
 from tfm.trainer.config import load_model_config
 from tfm.trainer.curves import series
@@ -99,8 +99,8 @@ def _finite(value: float | None) -> float | None:
 def write_results(results: Sequence[Result], folder: Path) -> None:
     """Write results.md, results.json and study.png, each whole or not at all."""
     tree = [dataclasses.asdict(result) for result in results]
-    files.write_text(folder / JSON, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-    files.write_text(folder / TABLE, as_table(results))
+    write_text(folder / JSON, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / TABLE, as_table(results))
     draw_study(results, folder / PICTURE)
 
 
@@ -218,6 +218,5 @@ def draw_study(results: Sequence[Result], image: Path) -> None:
         axes.set_axis_off()
     figure.supxlabel("update", fontsize=9)
     figure.supylabel("validation loss, nats per token", fontsize=9)
-    temporary = image.with_name(image.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, image)
+    with replace_file(image) as partial:
+        figure.savefig(partial, format="png")
