@@ -32,6 +32,7 @@ from torch import Tensor
 
 from tfm.runtime.files.atomic import replace_file, write_text
 from tfm.trainer.data.vocabulary import Vocabulary
+from tfm.trainer.studies.ablations import build_transformer
 
 from .config import ModelConfig, load_model_config
 from .errors import TrainError
@@ -113,7 +114,7 @@ def load_checkpoint(folder: Path) -> tuple[Transformer, Vocabulary]:
     config = load_model_config(folder / CONFIG)
     vocabulary = Vocabulary.load(folder)
     vocabulary.check(config)
-    model = Transformer(config)
+    model = build_transformer(config)
     if not (folder / MODEL).exists() and (folder / LAST).exists():
         raise TrainError(f"{folder}: no {MODEL} yet: training has not reached its first validation")
     load_weights(model, read_weights(folder / MODEL))

@@ -12,7 +12,6 @@ from tfm.trainer.data.token_store import store_tokens
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 
 from . import checkpoint as files
-from .bleu import sample
 from .config import (
     ModelConfig,
     Recipe,
@@ -63,7 +62,7 @@ def prepare(
     if skipped:
         logger.info("%d pairs are over max_length and left out", skipped)
     files.write_pairs(
-        folder / files.VALIDATION, *sample(validation, recipe.training.validation_max_sentences)
+        folder / files.VALIDATION, *validation.sample(recipe.training.validation_max_sentences)
     )
     files.write_config(folder, config)  # last: without it, nothing takes this for a checkpoint
     return initial

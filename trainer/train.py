@@ -16,17 +16,19 @@ from tqdm import tqdm
 
 from tfm.trainer.data.token_store import open_tokens
 from tfm.trainer.data.vocabulary import Vocabulary
+from tfm.trainer.studies.ablations import build_transformer
 
 from . import checkpoint as files
-from .bleu import batch_loss
 from .config import Recipe, TrainingRecipe, load_model_config
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
+from .dropout import seed_dropout
 from .errors import DivergedError, LocalError, TrainError
 from .flops import peak_tflops, training_flops
+from .loss import batch_loss
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
-from .optimizer import build_optimizer, learning_rate, seed_noise
+from .optimizer import build_optimizer, learning_rate
 from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
@@ -150,7 +152,7 @@ class Trainer:
             self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"
         )
         torch.manual_seed(self.options.seed)
-        self.model = Transformer(config).to(self.device)
+        self.model = build_transformer(config).to(self.device)
         self.model.train()
         if self.options.compile:
             for layer in (*self.model.encoder_layers, *self.model.decoder_layers):
@@ -272,8 +274,8 @@ class Trainer:
         tokens = int(targets.sum())
         losses = [torch.zeros((), device=self.device)]
         try:
-            for place, chosen in self.processes.share(indices):
-                losses.append(self._backward(chosen, step, place, tokens))
+            for index, pairs in self.processes.share(indices):
+                losses.append(self._backward(pairs, step, index, tokens))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -297,17 +299,17 @@ class Trainer:
         return total, tokens, flops
 
     def _backward(
-        self, chosen: NDArray[np.int64], step: int, place: int, tokens: int
+        self, pairs: NDArray[np.int64], step: int, index: int, tokens: int
     ) -> torch.Tensor:
-        """Add a batch's part of the gradient; returns its summed loss, where it was computed: a
+        """Add a batch's part of the gradient; returns its summed loss as a tensor, because a
         number would have to wait for the device."""
-        batch = self.text.batch(chosen)
-        seed_noise(self.options.seed, step, place)
+        batch = self.text.batch(pairs)
+        seed_dropout(self.options.seed, step, index)
         with self.autocast:
             loss, _ = batch_loss(
                 self.model,
-                batch.source_ids.to(self.device),
-                batch.target_ids.to(self.device),
+                batch.source_ids,
+                batch.target_ids,
                 self.options.label_smoothing,
             )
         (loss / tokens).backward()  # type: ignore[no-untyped-call]

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tfm.trainer.config import ModelConfig
-from tfm.trainer.model import position_frequencies
+from tfm.trainer.positions import position_frequencies
 
 from .builder import GraphBuilder, type_of
 from .candidates import best_candidates, grid

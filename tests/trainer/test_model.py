@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from tfm.trainer.checkpoint import weights_of
 from tfm.trainer.config import PRESETS, ModelConfig
+from tfm.trainer.dropout import Dropout
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import (
-    Dropout,
     Embeddings,
     MultiHeadAttention,
     Transformer,
     attention_bias,
     causal_mask,
-    sinusoidal_positions,
 )
+from tfm.trainer.positions import sinusoidal_positions
 
 PAD, BOS, EOS = 0, 2, 3
 CONFIG = ModelConfig(
@@ -353,3 +353,17 @@ def test_greedy_takes_the_best_token_at_every_step() -> None:
             assert ids == prefix[1:]
             lengths.add(len(ids))
     assert 6 in lengths and len(lengths) > 2  # cut at max_length, and ended before it
+
+
+def test_a_layer_of_another_kind_is_an_error() -> None:
+    """It would vanish from the export silently."""
+    model = Transformer(ModelConfig(source_vocab_size=9, target_vocab_size=9, encoder_layers=1))
+    model.encoder[0] = torch.nn.Identity()
+    with pytest.raises(TypeError, match="a layer is Identity, expected EncoderLayer"):
+        _ = model.encoder_layers
+
+
+def test_ablations_need_build_transformer() -> None:
+    config = ModelConfig(source_vocab_size=9, target_vocab_size=9, ablations=("no_scaling",))
+    with pytest.raises(TrainError, match=r"ablations no_scaling: .* use build_transformer"):
+        Transformer(config)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tfm.runtime.errors import TfmError
 from tfm.runtime.files.text import read_lines
@@ -90,6 +91,16 @@ class ParallelText:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def sample(self, count: int) -> tuple[list[str], list[str]]:
+        """Sources and targets of at most `count` pairs, spread evenly over the text."""
+        indices = evenly_spaced(len(self), count)
+        return [self.sources[i] for i in indices], [self.targets[i] for i in indices]
+
+
+def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` indices of a sequence, evenly spaced; from two on, both ends are there."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).astype(np.int64))
 
 
 def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:

@@ -4,6 +4,7 @@ model.py stays the paper's model. Everything that an ablation does not name star
 that the paper's model gets from the same seed.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.errors import TrainError
-from tfm.trainer.model import MultiHeadAttention, Positions, Residual, Transformer
+from tfm.trainer.model import MultiHeadAttention, Residual, Transformer
+from tfm.trainer.positions import Positions
 
 MAX_POSITIONS = 512  # that learned_positions has
 
@@ -106,9 +108,16 @@ class NoPositions(nn.Module):
         return torch.zeros(ids.shape[1], self.d_model, device=ids.device)
 
 
-def ablate(model: Transformer) -> None:
-    """Change the model as its configuration's `ablations` say."""
-    config = model.config
+def build_transformer(config: ModelConfig) -> Transformer:
+    """The network of a configuration, with its ablations if there are any."""
+    model = Transformer(dataclasses.replace(config, ablations=()))
+    model.config = config
+    _ablate(model, config)
+    return model
+
+
+def _ablate(model: Transformer, config: ModelConfig) -> None:
+    """Change the model as the configuration's `ablations` say."""
     for name in config.ablations:
         if name == "batch_norm":
             _replace(model, nn.LayerNorm, lambda _: BatchNorm(config.d_model))

@@ -16,7 +16,8 @@ from tfm.runtime.files.atomic import replace_file, write_text
 from tfm.trainer import checkpoint as files
 from tfm.trainer.config import load_model_config
 from tfm.trainer.curves import series
-from tfm.trainer.model import Transformer
+
+from .ablations import build_transformer
 
 TABLE, JSON, PICTURE = "results.md", "results.json", "study.png"
 COLORS = ("#b85c00", "#0b5cad", "#2e7d32", "#8e24aa", "#00838f", "#6d4c41")
@@ -73,7 +74,7 @@ def read_result(
     speeds = series(lines, "tokens_per_second")[1]
     steps, losses = series(lines, "validation_loss")
     with torch.device("meta"):
-        model = Transformer(load_model_config(checkpoint / files.CONFIG))
+        model = build_transformer(load_model_config(checkpoint / files.CONFIG))
     return Result(
         name=name,
         claim=claim,

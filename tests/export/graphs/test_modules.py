@@ -23,7 +23,8 @@ from tfm.export.model_folder import write_model_folder
 from tfm.export.quantization.variants import open_to_check
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.data.vocabulary import Vocabulary
-from tfm.trainer.model import Transformer, sinusoidal_positions
+from tfm.trainer.model import Transformer
+from tfm.trainer.positions import sinusoidal_positions
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 Arrays = dict[str, NDArray[Any]]

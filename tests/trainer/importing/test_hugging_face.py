@@ -18,7 +18,6 @@ from tfm.export.graphs.trace import convert
 from tfm.export.model_folder import write_model_folder
 from tfm.runtime import Translator
 from tfm.runtime.commands.cli import cli
-from tfm.trainer.bleu import batch_loss
 from tfm.trainer.checkpoint import ORIGIN, load_checkpoint, load_file, write_weights
 from tfm.trainer.config import ModelConfig
 from tfm.trainer.data.vocabulary import Vocabulary
@@ -26,6 +25,7 @@ from tfm.trainer.errors import TrainError
 from tfm.trainer.importing import hugging_face
 from tfm.trainer.importing.files import LFS_POINTER
 from tfm.trainer.importing.tokenizers import build_vocabulary, read_m2m100, read_marian
+from tfm.trainer.loss import batch_loss
 
 pytest.importorskip("transformers")
 
