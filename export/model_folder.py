@@ -208,8 +208,8 @@ def _write(
         languages=Languages(
             source=config.source_language,
             target=config.target_language,
-            tagged=config.tagged,
-            tags=dict(config.language_tags),
+            tagged=config.language_token,
+            tags=dict(config.language_ids),
         ),
         special_ids=SpecialIds(
             bos_id=config.bos_id,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 
@@ -99,9 +99,9 @@ class TorchDecoder:
             self._prefixes = self._prefixes[kept]
 
 
-def first_ids(config: ModelConfig, batch_size: int) -> NDArray[np.int64] | None:
+def first_ids(config: TransformerConfig, batch_size: int) -> NDArray[np.int64] | None:
     """The tags that the targets of a batch begin with (runtime/search.py, rule 8)."""
-    return np.repeat(config.tags_of_targets, batch_size) if config.tags_of_targets else None
+    return np.repeat(config.target_language_ids, batch_size) if config.target_language_ids else None
 
 
 def _by_length(sources: Sequence[Sequence[int]], size: int = 32) -> Iterator[list[int]]:

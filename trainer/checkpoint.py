@@ -34,7 +34,7 @@ from tfm.runtime.files.atomic import replace_file, write_text
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.studies.ablations import build_transformer
 
-from .config import ModelConfig, load_model_config
+from .config import TransformerConfig, load_model_config
 from .errors import TrainError
 from .model import Transformer
 
@@ -183,7 +183,7 @@ def write_pairs(path: Path, sources: list[str], targets: list[str]) -> None:
     write_text(path, "".join("\t".join(s.replace("\t", " ") for s in row) + "\n" for row in rows))
 
 
-def write_config(folder: Path, config: ModelConfig) -> None:
+def write_config(folder: Path, config: TransformerConfig) -> None:
     """Write config.json."""
     write_text(folder / CONFIG, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 

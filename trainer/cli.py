@@ -70,7 +70,7 @@ def train(
     processes = Processes()
     try:
         with join_processes() as processes:
-            level = logging.INFO if processes.leader else logging.ERROR
+            level = logging.INFO if processes.is_main else logging.ERROR
             logging.basicConfig(level=level, format="%(message)s")
             progress = run(
                 load_recipe(recipe),
@@ -87,17 +87,17 @@ def train(
         where = f"process {processes.rank}: " if processes.count > 1 else ""
         raise click.ClickException(f"{where}{error}; {kept}") from error
     except TrainError as error:
-        if not processes.leader:  # which says it
+        if not processes.is_main:  # which says it
             raise click.exceptions.Exit(1) from error
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:
-        if processes.leader:
+        if processes.is_main:
             again = f"tfm train {recipe} --out {folder} --resume"
             again += f" --threads {threads}" if threads else ""
             again += " --tensorboard" if tensorboard else ""
             click.echo(f"stopped at step {stop.step}; continue with: {again}", err=True)
         raise click.exceptions.Exit(128 + stop.signal_number) from stop
-    if processes.leader:
+    if processes.is_main:
         click.echo(
             f"done: {progress.step} steps, validation loss {progress.exported_loss:.4f}; "
             f"next: tfm export {folder} MODEL_FOLDER",

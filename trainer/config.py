@@ -17,19 +17,20 @@ Ablation = Literal["batch_norm", "no_scaling", "no_residual", "learned_positions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
+class TransformerConfig:
     """What the network is (paper, table 3). Saved with every checkpoint as config.json.
 
     `norm` is "post" as published or "pre". `tied_embeddings` says which matrices are one: "none",
     "target" (target embedding and output projection), "all" (the source embedding too; needs a
     joint vocabulary). `bos_id` is what every target begins with, before anything is known of it.
 
-    The rest is for models that others trained, and at its defaults the paper's. `positions` and
-    `first_position`: see `model.sinusoidal_positions`. `output_bias` adds a number per token to the
-    logits. Tokens in `forbidden_ids` are never written. Models of many languages have a token for
-    each, `language_tags`; `tagged` says where one is: "source" (the source begins with that of the
-    target language: Marian) or "both" (each side begins with its own language's, the target after
-    bos_id: M2M100). Both vocabularies end in `unknown_pieces` pieces that the model does not know.
+    The rest is for models that others trained; the defaults are the paper's. `positions` and
+    `first_position`: see `positions.sinusoidal_positions`. `output_bias` adds a number per token
+    to the logits. Tokens in `suppress_ids` are never written. A multilingual model has a token for
+    each language, `language_ids`. `language_token` says where it stands: "source" (the source
+    begins with that of the target language: Marian) or "both" (each side begins with its own
+    language's, the target after bos_id: M2M100). Both vocabularies end in `num_extra_pieces`
+    pieces that have no embedding.
 
     `ablations` are for experiments only: see ablations.py.
     """
@@ -55,29 +56,29 @@ class ModelConfig:
     first_position: int = 0
     scale_embeddings: bool = True
     output_bias: bool = False
-    forbidden_ids: tuple[int, ...] = ()
-    tagged: Literal["none", "source", "both"] = "none"
-    language_tags: dict[str, int] = field(default_factory=dict)
-    unknown_pieces: int = 0
+    suppress_ids: tuple[int, ...] = ()
+    language_token: Literal["none", "source", "both"] = "none"
+    language_ids: dict[str, int] = field(default_factory=dict)
+    num_extra_pieces: int = 0
     ablations: tuple[Ablation, ...] = ()
 
     @property
     def source_prefix(self) -> list[int]:
-        """What every source begins with: nothing, or a language's tag."""
-        if self.tagged == "none":
+        """What every source begins with: nothing, or a language's token."""
+        if self.language_token == "none":
             return []
-        of_source = self.tagged == "both"
-        return [self.language_tags[self.source_language if of_source else self.target_language]]
+        own = self.language_token == "both"
+        return [self.language_ids[self.source_language if own else self.target_language]]
 
     @property
     def target_prefix(self) -> list[int]:
-        """What every target begins with: bos_id, and with tagged "both" its language's tag."""
-        return [self.bos_id, *self.tags_of_targets]
+        """bos_id, and with language_token "both" the token of the target language."""
+        return [self.bos_id, *self.target_language_ids]
 
     @property
-    def tags_of_targets(self) -> list[int]:
+    def target_language_ids(self) -> list[int]:
         """The target prefix after bos_id."""
-        return [self.language_tags[self.target_language]] if self.tagged == "both" else []
+        return [self.language_ids[self.target_language]] if self.language_token == "both" else []
 
     def __post_init__(self) -> None:
         if self.d_model % (2 * self.num_heads):
@@ -96,15 +97,23 @@ class ModelConfig:
         if {"learned_positions", "no_positions"} <= set(self.ablations):
             raise TrainError("ablations learned_positions and no_positions: choose one of them")
         needed = {"none": (), "source": (self.target_language,)}.get(
-            self.tagged, (self.source_language, self.target_language)
+            self.language_token, (self.source_language, self.target_language)
         )
         for language in needed:
-            if language not in self.language_tags:
+            if language not in self.language_ids:
                 raise TrainError(
                     f"language {language!r} is none of the model's: "
-                    f"{', '.join(sorted(self.language_tags))}"
+                    f"{', '.join(sorted(self.language_ids))}"
                 )
 
+
+# What tfm 0.1.0 called some keys of config.json: its checkpoints are still read.
+OLD_KEYS = {
+    "tagged": "language_token",
+    "language_tags": "language_ids",
+    "unknown_pieces": "num_extra_pieces",
+    "forbidden_ids": "suppress_ids",
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # tiny: Wu et al. 2021's Multi30k model; base, big: table 3 of the paper
@@ -156,13 +165,13 @@ class ModelRecipe:
 
     def build(
         self, data: "DataRecipe", source_size: int, target_size: int, **ids: int
-    ) -> ModelConfig:
+    ) -> TransformerConfig:
         """The configuration of the network for vocabularies of these sizes."""
         chosen = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"
         }
         overrides = {name: value for name, value in chosen.items() if value is not None}
-        return ModelConfig(
+        return TransformerConfig(
             source_vocab_size=source_size,
             target_vocab_size=target_size,
             source_language=data.source_language,
@@ -309,7 +318,7 @@ def recipe_of(tree: dict[str, Any], where: str) -> Recipe:
     return recipe
 
 
-def load_model_config(path: Path) -> ModelConfig:
+def load_model_config(path: Path) -> TransformerConfig:
     """Read a checkpoint's config.json.
 
     Raises:
@@ -323,7 +332,9 @@ def load_model_config(path: Path) -> ModelConfig:
         ) from error
     except (OSError, ValueError) as error:
         raise TrainError(f"{path}: cannot be read as JSON: {error}") from error
-    return load_checked(ModelConfig, tree, str(path))
+    if isinstance(tree, dict):
+        tree = {OLD_KEYS.get(key, key): value for key, value in tree.items()}
+    return load_checked(TransformerConfig, tree, str(path))
 
 
 def _check(recipe: Recipe, path: str) -> None:

@@ -35,8 +35,8 @@ def draw_curves(metrics: Path, image: Path) -> None:
     lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     figure = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (title, keys) in enumerate(PANELS):
-        axes = figure.add_subplot(2, 2, place + 1)
+    for index, (title, keys) in enumerate(PANELS):
+        axes = figure.add_subplot(2, 2, index + 1)
         for color, (key, label) in zip(COLORS, keys.items(), strict=False):
             steps, values = series(lines, key)
             few = len(steps) < 40

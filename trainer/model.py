@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import TransformerConfig
 from .dropout import Dropout
 from .errors import TrainError
 from .positions import Positions
@@ -24,7 +24,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 class Embeddings(nn.Module):
     """Token embeddings times sqrt(D), plus positions, then dropout (sections 3.4, 3.5, 5.4)."""
 
-    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
+    def __init__(self, vocab_size: int, config: TransformerConfig) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, config.d_model)
         self.positions = Positions(config)
@@ -109,7 +109,7 @@ class FeedForward(nn.Module):
     By configuration, x sigmoid(x) (swish) or x Phi(x) (gelu) stands in max's place.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.inner = nn.Linear(config.d_model, config.d_ff)
         self.outer = nn.Linear(config.d_ff, config.d_model)
@@ -127,7 +127,7 @@ class Residual(nn.Module):
     Pre-norm, by configuration: x + Dropout(sublayer(LayerNorm(x))).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = Dropout(config.dropout)
@@ -146,7 +146,7 @@ class Residual(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward, each in a residual connection (section 3.1)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.self_attention_residual = Residual(config)
@@ -165,7 +165,7 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Masked self-attention, cross-attention to the encoder's keys and values, feed-forward."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.self_attention_residual = Residual(config)
@@ -191,7 +191,7 @@ class DecoderLayer(nn.Module):
 class Transformer(nn.Module):
     """Encoder and decoder stacks with the final linear map to the vocabulary (figure 1)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         if config.ablations:
             raise TrainError(
@@ -268,7 +268,7 @@ class Transformer(nn.Module):
         Forbidden tokens have -inf: the others share all the probability.
         """
         logits: Tensor = self.projection(hidden)
-        forbidden = torch.tensor(self.config.forbidden_ids, dtype=torch.int64)
+        forbidden = torch.tensor(self.config.suppress_ids, dtype=torch.int64)
         allowed = logits.index_fill(-1, forbidden.to(logits.device), float("-inf"))
         return allowed.log_softmax(dim=-1)
 

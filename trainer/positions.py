@@ -5,10 +5,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import TransformerConfig
 
 
-def sinusoidal_positions(positions: Tensor, config: ModelConfig) -> Tensor:
+def sinusoidal_positions(positions: Tensor, config: TransformerConfig) -> Tensor:
     """Encode positions as sines and cosines of geometric wavelengths (section 3.5).
 
     PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(pos / 10000^(2i/D)).
@@ -30,7 +30,7 @@ def sinusoidal_positions(positions: Tensor, config: ModelConfig) -> Tensor:
     return torch.cat((angles.sin(), angles.cos()), dim=1)
 
 
-def position_frequencies(config: ModelConfig) -> Tensor:
+def position_frequencies(config: TransformerConfig) -> Tensor:
     """The D / 2 frequencies of `sinusoidal_positions`, [D/2] in double precision."""
     half = config.d_model // 2
     last = half - 1 if config.positions == "fairseq" else half
@@ -41,7 +41,7 @@ def position_frequencies(config: ModelConfig) -> Tensor:
 class Positions(nn.Module):
     """`sinusoidal_positions` of whole sentences."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
 

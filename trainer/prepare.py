@@ -13,8 +13,8 @@ from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 
 from . import checkpoint as files
 from .config import (
-    ModelConfig,
     Recipe,
+    TransformerConfig,
     VocabularyRecipe,
     load_checked,
     load_model_config,
@@ -70,7 +70,7 @@ def prepare(
 
 def _network(
     recipe: Recipe, corpora: Corpora, folder: Path, init: Path | None, *, resume: bool
-) -> tuple[Vocabulary, ModelConfig, Transformer | None]:
+) -> tuple[Vocabulary, TransformerConfig, Transformer | None]:
     """The vocabulary and the configuration of the network, and the weights it begins with if they
     are not random."""
     if resume:
@@ -93,7 +93,7 @@ def _network(
     return vocabulary, config, None
 
 
-Fixed = TypeVar("Fixed", ModelConfig, VocabularyRecipe)
+Fixed = TypeVar("Fixed", TransformerConfig, VocabularyRecipe)
 
 
 def _check_unchanged(folder: Path, before: Fixed, wanted: Fixed) -> None:
@@ -131,16 +131,16 @@ def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> Non
         )
 
 
-def _tuned(config: ModelConfig, recipe: Recipe) -> ModelConfig:
+def _tuned(config: TransformerConfig, recipe: Recipe) -> TransformerConfig:
     """The configuration of a model that others trained, as the recipe has it go on."""
     changes: dict[str, Any] = {"dropout": recipe.model.dropout}
     for side in ("source_language", "target_language"):
         language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")
         if language != unsaid:
-            if config.tagged != "none" and language not in config.language_tags:
+            if config.language_token != "none" and language not in config.language_ids:
                 raise TrainError(
                     f"data.{side} is {language!r}, none of the model's languages: "
-                    f"{', '.join(sorted(config.language_tags))}"
+                    f"{', '.join(sorted(config.language_ids))}"
                 )
             changes[side] = language
     return dataclasses.replace(config, **changes)

@@ -73,12 +73,12 @@ def train(
         device = choose_device(recipe.training, processes.local_rank)
     initial = None
     with contextlib.ExitStack() as held:
-        with processes.leader_first():
-            if processes.leader:
+        with processes.main_first():
+            if processes.is_main:
                 refuse_to_overwrite(folder, init, resume=resume)  # nor leave a lock in it
                 held.enter_context(files.claim(folder))
                 initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
-        resume = processes.of_leader((folder / files.LAST).exists())
+        resume = processes.broadcast((folder / files.LAST).exists())
         recipe = _in_precision(recipe, folder, device, processes, resume=resume)
         with processes.together():
             trainer = Trainer(recipe, recipe_path, folder, device, processes)
@@ -98,14 +98,14 @@ def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:
 def _in_precision(
     recipe: Recipe, folder: Path, device: torch.device, processes: Processes, *, resume: bool
 ) -> Recipe:
-    """The recipe with "auto" replaced by what the leader found, or an earlier run."""
+    """The recipe with "auto" replaced by what the main process found, or an earlier run."""
     if recipe.training.precision != "auto":
         return recipe
     found = files.read_progress(folder).precision if resume else ""
-    if not found and processes.leader:
+    if not found and processes.is_main:
         found = faster_precision(load_model_config(folder / files.CONFIG), device)
         logger.info("computing in %s, which is faster here", found)
-    chosen: Literal["bf16", "fp32"] = "bf16" if processes.of_leader(found) == "bf16" else "fp32"
+    chosen: Literal["bf16", "fp32"] = "bf16" if processes.broadcast(found) == "bf16" else "fp32"
     training = dataclasses.replace(recipe.training, precision=chosen)
     return dataclasses.replace(recipe, training=training)
 
@@ -182,7 +182,7 @@ class Trainer:
             logger.warning("another validation corpus: what is best begins anew")
             self.progress = self.progress.without_best()
         self.progress = dataclasses.replace(self.progress, validation=self.validation.fingerprint)
-        if self.processes.leader:
+        if self.processes.is_main:
             drop_after(self.folder / files.METRICS, self.progress.step)
             for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
                 if int(path.stem.removeprefix("step-")) > self.progress.step:
@@ -191,8 +191,8 @@ class Trainer:
     def run(self, *, tensorboard: bool = False) -> files.Progress:
         """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
         options, processes = self.options, self.processes
-        processes.same_weights(list(self.model.state_dict().values()))
-        self.progress = processes.of_leader(self.progress)
+        processes.broadcast_weights(list(self.model.state_dict().values()))
+        self.progress = processes.broadcast(self.progress)
         started = time.perf_counter() - self.progress.seconds
         groups = self._batch_groups()
         peak = peak_tflops(self.device, options.precision)
@@ -201,7 +201,7 @@ class Trainer:
             MetricsLog(
                 self.folder,
                 self.progress,
-                writes=processes.leader,
+                writes=processes.is_main,
                 tensorboard=tensorboard,
                 peak_tflops=None if peak is None else processes.count * peak,
             ) as log,
@@ -211,22 +211,22 @@ class Trainer:
                 unit="step",
                 mininterval=1.0,
                 dynamic_ncols=True,
-                disable=not processes.leader,
+                disable=not processes.is_main,
             ) as bar,
             self._saved_where_lost(),
         ):
             while True:
                 if self._validation_is_due():
                     with log.paused():
-                        if processes.leader:
+                        if processes.is_main:
                             self._validate(log, stop, bar)
                             self._seconds_since(started)
                             self._save()
-                        self.progress = processes.of_leader(self.progress)
-                number = processes.largest(stop.number)
+                        self.progress = processes.broadcast(self.progress)
+                number = processes.all_reduce_max(stop.number)
                 if number:
                     self._save()
-                    processes.of_leader(None)  # or the others' end could look like a loss of them
+                    processes.broadcast(None)  # or the others' end could look like a loss of them
                     raise Interrupted(self.progress.step, number)
                 if is_over(self.progress, options):
                     break
@@ -274,7 +274,7 @@ class Trainer:
         tokens = int(targets.sum())
         losses = [torch.zeros((), device=self.device)]
         try:
-            for index, pairs in self.processes.share(indices):
+            for index, pairs in self.processes.shard(indices):
                 losses.append(self._backward(pairs, step, index, tokens))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -284,11 +284,11 @@ class Trainer:
                 f"the batch of step {step} does not fit into the memory of {self.device}: lower "
                 "max_tokens, and raise accumulate_steps as much for the same updates"
             ) from error
-        total = self.processes.add(float(torch.stack(losses).double().sum()))
+        total = self.processes.all_reduce_sum(float(torch.stack(losses).double().sum()))
         if not math.isfinite(total):
             raise self._diverged("loss", total, step)
         parameters = list(self.model.parameters())
-        self.processes.add_gradients(parameters)
+        self.processes.all_reduce_gradients(parameters)
         if self.options.clip_norm:
             torch.nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
         for group in self.optimizer.param_groups:
@@ -350,7 +350,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the state, where this process is the one that writes."""
-        if self.processes.leader:
+        if self.processes.is_main:
             files.save_state(self.folder, self.model, self.optimizer, self.progress)
 
     def _seconds_since(self, started: float) -> None:

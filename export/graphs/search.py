@@ -17,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tfm.runtime.sessions import ALIGNMENT, PHASE
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, type_of
 from .candidates import Candidates, Grid, best_candidates, best_token, grid
@@ -29,7 +29,7 @@ INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
 Kinds = dict[str, tuple[int, list[int | str]]]
 
 
-def compose(graphs: Graphs, config: ModelConfig) -> onnx.ModelProto:
+def compose(graphs: Graphs, config: TransformerConfig) -> onnx.ModelProto:
     """Join the graphs of one variant into translate.onnx.
 
     Inputs: source_ids [A, S], beam_size [], num_hypotheses [] (at most beam_size), max_length []
@@ -65,7 +65,7 @@ def compose(graphs: Graphs, config: ModelConfig) -> onnx.ModelProto:
             helper.make_tensor_value_info("length_penalty", FLOAT, []),
             *(
                 helper.make_tensor_value_info("first_ids", INT64, ["A"])
-                for _ in config.tags_of_targets
+                for _ in config.target_language_ids
             ),
         ],
         {
@@ -118,7 +118,7 @@ def cache_element(decoder: onnx.ModelProto) -> int:
 
 
 def _beginning(
-    b: GraphBuilder, config: ModelConfig, shared: Arguments, element: int
+    b: GraphBuilder, config: TransformerConfig, shared: Arguments, element: int
 ) -> dict[str, str]:
     """Rule 1: one beam that holds only BOS; K - 1 that are not there."""
     batch = b.size("source_ids", 0)
@@ -156,7 +156,7 @@ def _beginning(
     }
 
 
-def _kinds(config: ModelConfig, memory_names: list[str], element: int) -> Kinds:
+def _kinds(config: TransformerConfig, memory_names: list[str], element: int) -> Kinds:
     heads, size = config.num_heads, config.d_model // config.num_heads
     kinds: Kinds = {
         "target_ids": (INT64, ["B", "K"]),
@@ -196,7 +196,7 @@ class Phase:
 
 
 def _constants(
-    b: GraphBuilder, state: Mapping[str, str], config: ModelConfig, shared: Arguments
+    b: GraphBuilder, state: Mapping[str, str], config: TransformerConfig, shared: Arguments
 ) -> Phase:
     batch, one = b.size(state["place"], 0), b.int64([1])
     positions = b.Add(state["position"], b.int64(np.arange(PHASE)))
@@ -215,7 +215,7 @@ def _phase(
     b: GraphBuilder,
     state: dict[str, str],
     decoder: onnx.ModelProto,
-    config: ModelConfig,
+    config: TransformerConfig,
     shared: Arguments,
     memory_names: list[str],
     kinds: Kinds,
@@ -247,7 +247,7 @@ def _phase(
     return _some_run(b, state["running"], state["position"], shared), state
 
 
-def _widened(b: GraphBuilder, ids: str, width: str, config: ModelConfig) -> str:
+def _widened(b: GraphBuilder, ids: str, width: str, config: TransformerConfig) -> str:
     """[X, R, P] to [X, R, width] with padding."""
     lacking = b.Concat(b.int64([0] * 5), b.Sub(width, b.size(ids, 2)), axis=0)
     name: str = b.Pad(ids, lacking, b.int64(config.pad_id))
@@ -257,7 +257,7 @@ def _widened(b: GraphBuilder, ids: str, width: str, config: ModelConfig) -> str:
 def _compact(
     b: GraphBuilder,
     state: dict[str, str],
-    config: ModelConfig,
+    config: TransformerConfig,
     shared: Arguments,
     memory_names: list[str],
 ) -> dict[str, str]:
@@ -315,7 +315,7 @@ def _step(
     state: dict[str, str],
     number: str,
     decoder: onnx.ModelProto,
-    config: ModelConfig,
+    config: TransformerConfig,
     shared: Arguments,
     memory: Mapping[str, str],
     phase: Phase,
@@ -382,7 +382,7 @@ def _pick(
     b: GraphBuilder,
     logits: str,
     state: Mapping[str, str],
-    config: ModelConfig,
+    config: TransformerConfig,
     shared: Arguments,
     phase: Phase,
 ) -> dict[str, str]:
@@ -396,7 +396,7 @@ def _pick(
             PICKED,
         )
 
-    if not config.tags_of_targets:
+    if not config.target_language_ids:
         return pick(b)
     first_step = b.Equal(state["position"], b.int64([0]))
     return b.branch(first_step, lambda body: _take_first(body, scores), pick, PICKED)
@@ -419,7 +419,7 @@ def _take_first(b: GraphBuilder, scores: str) -> dict[str, str]:
 
 
 def _pick_token(
-    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: ModelConfig
+    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: TransformerConfig
 ) -> dict[str, str]:
     """Rules 2 and 4 for K = 1, where a sentence ends with its first EOS: what follows is
     without meaning, and may be EOS."""
@@ -437,7 +437,12 @@ def _pick_token(
 
 
 def _pick_beams(
-    b: GraphBuilder, logits: str, scores: str, cells: Grid, config: ModelConfig, shared: Arguments
+    b: GraphBuilder,
+    logits: str,
+    scores: str,
+    cells: Grid,
+    config: TransformerConfig,
+    shared: Arguments,
 ) -> dict[str, str]:
     """Rules 2 and 4: the 2K best candidates; the K best that are not EOS go on."""
     found = best_candidates(b, logits, scores, cells, config.target_vocab_size)
@@ -456,7 +461,7 @@ def _pick_beams(
     }
 
 
-def _without_eos(b: GraphBuilder, found: Candidates, config: ModelConfig) -> str:
+def _without_eos(b: GraphBuilder, found: Candidates, config: TransformerConfig) -> str:
     """The candidates' scores, -inf where the token is EOS."""
     is_eos = b.Equal(found.ids, b.int64(config.eos_id))
     name: str = b.Where(is_eos, b.float32(-np.inf), found.scores)
@@ -474,7 +479,7 @@ def _finish(
     sequences: str,
     length: str,
     last: str,
-    config: ModelConfig,
+    config: TransformerConfig,
     shared: Arguments,
     phase: Phase,
 ) -> dict[str, str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tfm.export.errors import ExportError
 from tfm.export.torch_reference import torch_greedy
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.model import Transformer
 
 from .linears import weight_products
@@ -113,7 +113,7 @@ def _range_between(low: float, high: float) -> ActivationRange:
     return ActivationRange(scale, round(-low / scale))
 
 
-def random_sources(config: ModelConfig, count: int = 8, length: int = 25) -> list[list[int]]:
+def random_sources(config: TransformerConfig, count: int = 8, length: int = 25) -> list[list[int]]:
     """Token ids that mean nothing, for models whose weights mean nothing either."""
     generator = np.random.default_rng(0)
     ids = generator.integers(4, config.source_vocab_size, (count, length))

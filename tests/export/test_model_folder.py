@@ -1,6 +1,7 @@
 """`tfm export` as a command: exit codes, messages, the proof."""
 
 import json
+import lzma
 import shutil
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_usage(
         (None, "not found; name sentences to verify on with --sentences"),
         (b"", "holds no sentence to verify on"),
         (b"\n \n\n", "holds no sentence to verify on"),
-        (b"\xff\xfe", "not UTF-8 text"),
+        (b"\xff\xfe", "line 1 is not UTF-8"),
         ("一\tone\n".encode(), "config.json: not found; is this a checkpoint"),
     ],
 )
@@ -96,6 +97,9 @@ def test_sentences_are_spread_over_the_file(tmp_path: Path) -> None:
     assert len(_sentences(pairs, 1000)[0]) == 100
     mixed.write_text("one\ttwo\nthree\n", "utf-8")
     assert _sentences(mixed, 10) == (["one", "three"], None)
+    packed = tmp_path / "mixed.txt.xz"
+    packed.write_bytes(lzma.compress(mixed.read_bytes()))
+    assert _sentences(packed, 10) == _sentences(mixed, 10)
 
 
 def test_the_toys_proof(toy_model: Path) -> None:

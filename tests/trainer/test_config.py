@@ -1,6 +1,7 @@
 """A recipe that cannot be meant stops with one line that names what is wrong."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from tfm.trainer.cli import train
 from tfm.trainer.config import (
     PRESETS,
     DataRecipe,
-    ModelConfig,
     Recipe,
+    TransformerConfig,
     load_checked,
     load_model_config,
     load_recipe,
@@ -236,7 +237,7 @@ def test_a_preset_is_overridden_key_by_key(tmp_path: Path, preset: str) -> None:
     recipe = load_recipe(write(tmp_path, text))
     config = recipe.model.build(recipe.data, 300, 290, pad_id=5)
     assert dataclasses.asdict(config) == {
-        **dataclasses.asdict(ModelConfig(source_vocab_size=300, target_vocab_size=290)),
+        **dataclasses.asdict(TransformerConfig(source_vocab_size=300, target_vocab_size=290)),
         **PRESETS[preset],
         "d_ff": 96,
         "pad_id": 5,
@@ -273,3 +274,33 @@ def test_bad_model_config(tmp_path: Path, text: str | None, message: str) -> Non
         path.write_text(text, "utf-8")
     with pytest.raises(TrainError, match=message):
         load_model_config(path)
+
+
+def test_keys_of_older_checkpoints_are_read(tmp_path: Path) -> None:
+    config = TransformerConfig(
+        source_vocab_size=9,
+        target_vocab_size=9,
+        language_token="source",
+        language_ids={"target": 7},
+        num_extra_pieces=2,
+        suppress_ids=(0, 4),
+    )
+    new = json.dumps(dataclasses.asdict(config))
+    old = new
+    for before, after in (
+        ("tagged", "language_token"),
+        ("language_tags", "language_ids"),
+        ("unknown_pieces", "num_extra_pieces"),
+        ("forbidden_ids", "suppress_ids"),
+    ):
+        assert f'"{after}"' in old
+        old = old.replace(f'"{after}"', f'"{before}"')
+    for text in (old, new):
+        (tmp_path / "config.json").write_text(text, "utf-8")
+        assert load_model_config(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize("name", ["zh-en", "en-zh"])
+def test_the_configurations_of_the_models_are_read(name: str) -> None:
+    config = load_model_config(ROOT / "models" / name / "checkpoint.json")
+    assert f"{config.source_language}-{config.target_language}" == name

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tfm.trainer.checkpoint import weights_of
-from tfm.trainer.config import PRESETS, ModelConfig
+from tfm.trainer.config import PRESETS, TransformerConfig
 from tfm.trainer.dropout import Dropout
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import (
@@ -23,7 +23,7 @@ from tfm.trainer.model import (
 from tfm.trainer.positions import sinusoidal_positions
 
 PAD, BOS, EOS = 0, 2, 3
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     source_vocab_size=11,
     target_vocab_size=13,
     d_model=16,
@@ -48,7 +48,7 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
 
 
-def build(config: ModelConfig = CONFIG, seed: int = 0) -> Transformer:
+def build(config: TransformerConfig = CONFIG, seed: int = 0) -> Transformer:
     """In double precision, so that only a real difference exceeds the tolerances."""
     model = Transformer(config).double()
     randomize(model, seed)
@@ -224,7 +224,7 @@ def test_embeddings_are_scaled_and_placed() -> None:
 def test_embeddings_start_at_unit_size_whatever_is_tied(tied: str) -> None:
     torch.manual_seed(0)
     sizes = {"source_vocab_size": 900, "target_vocab_size": 900}
-    model = Transformer(ModelConfig(**sizes, d_model=64, num_heads=4, tied_embeddings=tied))
+    model = Transformer(TransformerConfig(**sizes, d_model=64, num_heads=4, tied_embeddings=tied))
     for embeddings in (model.source_embeddings, model.target_embeddings):
         std = embeddings.tokens.weight.detach().std()
         assert float(std) * embeddings.scale == pytest.approx(1, abs=0.02)
@@ -319,7 +319,7 @@ def test_dropout_keeps_the_type() -> None:
 
 @pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])
 def test_presets_have_the_size_of_table_3(preset: str, millions: int) -> None:
-    config = ModelConfig(
+    config = TransformerConfig(
         source_vocab_size=37000,
         target_vocab_size=37000,
         tied_embeddings="all",
@@ -357,13 +357,15 @@ def test_greedy_takes_the_best_token_at_every_step() -> None:
 
 def test_a_layer_of_another_kind_is_an_error() -> None:
     """It would vanish from the export silently."""
-    model = Transformer(ModelConfig(source_vocab_size=9, target_vocab_size=9, encoder_layers=1))
+    model = Transformer(
+        TransformerConfig(source_vocab_size=9, target_vocab_size=9, encoder_layers=1)
+    )
     model.encoder[0] = torch.nn.Identity()
     with pytest.raises(TypeError, match="a layer is Identity, expected EncoderLayer"):
         _ = model.encoder_layers
 
 
 def test_ablations_need_build_transformer() -> None:
-    config = ModelConfig(source_vocab_size=9, target_vocab_size=9, ablations=("no_scaling",))
+    config = TransformerConfig(source_vocab_size=9, target_vocab_size=9, ablations=("no_scaling",))
     with pytest.raises(TrainError, match=r"ablations no_scaling: .* use build_transformer"):
         Transformer(config)

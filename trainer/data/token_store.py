@@ -1,7 +1,7 @@
 """tokens/: a training's pairs as ids on disk, written once and read a batch at a time.
 
-Text and ids never need to fit into memory: it holds 20 bytes per pair. Every process of a
-training reads the same files.
+Text and ids need not fit into memory: only a 20-byte index entry per pair is kept there. Every
+process of a training reads the same files.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from tfm.runtime.files.atomic import new_folder
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
 
-from .batches import EncodedText, encode_pairs, refuse_nothing
+from .batches import EncodedText, encode_pairs, require_pairs
 from .corpora import Corpora, Group
 from .vocabulary import Vocabulary
 
@@ -29,7 +29,7 @@ def store_tokens(
     folder: Path,
     corpora: Corpora,
     vocabulary: Vocabulary,
-    config: ModelConfig,
+    config: TransformerConfig,
     max_length: int,
 ) -> int:
     """Tokenize corpora into folder, unless it holds them already; returns how many pairs were left
@@ -56,7 +56,7 @@ def _write_tokens(
     folder: Path,
     corpora: Corpora,
     vocabulary: Vocabulary,
-    config: ModelConfig,
+    config: TransformerConfig,
     max_length: int,
     made_of: dict[str, Any],
 ) -> int:
@@ -75,7 +75,7 @@ def _write_tokens(
             skipped += chunk.skipped
             bar.update(len(chunk.pairs) + chunk.skipped)
     pairs = np.concatenate(tables)
-    refuse_nothing(len(pairs), max_length)
+    require_pairs(len(pairs), max_length)
     np.save(folder / PAIRS, pairs)
     groups = [dataclasses.asdict(group) for group in corpora.groups]
     content = {"made_of": made_of, "skipped": skipped, "groups": groups}
@@ -83,7 +83,7 @@ def _write_tokens(
     return skipped
 
 
-def open_tokens(folder: Path, config: ModelConfig) -> EncodedText:
+def open_tokens(folder: Path, config: TransformerConfig) -> EncodedText:
     """What store_tokens wrote, mapped into memory.
 
     Raises:
@@ -102,7 +102,7 @@ def open_tokens(folder: Path, config: ModelConfig) -> EncodedText:
     return EncodedText(ids, pairs, [Group(**group) for group in index["groups"]], config.pad_id)
 
 
-def _id_type(config: ModelConfig) -> type[np.uint16] | type[np.int32]:
+def _id_type(config: TransformerConfig) -> type[np.uint16] | type[np.int32]:
     small = max(config.source_vocab_size, config.target_vocab_size) <= 1 << 16
     return np.uint16 if small else np.int32
 
@@ -116,7 +116,7 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
 
 
 def _made_of(
-    corpora: Corpora, vocabulary: Vocabulary, config: ModelConfig, max_length: int
+    corpora: Corpora, vocabulary: Vocabulary, config: TransformerConfig, max_length: int
 ) -> dict[str, Any]:
     """What the ids depend on, as JSON would read it back."""
     digest = hashlib.sha256()

@@ -124,7 +124,7 @@ def as_table(results: Sequence[Result]) -> str:
     ]
     if all(r.average_loss == r.loss for r in results):  # the mean of one
         columns = [column for column in columns if column[0] != "averaged weights"]
-    cells = [_aligned(column, left=place < TEXTS) for place, column in enumerate(columns)]
+    cells = [_aligned(column, left=index < TEXTS) for index, column in enumerate(columns)]
     lines = [f"| {' | '.join(row)} |" for row in zip(*cells, strict=True)]
     signatures = f" ({'; '.join(baseline.signatures)})" if baseline.signatures else ""
     lines += ["", f"Losses in nats per target token; scores of greedy translations{signatures}."]

@@ -15,7 +15,7 @@ from tfm.export.formats.read_model_folder import load_model
 from tfm.export.model_folder import export_checkpoint
 from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint as files
-from tfm.trainer.config import ModelConfig, load_model_config
+from tfm.trainer.config import TransformerConfig, load_model_config
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import MultiHeadAttention, Transformer
@@ -27,7 +27,7 @@ from tfm.trainer.studies.ablations import (
 )
 
 PAD, BOS, EOS = 0, 2, 3
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     source_vocab_size=11,
     target_vocab_size=13,
     d_model=16,
