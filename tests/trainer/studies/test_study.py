@@ -359,7 +359,7 @@ MISTAKES = {
     "unknown key": ("training.warmup =", "training.warm =", "'batch-norm': training: unknown key"),
     "unknown table": ("model.abl", "data.max_length = 9\nmodel.abl", "unknown key 'data'"),
     "wrong type": ("= 1e30", "= 'hot'", r"variant 'hot': training.learning_rate = 'hot': expect"),
-    "wrong value": ("= 1e30", "= -1", r"variant 'hot': training.learning_rate = -1.0: choose a number abo"),
+    "wrong value": ("= 1e30", "= -1", r"variant 'hot': training.learning_rate = -1.0: choose a nu"),
     "wrong ablation": ('"batch_norm"', '"bn"', r"ablations\[0\] = 'bn': choose one of 'batch_no"),
     "ablation twice": ('["b', '["batch_norm", "b', "ablation 'batch_norm': choose, each at most"),
     "no table": ("training.learning_rate = 1e30", "training = 3", "training: expected a table"),
