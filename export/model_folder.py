@@ -185,7 +185,7 @@ def _write(
     vocabulary.save(folder)
     text = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
     (folder / CHECKPOINT_FILE).write_text(text + "\n", "utf-8")
-    prefix = list(config.tags_of_targets)
+    prefix = list(config.target_language_ids)
     if source.options.target_prefix:
         encoded = vocabulary.encode_target([source.options.target_prefix], config)[0]
         prefix = encoded[1:-1]  # without BOS and EOS
@@ -220,8 +220,8 @@ def _write(
         languages=Languages(
             source=config.source_language,
             target=config.target_language,
-            language_token=config.tagged,
-            language_ids=dict(config.language_tags),
+            language_token=config.language_token,
+            language_ids=dict(config.language_ids),
         ),
         special_ids=SpecialIds(
             bos_id=config.bos_id,

@@ -55,7 +55,7 @@ def search_batches(
         target_prefix: ids that every translation begins with, after a language's token
     """
     for chosen in _by_length(sources):
-        prefix = np.array([*model.config.tags_of_targets, *target_prefix], np.int64)
+        prefix = np.array([*model.config.target_language_ids, *target_prefix], np.int64)
         results = search(
             TorchDecoder(model, [sources[i] for i in chosen]),
             len(chosen),

@@ -17,7 +17,7 @@ from tfm.trainer.model import Transformer
 
 @pytest.fixture(scope="session")
 def make_model() -> MakeModel:
-    """A Transformer with random weights from the keyword arguments of ModelConfig."""
+    """A Transformer with random weights from the keyword arguments of TransformerConfig."""
     return random_model
 
 

@@ -31,7 +31,7 @@ from tfm.export.formats.ctranslate2 import write_ctranslate2
 from tfm.export.graphs.trace import Graphs
 from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint
-from tfm.trainer.config import PRESETS, ModelConfig
+from tfm.trainer.config import PRESETS, TransformerConfig
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
 
@@ -211,7 +211,7 @@ def test_workers_without_torch(engine: str) -> None:
 
 def test_random_weights_never_stop() -> None:
     sizes = {"source_vocab_size": 300, "target_vocab_size": 300}
-    model = subject.endless_model(ModelConfig(**sizes, **PRESETS["tiny"]))
+    model = subject.endless_model(TransformerConfig(**sizes, **PRESETS["tiny"]))
     sources = torch.randint(4, 300, (20, 9), generator=torch.Generator().manual_seed(0))
     outputs = model.greedy(sources, 12)
     assert {len(ids) for ids in outputs} == {12}

@@ -1,22 +1,13 @@
-"""How good a model is: loss per token, and BLEU and chrF of greedy translations."""
+"""BLEU and chrF of translations, by sacrebleu."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-import numpy as np
 import sacrebleu
-import torch
-from torch import Tensor
-
-from tfm.trainer.data.batches import EncodedText, pad
-from tfm.trainer.data.corpora import ParallelText
-from tfm.trainer.data.vocabulary import Vocabulary
 
 from .errors import TrainError
-from .model import Transformer
-from .optimizer import projected_cross_entropy
 
 # sacrebleu's tokenizers of languages without spaces, and the modules that they need.
 TOKENIZERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -47,70 +38,6 @@ class Scores:
     bleu_parts: BleuParts | None = None
 
 
-def batch_loss(
-    model: Transformer, source_ids: Tensor, target_ids: Tensor, smoothing: float
-) -> tuple[Tensor, int]:
-    """Summed loss of a batch, in nats, and the number of target tokens it is over.
-
-    Args:
-        source_ids: [B, S]
-        target_ids: [B, T + 1], from BOS to EOS, then padding
-    """
-    memory, source_bias = model.encode(source_ids)
-    hidden = model.decode(target_ids[:, :-1], memory, source_bias)
-    labels = target_ids[:, 1:]
-    real = labels != model.config.pad_id
-    loss = projected_cross_entropy(
-        hidden[real], model.projection.weight, model.projection.bias, labels[real], smoothing
-    )
-    return loss, int(real.sum())
-
-
-@torch.no_grad()
-def validation_loss(
-    model: Transformer, text: EncodedText, max_tokens: int, autocast: torch.autocast
-) -> float:
-    """Cross-entropy without smoothing, nats per target token."""
-    model.eval()
-    device = next(model.parameters()).device
-    total, tokens = 0.0, 0
-    for indices in text.in_order(max_tokens):
-        batch = text.batch(indices)
-        with autocast:
-            loss, count = batch_loss(
-                model, batch.source_ids.to(device), batch.target_ids.to(device), 0.0
-            )
-        total, tokens = total + float(loss), tokens + count
-    model.train()
-    return total / tokens
-
-
-def translate(
-    model: Transformer,
-    vocabulary: Vocabulary,
-    sentences: list[str],
-    max_length: int,
-    *,
-    stopped: Callable[[], bool] = lambda: False,
-) -> list[str]:
-    """Greedy translations, in the order of the sentences; once `stopped`, the rest are empty."""
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    sources = vocabulary.encode_source(sentences, model.config)
-    order = np.argsort([len(ids) for ids in sources], kind="stable")
-    outputs = [""] * len(sentences)
-    for start in range(0, len(order), 64):
-        if stopped():
-            break
-        chosen = order[start : start + 64]
-        source_ids = pad([sources[i] for i in chosen], model.config.pad_id).to(device)
-        for i, ids in zip(chosen, model.greedy(source_ids, max_length), strict=True):
-            outputs[i] = vocabulary.decode_target(ids)
-    model.train(training)
-    return outputs
-
-
 def score(
     hypotheses: Sequence[str],
     references: Sequence[str],
@@ -127,13 +54,13 @@ def score(
         TrainError: the tokenizer needs what is not installed
     """
     bleu, chrf = bleu_metric(tokenize or tokenizer_for(language)), sacrebleu.CHRF()
-    found = bleu.corpus_score(hypotheses, [references])
+    result = bleu.corpus_score(hypotheses, [references])
     return Scores(
-        bleu=found.score,
+        bleu=result.score,
         chrf=chrf.corpus_score(hypotheses, [references]).score,
         bleu_signature=str(bleu.get_signature()),
         chrf_signature=str(chrf.get_signature()),
-        bleu_parts=BleuParts(list(found.precisions), found.bp, found.sys_len, found.ref_len),
+        bleu_parts=BleuParts(list(result.precisions), result.bp, result.sys_len, result.ref_len),
     )
 
 
@@ -159,9 +86,3 @@ def bleu_metric(tokenize: str) -> sacrebleu.BLEU:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1].strip()  # sacrebleu ends with what to install
         raise TrainError(f"BLEU's tokenizer {tokenize} cannot be used: {reason}") from error
-
-
-def sample(text: ParallelText, count: int) -> tuple[list[str], list[str]]:
-    """At most `count` pairs, spread evenly over the text."""
-    chosen = np.unique(np.linspace(0, len(text) - 1, min(count, len(text))).astype(int))
-    return [text.sources[i] for i in chosen], [text.targets[i] for i in chosen]

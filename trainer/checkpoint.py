@@ -20,7 +20,6 @@ lock                  held by the training that writes the folder
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tfm.runtime.files.atomic import replace_file, write_text
 from tfm.trainer.data.vocabulary import Vocabulary
+from tfm.trainer.studies.ablations import build_transformer
 
-from .config import ModelConfig, load_model_config
+from .config import TransformerConfig, load_model_config
 from .errors import TrainError
 from .model import Transformer
 
@@ -113,7 +114,7 @@ def load_checkpoint(folder: Path) -> tuple[Transformer, Vocabulary]:
     config = load_model_config(folder / CONFIG)
     vocabulary = Vocabulary.load(folder)
     vocabulary.check(config)
-    model = Transformer(config)
+    model = build_transformer(config)
     if not (folder / MODEL).exists() and (folder / LAST).exists():
         raise TrainError(f"{folder}: no {MODEL} yet: training has not reached its first validation")
     load_weights(model, read_weights(folder / MODEL))
@@ -168,28 +169,12 @@ def read_weights(path: Path) -> Weights:
 
 
 def write_weights(path: Path, weights: Weights, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file so that path holds the old content or the new, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
+    """Write a safetensors file; path holds the old content or the new, never a part."""
     try:
-        save_file({name: t.contiguous() for name, t in weights.items()}, temporary, metadata)
+        with replace_file(path) as partial:
+            save_file({name: t.contiguous() for name, t in weights.items()}, partial, metadata)
     except SafetensorError as error:  # a full disk, for one
-        temporary.unlink(missing_ok=True)
         raise TrainError(f"{path}: cannot be written: {error}") from error
-    _replace(temporary, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, "utf-8")
-    _replace(temporary, path)
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    """Put a file in another's place, so that even a power failure leaves one of them whole."""
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def write_pairs(path: Path, sources: list[str], targets: list[str]) -> None:
@@ -198,7 +183,7 @@ def write_pairs(path: Path, sources: list[str], targets: list[str]) -> None:
     write_text(path, "".join("\t".join(s.replace("\t", " ") for s in row) + "\n" for row in rows))
 
 
-def write_config(folder: Path, config: ModelConfig) -> None:
+def write_config(folder: Path, config: TransformerConfig) -> None:
     """Write config.json."""
     write_text(folder / CONFIG, json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 

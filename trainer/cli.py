@@ -57,7 +57,7 @@ def train(
     from .checkpoint import LAST
     from .config import load_recipe
     from .device import keep_freed_memory
-    from .errors import OwnError, TrainError
+    from .errors import LocalError, TrainError
     from .processes import Processes, join_processes
     from .stopping import Interrupted
     from .train import train as run
@@ -70,7 +70,7 @@ def train(
     processes = Processes()
     try:
         with join_processes() as processes:
-            level = logging.INFO if processes.leader else logging.ERROR
+            level = logging.INFO if processes.is_main else logging.ERROR
             logging.basicConfig(level=level, format="%(message)s")
             progress = run(
                 load_recipe(recipe),
@@ -81,23 +81,23 @@ def train(
                 processes=processes,
                 tensorboard=tensorboard,
             )
-    except OwnError as error:
+    except LocalError as error:
         last = folder / LAST
         kept = f"the state in {last} is whole" if last.exists() else "no state was saved yet"
         where = f"process {processes.rank}: " if processes.count > 1 else ""
         raise click.ClickException(f"{where}{error}; {kept}") from error
     except TrainError as error:
-        if not processes.leader:  # which says it
+        if not processes.is_main:  # which says it
             raise click.exceptions.Exit(1) from error
         raise click.ClickException(str(error)) from error
     except Interrupted as stop:
-        if processes.leader:
+        if processes.is_main:
             again = f"tfm train {recipe} --out {folder} --resume"
             again += f" --threads {threads}" if threads else ""
             again += " --tensorboard" if tensorboard else ""
             click.echo(f"stopped at step {stop.step}; continue with: {again}", err=True)
         raise click.exceptions.Exit(128 + stop.signal_number) from stop
-    if processes.leader:
+    if processes.is_main:
         click.echo(
             f"done: {progress.step} steps, validation loss {progress.exported_loss:.4f}; "
             f"next: tfm export {folder} MODEL_FOLDER",
@@ -129,17 +129,12 @@ def import_model(
     """
     from tfm.trainer.importing.hugging_face import import_folder
 
-    from .errors import TrainError
-
     if not source.is_dir():
         raise click.UsageError(
             f"{source} is not a folder: download the model first, for example with "
             f"`hf download {source} --local-dir FOLDER`"
         )
-    try:
-        model = import_folder(source, checkpoint, source_language, target_language)
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
+    model = import_folder(source, checkpoint, source_language, target_language)
     config = model.config
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     click.echo(
@@ -191,7 +186,6 @@ def experiments(study: Path, folder: Path, jobs: int, threads: int | None) -> No
     from tfm.trainer.studies.study import load_study, run_study
 
     from .device import keep_freed_memory
-    from .errors import TrainError
     from .stopping import Interrupted
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -205,8 +199,6 @@ def experiments(study: Path, folder: Path, jobs: int, threads: int | None) -> No
     again += f" --threads {threads}" if threads else ""
     try:
         results = run_study(load_study(study), folder, jobs=jobs, threads=threads or 0)
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
     except Interrupted as stop:
         click.echo(f"stopped, all is saved; continue with: {again}", err=True)
         raise click.exceptions.Exit(128 + stop.signal_number) from stop

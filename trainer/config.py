@@ -2,33 +2,35 @@
 
 import dataclasses
 import json
-import math
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
+
+from tfm.runtime.files.schema import SchemaError, limited, limits, load_dataclass
 
 from .errors import TrainError
-from .schema import from_tree
+
+T = TypeVar("T")
 
 Ablation = Literal["batch_norm", "no_scaling", "no_residual", "learned_positions", "no_positions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
+class TransformerConfig:
     """What the network is (paper, table 3). Saved with every checkpoint as config.json.
 
     `norm` is "post" as published or "pre". `tied_embeddings` says which matrices are one: "none",
     "target" (target embedding and output projection), "all" (the source embedding too; needs a
     joint vocabulary). `bos_id` is what every target begins with, before anything is known of it.
 
-    The rest is for models that others trained, and at its defaults the paper's. `positions` and
-    `first_position`: see `model.sinusoidal_positions`. `output_bias` adds a number per token to the
-    logits. Tokens in `forbidden_ids` are never written. Models of many languages have a token for
-    each, `language_tags`; `tagged` says where one is: "source" (the source begins with that of the
-    target language: Marian) or "both" (each side begins with its own language's, the target after
-    bos_id: M2M100). Both vocabularies end in `unknown_pieces` pieces that the model does not know.
+    The rest is for models that others trained; the defaults are the paper's. `positions` and
+    `first_position`: see `positions.sinusoidal_positions`. `output_bias` adds a number per token
+    to the logits. Tokens in `suppress_ids` are never written. A multilingual model has a token for
+    each language, `language_ids`. `language_token` says where it stands: "source" (the source
+    begins with that of the target language: Marian) or "both" (each side begins with its own
+    language's, the target after bos_id: M2M100). Both vocabularies end in `num_extra_pieces`
+    pieces that have no embedding.
 
     `ablations` are for experiments only: see ablations.py.
     """
@@ -54,29 +56,29 @@ class ModelConfig:
     first_position: int = 0
     scale_embeddings: bool = True
     output_bias: bool = False
-    forbidden_ids: tuple[int, ...] = ()
-    tagged: Literal["none", "source", "both"] = "none"
-    language_tags: dict[str, int] = field(default_factory=dict)
-    unknown_pieces: int = 0
+    suppress_ids: tuple[int, ...] = ()
+    language_token: Literal["none", "source", "both"] = "none"
+    language_ids: dict[str, int] = field(default_factory=dict)
+    num_extra_pieces: int = 0
     ablations: tuple[Ablation, ...] = ()
 
     @property
     def source_prefix(self) -> list[int]:
-        """What every source begins with: nothing, or a language's tag."""
-        if self.tagged == "none":
+        """What every source begins with: nothing, or a language's token."""
+        if self.language_token == "none":
             return []
-        of_source = self.tagged == "both"
-        return [self.language_tags[self.source_language if of_source else self.target_language]]
+        own = self.language_token == "both"
+        return [self.language_ids[self.source_language if own else self.target_language]]
 
     @property
     def target_prefix(self) -> list[int]:
-        """What every target begins with: bos_id, and with tagged "both" its language's tag."""
-        return [self.bos_id, *self.tags_of_targets]
+        """bos_id, and with language_token "both" the token of the target language."""
+        return [self.bos_id, *self.target_language_ids]
 
     @property
-    def tags_of_targets(self) -> list[int]:
+    def target_language_ids(self) -> list[int]:
         """The target prefix after bos_id."""
-        return [self.language_tags[self.target_language]] if self.tagged == "both" else []
+        return [self.language_ids[self.target_language]] if self.language_token == "both" else []
 
     def __post_init__(self) -> None:
         if self.d_model % (2 * self.num_heads):
@@ -95,15 +97,23 @@ class ModelConfig:
         if {"learned_positions", "no_positions"} <= set(self.ablations):
             raise TrainError("ablations learned_positions and no_positions: choose one of them")
         needed = {"none": (), "source": (self.target_language,)}.get(
-            self.tagged, (self.source_language, self.target_language)
+            self.language_token, (self.source_language, self.target_language)
         )
         for language in needed:
-            if language not in self.language_tags:
+            if language not in self.language_ids:
                 raise TrainError(
                     f"language {language!r} is none of the model's: "
-                    f"{', '.join(sorted(self.language_tags))}"
+                    f"{', '.join(sorted(self.language_ids))}"
                 )
 
+
+# What tfm 0.1.0 called some keys of config.json: its checkpoints are still read.
+OLD_KEYS = {
+    "tagged": "language_token",
+    "language_tags": "language_ids",
+    "unknown_pieces": "num_extra_pieces",
+    "forbidden_ids": "suppress_ids",
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     # tiny: Wu et al. 2021's Multi30k model; base, big: table 3 of the paper
@@ -143,25 +153,25 @@ class ModelRecipe:
     """[model]: a preset, and what to change of it (None keeps the preset's value)."""
 
     preset: Literal["tiny", "edge", "base", "big"] = "edge"
-    d_model: int | None = None
-    d_ff: int | None = None
-    num_heads: int | None = None
-    encoder_layers: int | None = None
-    decoder_layers: int | None = None
-    dropout: float = 0.1
+    d_model: int | None = limited(None, low=1)
+    d_ff: int | None = limited(None, low=1)
+    num_heads: int | None = limited(None, low=1)
+    encoder_layers: int | None = limited(None, low=1)
+    decoder_layers: int | None = limited(None, low=1)
+    dropout: float = limited(0.1, low=0, high=0.9)
     norm: Literal["post", "pre"] = "post"
     tied_embeddings: Literal["none", "target", "all"] = "target"
     ablations: tuple[Ablation, ...] = ()
 
     def build(
         self, data: "DataRecipe", source_size: int, target_size: int, **ids: int
-    ) -> ModelConfig:
+    ) -> TransformerConfig:
         """The configuration of the network for vocabularies of these sizes."""
         chosen = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"
         }
         overrides = {name: value for name, value in chosen.items() if value is not None}
-        return ModelConfig(
+        return TransformerConfig(
             source_vocab_size=source_size,
             target_vocab_size=target_size,
             source_language=data.source_language,
@@ -174,17 +184,17 @@ class ModelRecipe:
 class VocabularyRecipe:
     """[vocabulary]: SentencePiece models with byte fallback, one per side or one joint."""
 
-    size: int = 8000
+    size: int = limited(8000, low=1)
     algorithm: Literal["unigram", "bpe"] = "unigram"
     joint: bool = False
-    character_coverage: float = 0.9995
-    max_sentences: int = 400_000
+    character_coverage: float = limited(0.9995, above=0, high=1)
+    max_sentences: int = limited(400_000, low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusRecipe:
     """[[data.train]]: a .tsv of source<TAB>target[<TAB>corpus], or two aligned text files; any of
-    them may be .xz.
+    them may be .xz or .gz.
 
     `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
     times). `corpora` overrides it by the name in the third column. The corpus is drawn from in
@@ -195,9 +205,9 @@ class CorpusRecipe:
     path: str | None = None
     source: str | None = None
     target: str | None = None
-    weight: float = 1.0
-    corpora: dict[str, float] = field(default_factory=dict)
-    from_epoch: int = 0
+    weight: float = limited(1.0, low=0, high=1000)
+    corpora: dict[str, float] = field(default_factory=dict, metadata=limits(low=0, high=1000))
+    from_epoch: int = limited(0, low=0)
     until_epoch: int | None = None
     reverse: bool = False
 
@@ -210,7 +220,7 @@ class DataRecipe:
     validation: CorpusRecipe
     source_language: str = "source"
     target_language: str = "target"
-    max_length: int = 128
+    max_length: int = limited(128, low=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,29 +240,29 @@ class TrainingRecipe:
     chooses by the target language, "none" is for corpora that are tokenized already.
     """
 
-    max_steps: int = 100_000
-    max_tokens: int = 4096
-    accumulate_steps: int = 1
-    learning_rate: float | None = None
-    warmup_steps: int = 4000
+    max_steps: int = limited(100_000, low=1)
+    max_tokens: int = limited(4096, low=1)
+    accumulate_steps: int = limited(1, low=1)
+    learning_rate: float | None = limited(None, above=0)
+    warmup_steps: int = limited(4000, low=1)
     warmup: Literal["linear", "none"] = "linear"
-    cooldown_steps: int = 0
-    label_smoothing: float = 0.1
-    adam_betas: tuple[float, float] = (0.9, 0.98)
-    adam_epsilon: float = 1e-9
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    seed: int = 1
+    cooldown_steps: int = limited(0, low=0)
+    label_smoothing: float = limited(0.1, low=0, below=1)
+    adam_betas: tuple[float, float] = limited((0.9, 0.98), low=0, below=1)
+    adam_epsilon: float = limited(1e-9, above=0, below=1)
+    weight_decay: float = limited(0.0, low=0)
+    clip_norm: float = limited(1.0, low=0)
+    seed: int = limited(1, low=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
-    log_steps: int = 50
-    validate_steps: int = 1000
-    validation_max_sentences: int = 500
-    validation_max_length: int = 100
+    log_steps: int = limited(50, low=1)
+    validate_steps: int = limited(1000, low=1)
+    validation_max_sentences: int = limited(500, low=1)
+    validation_max_length: int = limited(100, low=1)
     validation_tokenizer: Literal["13a", "intl", "char", "zh", "none"] | None = None
-    average_checkpoints: int = 5
-    stop_after_no_gain: int | None = None
+    average_checkpoints: int = limited(5, low=1)
+    stop_after_no_gain: int | None = limited(None, low=1)
     stop_metric: Literal["loss", "chrf"] = "loss"
 
 
@@ -285,18 +295,30 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise TrainError(f"{path}: not TOML: {error}") from error
 
 
+def load_checked(kind: type[T], tree: Any, where: str) -> T:
+    """Build a dataclass from parsed TOML or JSON; `where` names the file in errors.
+
+    Raises:
+        TrainError: an unknown or missing key, a value of the wrong type or outside its limits
+    """
+    try:
+        return load_dataclass(kind, tree, where)
+    except SchemaError as error:
+        raise TrainError(str(error)) from error
+
+
 def recipe_of(tree: dict[str, Any], where: str) -> Recipe:
     """Check a recipe that is parsed already; `where` names it in errors.
 
     Raises:
         TrainError: an unknown or missing key, a value of the wrong type or that makes no sense
     """
-    recipe = from_tree(Recipe, tree, where)
+    recipe = load_checked(Recipe, tree, where)
     _check(recipe, where)
     return recipe
 
 
-def load_model_config(path: Path) -> ModelConfig:
+def load_model_config(path: Path) -> TransformerConfig:
     """Read a checkpoint's config.json.
 
     Raises:
@@ -310,33 +332,9 @@ def load_model_config(path: Path) -> ModelConfig:
         ) from error
     except (OSError, ValueError) as error:
         raise TrainError(f"{path}: cannot be read as JSON: {error}") from error
-    return from_tree(ModelConfig, tree, str(path))
-
-
-def _at_least(least: float) -> tuple[Callable[[Any], bool], str]:
-    """NaN and infinity are never accepted."""
-    return lambda value: least <= value < math.inf, f"at least {least:g}"
-
-
-_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(
-        (
-            *("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers"),
-            *("size", "max_sentences", "max_length"),
-            *("max_steps", "max_tokens", "accumulate_steps", "warmup_steps", "log_steps"),
-            *("validate_steps", "validation_max_sentences", "validation_max_length"),
-            *("average_checkpoints", "stop_after_no_gain"),
-        ),
-        _at_least(1),
-    ),
-    **dict.fromkeys(("weight_decay", "clip_norm", "cooldown_steps", "seed"), _at_least(0)),
-    "dropout": (lambda value: 0 <= value <= 0.9, "0 to 0.9"),
-    "label_smoothing": (lambda value: 0 <= value < 1, "0 to below 1"),
-    "learning_rate": (lambda value: 0 < value < math.inf, "a number above 0"),
-    "adam_epsilon": (lambda value: 0 < value < 1, "a number above 0"),
-    "adam_betas": (lambda value: all(0 <= beta < 1 for beta in value), "two numbers 0 to below 1"),
-    "character_coverage": (lambda value: 0 < value <= 1, "above 0 to 1"),
-}
+    if isinstance(tree, dict):
+        tree = {OLD_KEYS.get(key, key): value for key, value in tree.items()}
+    return load_checked(TransformerConfig, tree, str(path))
 
 
 def _check(recipe: Recipe, path: str) -> None:
@@ -353,21 +351,11 @@ def _check(recipe: Recipe, path: str) -> None:
                 f"{path}: reverse is for a .tsv: exchange source {corpus.source!r} and "
                 f"target {corpus.target!r} instead"
             )
-        if corpus.from_epoch < 0 or (
-            corpus.until_epoch is not None and corpus.until_epoch <= corpus.from_epoch
-        ):
+        if corpus.until_epoch is not None and corpus.until_epoch <= corpus.from_epoch:
             raise TrainError(
-                f"{path}: from_epoch {corpus.from_epoch}, until_epoch {corpus.until_epoch}: choose "
-                "from_epoch 0 or more, and until_epoch above it"
+                f"{path}: from_epoch {corpus.from_epoch}, until_epoch {corpus.until_epoch}: "
+                "choose until_epoch above from_epoch"
             )
-        for weight in (corpus.weight, *corpus.corpora.values()):
-            if not 0 <= weight <= 1000:
-                raise TrainError(f"{path}: corpus weight {weight}: choose 0 (left out) to 1000")
-    for name, (accepts, wanted) in _RANGES.items():
-        for table in (recipe.model, recipe.vocabulary, data, training):
-            value = getattr(table, name, None)
-            if value is not None and not accepts(value):
-                raise TrainError(f"{path}: {name} = {value}: choose {wanted}")
     if training.max_tokens < data.max_length + 2:
         raise TrainError(
             f"{path}: max_tokens {training.max_tokens} is below max_length {data.max_length} + 2 "

@@ -1,10 +1,11 @@
 """curves.png: what metrics.jsonl says of a training, to look at."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tfm.runtime.files.atomic import replace_file
 
 Line = Mapping[str, Any]
 
@@ -34,8 +35,8 @@ def draw_curves(metrics: Path, image: Path) -> None:
     lines = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     figure = Figure(figsize=(10, 6.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    for place, (title, keys) in enumerate(PANELS):
-        axes = figure.add_subplot(2, 2, place + 1)
+    for index, (title, keys) in enumerate(PANELS):
+        axes = figure.add_subplot(2, 2, index + 1)
         for color, (key, label) in zip(COLORS, keys.items(), strict=False):
             steps, values = series(lines, key)
             few = len(steps) < 40
@@ -49,9 +50,8 @@ def draw_curves(metrics: Path, image: Path) -> None:
         if len(keys) > 1:
             axes.legend(frameon=False, fontsize=8)
     figure.supxlabel("step", fontsize=9)
-    temporary = image.with_name(image.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, image)
+    with replace_file(image) as partial:
+        figure.savefig(partial, format="png")
 
 
 def series(lines: Sequence[Line], key: str) -> tuple[list[int], list[float]]:

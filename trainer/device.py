@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from .config import ModelConfig, TrainingRecipe
+from .config import TrainingRecipe, TransformerConfig
 from .errors import TrainError
 from .model import EncoderLayer
 
@@ -37,7 +37,7 @@ def choose_device(options: TrainingRecipe, local_rank: int = 0) -> torch.device:
     return device
 
 
-def faster_precision(config: ModelConfig, device: torch.device) -> str:
+def faster_precision(config: TransformerConfig, device: torch.device) -> str:
     """ "bf16" or "fp32", whichever gets an encoder layer forward and backward sooner.
 
     A CPU's features do not tell: with the same AVX512-BF16, some are faster in bf16 and some

@@ -1,17 +1,19 @@
 """What a user of the trainer can cause: bad recipe, bad data, diverged training."""
 
+from tfm.runtime.errors import TfmError
 
-class TrainError(Exception):
+
+class TrainError(TfmError):
     """What is wrong, the value, and what to do, in one line."""
 
 
-class OwnError(TrainError):
-    """Of one process among several, which has to say it itself: the others do not have it."""
+class LocalError(TrainError):
+    """An error on this rank only; rank 0 cannot report it, so this process has to."""
 
 
 class DivergedError(TrainError):
-    """The loss is no number any more."""
+    """The loss became NaN or infinite."""
 
     def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
-        self.step = step  # that had the loss
+        self.step = step  # the step with that loss

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .config import ModelConfig
+from .config import TransformerConfig
 
 # Dense matrix products in bf16 with float sums, 10^12 FLOP/s, as NVIDIA's datasheets state them.
 # The first that the device's name has as whole words counts.
@@ -23,7 +23,7 @@ BF16_PEAKS = {
 
 
 def training_flops(
-    config: ModelConfig, source_lengths: NDArray[np.int64], target_lengths: NDArray[np.int64]
+    config: TransformerConfig, source_lengths: NDArray[np.int64], target_lengths: NDArray[np.int64]
 ) -> int:
     """FLOPs of the matrix products of a training step, a multiplication and an addition being two.
 

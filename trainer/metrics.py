@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .checkpoint import METRICS, TENSORBOARD, Progress, write_text
+from tfm.runtime.files.atomic import write_text
+
+from .checkpoint import METRICS, TENSORBOARD, Progress
 
 
 def drop_after(path: Path, step: int) -> None:

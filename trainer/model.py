@@ -7,86 +7,24 @@ F d_ff, H heads, C = D / H head size, V vocabulary. Masks: True = attend.
 
 import math
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import ModelConfig
+from .config import TransformerConfig
+from .dropout import Dropout
+from .errors import TrainError
+from .positions import Positions
 
-
-def sinusoidal_positions(positions: Tensor, config: ModelConfig) -> Tensor:
-    """Encode positions as sines and cosines of geometric wavelengths (section 3.5).
-
-    PE(pos, 2i) = sin(pos / 10000^(2i/D)), PE(pos, 2i+1) = cos(pos / 10000^(2i/D)).
-    Computed, not looked up, so that no sentence is too long and no table is stored.
-
-    That is config.positions "paper". "marian" has all the sines before all the cosines, and so has
-    "fairseq", whose wavelengths reach 10000 with the last one: 10000^(i/(D/2-1)).
-
-    Args:
-        positions: [L] float, counted from 0; the first one stands for config.first_position
-
-    Returns:
-        [L, D] float
-    """
-    frequencies = position_frequencies(config).to(positions)
-    angles = (positions + config.first_position).unsqueeze(1) * frequencies  # [L, D/2]
-    if config.positions == "paper":
-        return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)  # sin, cos, sin, cos...
-    return torch.cat((angles.sin(), angles.cos()), dim=1)
-
-
-def position_frequencies(config: ModelConfig) -> Tensor:
-    """The D / 2 frequencies of `sinusoidal_positions`, [D/2] in double precision."""
-    half = config.d_model // 2
-    last = half - 1 if config.positions == "fairseq" else half
-    steps = torch.arange(half, dtype=torch.float64) / last
-    return torch.exp(steps * -math.log(10000.0))
-
-
-class Dropout(nn.Module):
-    """Zero each element with probability p while training, and scale the rest (section 5.4).
-
-    On a CPU the generator is serial and torch's own dropout draws one number per element: a sixth
-    of a training step. One byte per element is enough, which rounds p to a multiple of 1/256.
-    """
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape to the same shape."""
-        dropped = round(self.p * 256)
-        if not self.training or dropped == 0:
-            return x
-        if x.device.type != "cpu":
-            return F.dropout(x, self.p)
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        kept = words.view(torch.uint8)[: x.numel()].view(x.shape)
-        # 1 from `dropped` on, else 0: a comparison and its bools would be far slower
-        kept.clamp_(dropped - 1, dropped).sub_(dropped - 1)
-        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
-
-
-class Positions(nn.Module):
-    """`sinusoidal_positions` of whole sentences."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """What to add to the embeddings of ids [B, L]; returns [L, D]."""
-        positions = torch.arange(ids.shape[1], device=ids.device, dtype=torch.float32)
-        return sinusoidal_positions(positions, self.config)
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Embeddings(nn.Module):
     """Token embeddings times sqrt(D), plus positions, then dropout (sections 3.4, 3.5, 5.4)."""
 
-    def __init__(self, vocab_size: int, config: ModelConfig) -> None:
+    def __init__(self, vocab_size: int, config: TransformerConfig) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab_size, config.d_model)
         self.positions = Positions(config)
@@ -171,7 +109,7 @@ class FeedForward(nn.Module):
     By configuration, x sigmoid(x) (swish) or x Phi(x) (gelu) stands in max's place.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.inner = nn.Linear(config.d_model, config.d_ff)
         self.outer = nn.Linear(config.d_ff, config.d_model)
@@ -189,7 +127,7 @@ class Residual(nn.Module):
     Pre-norm, by configuration: x + Dropout(sublayer(LayerNorm(x))).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = Dropout(config.dropout)
@@ -208,7 +146,7 @@ class Residual(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward, each in a residual connection (section 3.1)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.self_attention_residual = Residual(config)
@@ -227,7 +165,7 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Masked self-attention, cross-attention to the encoder's keys and values, feed-forward."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.self_attention_residual = Residual(config)
@@ -253,8 +191,13 @@ class DecoderLayer(nn.Module):
 class Transformer(nn.Module):
     """Encoder and decoder stacks with the final linear map to the vocabulary (figure 1)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
+        if config.ablations:
+            raise TrainError(
+                f"ablations {', '.join(config.ablations)}: this class is the paper's model alone; "
+                "use build_transformer of trainer/studies/ablations.py"
+            )
         self.config = config
         d_model = config.d_model
         self.source_embeddings = Embeddings(config.source_vocab_size, config)
@@ -268,12 +211,6 @@ class Transformer(nn.Module):
         self.projection = nn.Linear(d_model, config.target_vocab_size, bias=config.output_bias)
         self.apply(_initialize)
         self._tie_embeddings()  # after: the projection's initialization is not an embedding's
-        if config.ablations:
-            from tfm.trainer.studies.ablations import (
-                ablate,  # not above: it needs the classes of this module
-            )
-
-            ablate(self)
 
     def _tie_embeddings(self) -> None:
         """Let the matrices that the configuration ties be one parameter (section 3.4)."""
@@ -285,12 +222,12 @@ class Transformer(nn.Module):
     @property
     def encoder_layers(self) -> list[EncoderLayer]:
         """The encoder's layers, first to last."""
-        return [layer for layer in self.encoder if isinstance(layer, EncoderLayer)]
+        return _typed(self.encoder, EncoderLayer)
 
     @property
     def decoder_layers(self) -> list[DecoderLayer]:
         """The decoder's layers, first to last."""
-        return [layer for layer in self.decoder if isinstance(layer, DecoderLayer)]
+        return _typed(self.decoder, DecoderLayer)
 
     def encode(self, source_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Run the encoder.
@@ -331,7 +268,7 @@ class Transformer(nn.Module):
         Tokens that the model never writes have -inf.
         """
         logits: Tensor = self.projection(hidden)
-        forbidden = torch.tensor(self.config.forbidden_ids, dtype=torch.int64)
+        forbidden = torch.tensor(self.config.suppress_ids, dtype=torch.int64)
         return logits.index_fill(-1, forbidden.to(logits.device), float("-inf"))
 
     def next_log_probs(self, hidden: Tensor) -> Tensor:
@@ -376,6 +313,16 @@ class Transformer(nn.Module):
             if not unfinished:
                 break
         return outputs
+
+
+def _typed(layers: nn.ModuleList, kind: type[Layer]) -> list[Layer]:
+    """The layers as a list, once each is known to be of the kind."""
+    typed = []
+    for layer in layers:
+        if not isinstance(layer, kind):
+            raise TypeError(f"a layer is {type(layer).__name__}, expected {kind.__name__}")
+        typed.append(layer)
+    return typed
 
 
 def _initialize(module: nn.Module) -> None:

@@ -6,16 +6,22 @@ import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tfm.runtime.files.atomic import write_text
 from tfm.trainer.data.corpora import Corpora, draw_sample, read_corpora
 from tfm.trainer.data.token_store import store_tokens
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 
 from . import checkpoint as files
-from .bleu import sample
-from .config import ModelConfig, Recipe, VocabularyRecipe, load_model_config, read_toml
+from .config import (
+    Recipe,
+    TransformerConfig,
+    VocabularyRecipe,
+    load_checked,
+    load_model_config,
+    read_toml,
+)
 from .errors import TrainError
 from .model import Transformer
-from .schema import from_tree
 
 logger = logging.getLogger(__name__)
 
@@ -49,14 +55,14 @@ def prepare(
         if init is not None and (init / files.ORIGIN).exists():
             shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN)
     if not resume or recipe_text != (folder / files.RECIPE).read_text("utf-8"):
-        files.write_text(folder / files.RECIPE, recipe_text)
+        write_text(folder / files.RECIPE, recipe_text)
     skipped = store_tokens(
         folder / files.TOKENS, corpora, vocabulary, config, recipe.data.max_length
     )
     if skipped:
         logger.info("%d pairs are over max_length and left out", skipped)
     files.write_pairs(
-        folder / files.VALIDATION, *sample(validation, recipe.training.validation_max_sentences)
+        folder / files.VALIDATION, *validation.sample(recipe.training.validation_max_sentences)
     )
     files.write_config(folder, config)  # last: without it, nothing takes this for a checkpoint
     return initial
@@ -64,7 +70,7 @@ def prepare(
 
 def _network(
     recipe: Recipe, corpora: Corpora, folder: Path, init: Path | None, *, resume: bool
-) -> tuple[Vocabulary, ModelConfig, Transformer | None]:
+) -> tuple[Vocabulary, TransformerConfig, Transformer | None]:
     """The vocabulary and the configuration of the network, and the weights it begins with if they
     are not random."""
     if resume:
@@ -87,7 +93,7 @@ def _network(
     return vocabulary, config, None
 
 
-Fixed = TypeVar("Fixed", ModelConfig, VocabularyRecipe)
+Fixed = TypeVar("Fixed", TransformerConfig, VocabularyRecipe)
 
 
 def _check_unchanged(folder: Path, before: Fixed, wanted: Fixed) -> None:
@@ -102,7 +108,7 @@ def _check_unchanged(folder: Path, before: Fixed, wanted: Fixed) -> None:
 
 def _vocabulary_of(folder: Path) -> VocabularyRecipe:
     path = folder / files.RECIPE
-    return from_tree(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
+    return load_checked(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
 
 
 def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> None:
@@ -125,16 +131,16 @@ def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> Non
         )
 
 
-def _tuned(config: ModelConfig, recipe: Recipe) -> ModelConfig:
+def _tuned(config: TransformerConfig, recipe: Recipe) -> TransformerConfig:
     """The configuration of a model that others trained, as the recipe has it go on."""
     changes: dict[str, Any] = {"dropout": recipe.model.dropout}
     for side in ("source_language", "target_language"):
         language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")
         if language != unsaid:
-            if config.tagged != "none" and language not in config.language_tags:
+            if config.language_token != "none" and language not in config.language_ids:
                 raise TrainError(
                     f"data.{side} is {language!r}, none of the model's languages: "
-                    f"{', '.join(sorted(config.language_tags))}"
+                    f"{', '.join(sorted(config.language_ids))}"
                 )
             changes[side] = language
     return dataclasses.replace(config, **changes)

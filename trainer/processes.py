@@ -16,13 +16,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .errors import OwnError, TrainError
+from .errors import LocalError, TrainError
 
 T = TypeVar("T")
-WAIT = timedelta(hours=12)  # for a leader that tokenizes or validates
+WAIT = timedelta(hours=12)  # for a main process that tokenizes or validates
 
 
-class ProcessLostError(OwnError):
+class ProcessLostError(LocalError):
     """Another process of the training ended."""
 
 
@@ -35,29 +35,29 @@ class Processes:
     local_rank: int = 0  # on this machine: which CUDA device is its own
 
     @property
-    def leader(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files and speaks to the user."""
         return self.rank == 0
 
-    def share(self, batches: Sequence[T]) -> list[tuple[int, T]]:
-        """Which of an update's batches are this process's, with their places among all."""
+    def shard(self, batches: Sequence[T]) -> list[tuple[int, T]]:
+        """Which of an update's batches are this process's, with their indices among all."""
         return list(enumerate(batches))[self.rank :: self.count]
 
     @contextlib.contextmanager
-    def leader_first(self) -> Iterator[None]:
-        """The leader does what is inside; the others wait for it, and end when it fails."""
+    def main_first(self) -> Iterator[None]:
+        """The main process does what is inside; the others wait for it, and end when it fails."""
         if self.count == 1:
             yield
-        elif self.leader:
+        elif self.is_main:
             done = False
             try:
                 yield
                 done = True
             finally:
-                self.of_leader(done)
+                self.broadcast(done)
         else:
             yield
-            if not self.of_leader(True):
+            if not self.broadcast(True):
                 raise SystemExit(1)
 
     @contextlib.contextmanager
@@ -70,10 +70,10 @@ class Processes:
         error = None
         try:
             yield
-        except TrainError as own:
+        except TrainError as caught:
             if self.count == 1:
                 raise
-            error = own
+            error = caught
         if self.count > 1:
             errors: list[str | None] = [None] * self.count
             with _lost():
@@ -83,7 +83,7 @@ class Processes:
                     where = f"process {rank}: " if rank else ""
                     raise TrainError(f"{where}{message}") from error
 
-    def add_gradients(self, parameters: Sequence[Tensor]) -> None:
+    def all_reduce_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Let every process have the sum of all gradients; None counts as zeros."""
         if self.count == 1:
             return
@@ -98,14 +98,14 @@ class Processes:
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 
-    def same_weights(self, tensors: Sequence[Tensor]) -> None:
-        """Let every process have the leader's tensors."""
+    def broadcast_weights(self, tensors: Sequence[Tensor]) -> None:
+        """Let every process have the main process's tensors."""
         if self.count > 1:
             with _lost():
                 for tensor in tensors:
                     dist.broadcast(tensor, src=0)
 
-    def add(self, value: float) -> float:
+    def all_reduce_sum(self, value: float) -> float:
         """The sum of every process's value, in double precision."""
         if self.count == 1:
             return value
@@ -114,17 +114,17 @@ class Processes:
             dist.all_reduce(total)
         return float(total)
 
-    def largest(self, value: int) -> int:
+    def all_reduce_max(self, value: int) -> int:
         """The largest of every process's values."""
         if self.count == 1:
             return value
-        largest = torch.tensor(value)
+        tensor = torch.tensor(value)
         with _lost():
-            dist.all_reduce(largest, dist.ReduceOp.MAX)
-        return int(largest)
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        return int(tensor)
 
-    def of_leader(self, value: T) -> T:
-        """The leader's value, once it has come this far too."""
+    def broadcast(self, value: T) -> T:
+        """The main process's value, once it has come this far too."""
         if self.count == 1:
             return value
         values = [value]

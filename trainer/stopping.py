@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP as a wish, which training grants between two steps."""
+"""SIGINT, SIGTERM and SIGHUP set a flag that the training loop checks between two steps."""
 
 import contextlib
 import signal

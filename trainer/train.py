@@ -16,17 +16,19 @@ from tqdm import tqdm
 
 from tfm.trainer.data.token_store import open_tokens
 from tfm.trainer.data.vocabulary import Vocabulary
+from tfm.trainer.studies.ablations import build_transformer
 
 from . import checkpoint as files
-from .bleu import batch_loss
 from .config import Recipe, TrainingRecipe, load_model_config
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
-from .errors import DivergedError, OwnError, TrainError
+from .dropout import seed_dropout
+from .errors import DivergedError, LocalError, TrainError
 from .flops import peak_tflops, training_flops
+from .loss import batch_loss
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
-from .optimizer import build_optimizer, learning_rate, seed_noise
+from .optimizer import build_optimizer, learning_rate
 from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
@@ -71,12 +73,12 @@ def train(
         device = choose_device(recipe.training, processes.local_rank)
     initial = None
     with contextlib.ExitStack() as held:
-        with processes.leader_first():
-            if processes.leader:
+        with processes.main_first():
+            if processes.is_main:
                 refuse_to_overwrite(folder, init, resume=resume)  # nor leave a lock in it
                 held.enter_context(files.claim(folder))
                 initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
-        resume = processes.of_leader((folder / files.LAST).exists())
+        resume = processes.broadcast((folder / files.LAST).exists())
         recipe = _in_precision(recipe, folder, device, processes, resume=resume)
         with processes.together():
             trainer = Trainer(recipe, recipe_path, folder, device, processes)
@@ -96,14 +98,14 @@ def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:
 def _in_precision(
     recipe: Recipe, folder: Path, device: torch.device, processes: Processes, *, resume: bool
 ) -> Recipe:
-    """The recipe with "auto" replaced by what the leader found, or an earlier run."""
+    """The recipe with "auto" replaced by what the main process found, or an earlier run."""
     if recipe.training.precision != "auto":
         return recipe
     found = files.read_progress(folder).precision if resume else ""
-    if not found and processes.leader:
+    if not found and processes.is_main:
         found = faster_precision(load_model_config(folder / files.CONFIG), device)
         logger.info("computing in %s, which is faster here", found)
-    chosen: Literal["bf16", "fp32"] = "bf16" if processes.of_leader(found) == "bf16" else "fp32"
+    chosen: Literal["bf16", "fp32"] = "bf16" if processes.broadcast(found) == "bf16" else "fp32"
     training = dataclasses.replace(recipe.training, precision=chosen)
     return dataclasses.replace(recipe, training=training)
 
@@ -150,7 +152,7 @@ class Trainer:
             self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"
         )
         torch.manual_seed(self.options.seed)
-        self.model = Transformer(config).to(self.device)
+        self.model = build_transformer(config).to(self.device)
         self.model.train()
         if self.options.compile:
             for layer in (*self.model.encoder_layers, *self.model.decoder_layers):
@@ -180,7 +182,7 @@ class Trainer:
             logger.warning("another validation corpus: what is best begins anew")
             self.progress = self.progress.without_best()
         self.progress = dataclasses.replace(self.progress, validation=self.validation.fingerprint)
-        if self.processes.leader:
+        if self.processes.is_main:
             drop_after(self.folder / files.METRICS, self.progress.step)
             for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
                 if int(path.stem.removeprefix("step-")) > self.progress.step:
@@ -189,8 +191,8 @@ class Trainer:
     def run(self, *, tensorboard: bool = False) -> files.Progress:
         """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
         options, processes = self.options, self.processes
-        processes.same_weights(list(self.model.state_dict().values()))
-        self.progress = processes.of_leader(self.progress)
+        processes.broadcast_weights(list(self.model.state_dict().values()))
+        self.progress = processes.broadcast(self.progress)
         started = time.perf_counter() - self.progress.seconds
         groups = self._batch_groups()
         peak = peak_tflops(self.device, options.precision)
@@ -199,7 +201,7 @@ class Trainer:
             MetricsLog(
                 self.folder,
                 self.progress,
-                writes=processes.leader,
+                writes=processes.is_main,
                 tensorboard=tensorboard,
                 peak_tflops=None if peak is None else processes.count * peak,
             ) as log,
@@ -209,22 +211,22 @@ class Trainer:
                 unit="step",
                 mininterval=1.0,
                 dynamic_ncols=True,
-                disable=not processes.leader,
+                disable=not processes.is_main,
             ) as bar,
             self._saved_where_lost(),
         ):
             while True:
                 if self._validation_is_due():
                     with log.paused():
-                        if processes.leader:
+                        if processes.is_main:
                             self._validate(log, stop, bar)
                             self._seconds_since(started)
                             self._save()
-                        self.progress = processes.of_leader(self.progress)
-                number = processes.largest(stop.number)
+                        self.progress = processes.broadcast(self.progress)
+                number = processes.all_reduce_max(stop.number)
                 if number:
                     self._save()
-                    processes.of_leader(None)  # or the others' end could look like a loss of them
+                    processes.broadcast(None)  # or the others' end could look like a loss of them
                     raise Interrupted(self.progress.step, number)
                 if is_over(self.progress, options):
                     break
@@ -272,21 +274,21 @@ class Trainer:
         tokens = int(targets.sum())
         losses = [torch.zeros((), device=self.device)]
         try:
-            for place, chosen in self.processes.share(indices):
-                losses.append(self._backward(chosen, step, place, tokens))
+            for index, pairs in self.processes.shard(indices):
+                losses.append(self._backward(pairs, step, index, tokens))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             self._save()  # nothing of this step is in the weights yet
-            raise OwnError(
+            raise LocalError(
                 f"the batch of step {step} does not fit into the memory of {self.device}: lower "
                 "max_tokens, and raise accumulate_steps as much for the same updates"
             ) from error
-        total = self.processes.add(float(torch.stack(losses).double().sum()))
+        total = self.processes.all_reduce_sum(float(torch.stack(losses).double().sum()))
         if not math.isfinite(total):
             raise self._diverged("loss", total, step)
         parameters = list(self.model.parameters())
-        self.processes.add_gradients(parameters)
+        self.processes.all_reduce_gradients(parameters)
         if self.options.clip_norm:
             torch.nn.utils.clip_grad_norm_(parameters, self.options.clip_norm)
         for group in self.optimizer.param_groups:
@@ -297,17 +299,17 @@ class Trainer:
         return total, tokens, flops
 
     def _backward(
-        self, chosen: NDArray[np.int64], step: int, place: int, tokens: int
+        self, pairs: NDArray[np.int64], step: int, index: int, tokens: int
     ) -> torch.Tensor:
-        """Add a batch's part of the gradient; returns its summed loss, where it was computed: a
+        """Add a batch's part of the gradient; returns its summed loss as a tensor, because a
         number would have to wait for the device."""
-        batch = self.text.batch(chosen)
-        seed_noise(self.options.seed, step, place)
+        batch = self.text.batch(pairs)
+        seed_dropout(self.options.seed, step, index)
         with self.autocast:
             loss, _ = batch_loss(
                 self.model,
-                batch.source_ids.to(self.device),
-                batch.target_ids.to(self.device),
+                batch.source_ids,
+                batch.target_ids,
                 self.options.label_smoothing,
             )
         (loss / tokens).backward()  # type: ignore[no-untyped-call]
@@ -348,7 +350,7 @@ class Trainer:
 
     def _save(self) -> None:
         """Write the state, where this process is the one that writes."""
-        if self.processes.leader:
+        if self.processes.is_main:
             files.save_state(self.folder, self.model, self.optimizer, self.progress)
 
     def _seconds_since(self, started: float) -> None:

@@ -1,21 +1,25 @@
 """A validation: losses, BLEU and chrF of the current weights and of the average, and the files
 that the better ones become."""
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from tfm.trainer.data.batches import EncodedText
+from tfm.runtime.files.atomic import write_text
+from tfm.trainer.data.batches import EncodedText, pad
 from tfm.trainer.data.corpora import read_corpora
 from tfm.trainer.data.vocabulary import Vocabulary
 
 from . import checkpoint as files
-from .bleu import bleu_metric, sample, score, tokenizer_for, translate, validation_loss
+from .bleu import bleu_metric, score, tokenizer_for
 from .config import Recipe
+from .loss import batch_loss
 from .model import Transformer
 
 
@@ -42,7 +46,7 @@ class Validation:
         self._text = EncodedText.of(text, vocabulary, model.config)
         lines = "\n".join(f"{s}\t{t}" for s, t in zip(text.sources, text.targets, strict=True))
         self.fingerprint = hashlib.sha256(lines.encode()).hexdigest()
-        self._sources, self._references = sample(text, self._options.validation_max_sentences)
+        self._sources, self._references = text.sample(self._options.validation_max_sentences)
         # Raises now what the first validation would raise.
         bleu_metric(self._options.validation_tokenizer or tokenizer_for(self._language))
 
@@ -71,7 +75,7 @@ class Validation:
         current = files.weights_of(self._model)
         mean = files.keep_recent(folder, current, step, self._options.average_checkpoints)
         files.write_weights(folder / files.AVERAGE, mean)
-        trial = Transformer(self._model.config).to(next(self._model.parameters()).device)
+        trial = copy.deepcopy(self._model)
         files.load_weights(trial, mean)
         if stopped():
             return None
@@ -88,7 +92,7 @@ class Validation:
         outputs = self._translate(better, stopped)
         if stopped():
             return None
-        files.write_text(folder / files.SAMPLES, self._samples(step, outputs))
+        write_text(folder / files.SAMPLES, self._samples(step, outputs))
         tokenizer = self._options.validation_tokenizer
         scores = score(outputs, self._references, self._language, tokenizer)
         if scores.chrf > progress.best_chrf:
@@ -112,6 +116,48 @@ class Validation:
         rows = zip(self._sources, self._references, outputs, strict=True)
         texts = [f"source     {s}\nreference  {r}\noutput     {o}\n" for s, r, o in rows]
         return f"step {step}, greedy\n\n" + "\n".join(texts)
+
+
+@torch.no_grad()
+def validation_loss(
+    model: Transformer, text: EncodedText, max_tokens: int, autocast: torch.autocast
+) -> float:
+    """Cross-entropy without smoothing, nats per target token."""
+    model.eval()
+    total, tokens = 0.0, 0
+    for indices in text.in_order(max_tokens):
+        batch = text.batch(indices)
+        with autocast:
+            loss, count = batch_loss(model, batch.source_ids, batch.target_ids, 0.0)
+        total, tokens = total + float(loss), tokens + count
+    model.train()
+    return total / tokens
+
+
+def translate(
+    model: Transformer,
+    vocabulary: Vocabulary,
+    sentences: list[str],
+    max_length: int,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[str]:
+    """Greedy translations, in the order of the sentences; once `stopped`, the rest are empty."""
+    training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    sources = vocabulary.encode_source(sentences, model.config)
+    order = np.argsort([len(ids) for ids in sources], kind="stable")
+    outputs = [""] * len(sentences)
+    for start in range(0, len(order), 64):
+        if stopped():
+            break
+        indices = order[start : start + 64]
+        source_ids = pad([sources[i] for i in indices], model.config.pad_id).to(device)
+        for i, ids in zip(indices, model.greedy(source_ids, max_length), strict=True):
+            outputs[i] = vocabulary.decode_target(ids)
+    model.train(training)
+    return outputs
 
 
 def describe(line: dict[str, Any]) -> str:

@@ -12,13 +12,8 @@ from torch import Tensor, nn
 
 from tfm.export.graphs.modules import output_bias
 from tfm.trainer.data.vocabulary import Vocabulary
-from tfm.trainer.model import (
-    FeedForward,
-    MultiHeadAttention,
-    Residual,
-    Transformer,
-    sinusoidal_positions,
-)
+from tfm.trainer.model import FeedForward, MultiHeadAttention, Residual, Transformer
+from tfm.trainer.positions import sinusoidal_positions
 
 LONGEST = 512  # positions that CTranslate2 stores, unless told otherwise
 ACTIVATIONS = {"relu": Activation.RELU, "swish": Activation.SWISH, "gelu": Activation.GELU}

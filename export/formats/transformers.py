@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tfm.export.errors import ExportError
 from tfm.trainer.checkpoint import MODEL, ORIGIN, Weights, write_weights
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 from tfm.trainer.importing.weights import to_transformers
 from tfm.trainer.model import Transformer
@@ -70,7 +70,7 @@ def write_transformers(
     write_weights(folder / MODEL, weights, {"format": "pt"})
 
 
-def marian_settings(config: ModelConfig) -> dict[str, Any]:
+def marian_settings(config: TransformerConfig) -> dict[str, Any]:
     """What config.json says of a model that was trained here.
 
     Raises:
@@ -81,7 +81,7 @@ def marian_settings(config: ModelConfig) -> dict[str, Any]:
             "no class of transformers computes this model: Marian's is post-norm, this one is "
             "pre-norm"
         )
-    if config.positions == "fairseq" or config.tagged != "none":
+    if config.positions == "fairseq" or config.language_token != "none":
         raise ExportError("the checkpoint was imported, but its own files (origin/) are gone")
     return {
         "model_type": "marian",
@@ -109,11 +109,11 @@ def marian_settings(config: ModelConfig) -> dict[str, Any]:
         "is_encoder_decoder": True,
         "max_length": LONGEST,
         "num_beams": 4,
-        "bad_words_ids": [[i] for i in config.forbidden_ids] or None,
+        "bad_words_ids": [[i] for i in config.suppress_ids] or None,
     }
 
 
-def _as_marian(weights: Mapping[str, Tensor], config: ModelConfig) -> Weights:
+def _as_marian(weights: Mapping[str, Tensor], config: TransformerConfig) -> Weights:
     """Add what Marian always has, fill up, and put the D elements in its order."""
     size = _size(config)
     found = {"final_logits_bias": torch.zeros(1, config.target_vocab_size), **weights}
@@ -132,11 +132,11 @@ def _as_marian(weights: Mapping[str, Tensor], config: ModelConfig) -> Weights:
     return found
 
 
-def _size(config: ModelConfig) -> int:
+def _size(config: TransformerConfig) -> int:
     return max(config.source_vocab_size, config.target_vocab_size)
 
 
-def _write_tokenizer(folder: Path, vocabulary: Vocabulary, config: ModelConfig) -> None:
+def _write_tokenizer(folder: Path, vocabulary: Vocabulary, config: TransformerConfig) -> None:
     """MarianTokenizer's files: two SentencePiece models and the ids of their pieces."""
     vocabulary.save(folder)
     joint = vocabulary.source is vocabulary.target

@@ -229,7 +229,7 @@ class DecoderGraph(nn.Module):
 
 def output_bias(model: Transformer) -> nn.Parameter | None:
     """[V]: the projection's bias, and -inf for forbidden tokens; None where there is neither."""
-    forbidden, bias = list(model.config.forbidden_ids), model.projection.bias
+    forbidden, bias = list(model.config.suppress_ids), model.projection.bias
     if bias is None and not forbidden:
         return None
     total = model.projection.weight.new_zeros(model.config.target_vocab_size)

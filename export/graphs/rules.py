@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder
 from .candidates import CandidateTensors, Grid, best_candidates, best_token
@@ -106,7 +106,7 @@ def choose(
     b: GraphBuilder,
     logits: str,
     state: Mapping[str, str],
-    config: ModelConfig,
+    config: TransformerConfig,
     arguments: SearchArguments,
     grid: Grid,
 ) -> dict[str, str]:
@@ -185,7 +185,7 @@ def _rules_on_logits(
     b: GraphBuilder,
     logits: str,
     state: Mapping[str, str],
-    config: ModelConfig,
+    config: TransformerConfig,
     arguments: SearchArguments,
 ) -> str:
     """The rule "logits": repetition_penalty, suppress_ids and min_length; see
@@ -208,7 +208,7 @@ def _rules_on_logits(
 
 
 def _continue_greedy(
-    b: GraphBuilder, best: CandidateTensors, config: ModelConfig
+    b: GraphBuilder, best: CandidateTensors, config: TransformerConfig
 ) -> dict[str, str]:
     """The rule "continue" for K = 1, where a sentence ends with its first EOS: nobody reads what
     follows it."""
@@ -224,7 +224,7 @@ def _continue_greedy(
 
 
 def _continue_beams(
-    b: GraphBuilder, best: CandidateTensors, config: ModelConfig, arguments: SearchArguments
+    b: GraphBuilder, best: CandidateTensors, config: TransformerConfig, arguments: SearchArguments
 ) -> dict[str, str]:
     """The rule "continue": the K best candidates that are not EOS."""
     without_eos = _without_eos(b, best, config)
@@ -242,7 +242,7 @@ def _continue_beams(
     }
 
 
-def _without_eos(b: GraphBuilder, best: CandidateTensors, config: ModelConfig) -> str:
+def _without_eos(b: GraphBuilder, best: CandidateTensors, config: TransformerConfig) -> str:
     """The candidates' scores, -inf where the token is EOS."""
     is_eos = b.Equal(best.ids, b.int64(config.eos_id))
     name: str = b.Where(is_eos, b.float32(-np.inf), best.scores)
@@ -262,7 +262,7 @@ def some_run(b: GraphBuilder, running: str, position: str, arguments: SearchArgu
     return name
 
 
-def padded_to(b: GraphBuilder, ids: str, width: str, config: ModelConfig) -> str:
+def padded_to(b: GraphBuilder, ids: str, width: str, config: TransformerConfig) -> str:
     """Append padding to [X, R, T] until the last dimension is width [1]."""
     lacking = b.Concat(b.int64([0] * 5), b.Sub(width, b.size(ids, 2)), axis=0)
     name: str = b.Pad(ids, lacking, b.int64(config.pad_id))
@@ -275,7 +275,7 @@ def finish(
     sequences: str,
     length: str,
     last: str,
-    config: ModelConfig,
+    config: TransformerConfig,
     arguments: SearchArguments,
     first_rows_of_pool: str,
 ) -> dict[str, str]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from tfm.runtime.options import DecodingOptions, declared_options
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, type_of
 from .candidates import Grid, grid
@@ -49,7 +49,7 @@ OPTIONS_KEY = "options"  # in the metadata: names of the optional inputs
 
 def compose(
     graphs: Graphs,
-    config: ModelConfig,
+    config: TransformerConfig,
     options: DecodingOptions,
     target_prefix: Sequence[int] = (),
 ) -> onnx.ModelProto:
@@ -139,7 +139,7 @@ def cache_element(decoder: onnx.ModelProto) -> int:
 
 
 def _start(
-    b: GraphBuilder, config: ModelConfig, arguments: SearchArguments, element: int
+    b: GraphBuilder, config: TransformerConfig, arguments: SearchArguments, element: int
 ) -> dict[str, str]:
     """The rule "start": one beam that holds only BOS; K - 1 that do not exist."""
     batch = b.size("source_ids", 0)
@@ -177,7 +177,7 @@ def _start(
     }
 
 
-def _types(config: ModelConfig, memory_names: list[str], element: int) -> TensorTypes:
+def _types(config: TransformerConfig, memory_names: list[str], element: int) -> TensorTypes:
     heads, size = config.num_heads, config.d_model // config.num_heads
     types: TensorTypes = {
         "target_ids": (INT64, ["B", "K"]),
@@ -217,7 +217,7 @@ class Phase:
 
 
 def _constants(
-    b: GraphBuilder, state: Mapping[str, str], config: ModelConfig, arguments: SearchArguments
+    b: GraphBuilder, state: Mapping[str, str], config: TransformerConfig, arguments: SearchArguments
 ) -> Phase:
     batch, one = b.size(state["sentence"], 0), b.int64([1])
     positions = b.Add(state["position"], b.int64(np.arange(COMPACTION_STEPS)))
@@ -236,7 +236,7 @@ def _phase(
     b: GraphBuilder,
     state: dict[str, str],
     decoder: onnx.ModelProto,
-    config: ModelConfig,
+    config: TransformerConfig,
     arguments: SearchArguments,
     memory_names: list[str],
     types: TensorTypes,
@@ -273,7 +273,7 @@ def _phase(
 def _compact(
     b: GraphBuilder,
     state: dict[str, str],
-    config: ModelConfig,
+    config: TransformerConfig,
     arguments: SearchArguments,
     memory_names: list[str],
 ) -> dict[str, str]:
@@ -324,7 +324,7 @@ def _step(
     state: dict[str, str],
     number: str,
     decoder: onnx.ModelProto,
-    config: ModelConfig,
+    config: TransformerConfig,
     arguments: SearchArguments,
     memory: Mapping[str, str],
     phase: Phase,

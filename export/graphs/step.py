@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tfm.trainer.config import ModelConfig
-from tfm.trainer.model import position_frequencies
+from tfm.trainer.config import TransformerConfig
+from tfm.trainer.positions import position_frequencies
 
 from .builder import GraphBuilder, type_of
 from .candidates import best_candidates, grid
@@ -19,7 +19,7 @@ from .compact_cache import compaction_metadata
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
 
 
-def step_graph(decoder: onnx.ModelProto, config: ModelConfig) -> onnx.ModelProto:
+def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.ModelProto:
     """Add to the decoder what comes before its layers and after its logits.
 
     Inputs: target_ids [B, K] int64, scores [B, K], position [1] int64 (how many steps came
@@ -89,7 +89,7 @@ def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:
     return name
 
 
-def position_encoding(b: GraphBuilder, positions: str, config: ModelConfig) -> str:
+def position_encoding(b: GraphBuilder, positions: str, config: TransformerConfig) -> str:
     """Append trainer.model.sinusoidal_positions of some positions.
 
     Args:

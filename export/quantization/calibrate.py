@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from tfm.export.errors import ExportError
 from tfm.export.torch_reference import torch_greedy
-from tfm.trainer.config import ModelConfig
 from tfm.trainer.model import Transformer
 
 from .linears import linear_layers
@@ -103,7 +102,7 @@ def _params_between(low: float, high: float) -> QuantParams:
     return QuantParams(scale, round(-low / scale))
 
 
-def random_sources(config: ModelConfig, count: int = 8, length: int = 25) -> list[list[int]]:
+def random_sources(config: TransformerConfig, count: int = 8, length: int = 25) -> list[list[int]]:
     """Random token ids, to calibrate models with random weights."""
     generator = np.random.default_rng(0)
     ids = generator.integers(4, config.source_vocab_size, (count, length))

@@ -1,52 +1,11 @@
 """Lines of text into the command line: UTF-8, in order, as soon as they are there."""
 
-import io
 from collections.abc import Iterator
-from pathlib import PurePath
-from typing import Any, Protocol
 
 from tfm.runtime.errors import TfmError
+from tfm.runtime.files.text import read_chunks, unpacked
 
-# One read takes what is there, up to this: a whole chunk of a file, one line of a terminal.
-CHUNK_BYTES = 1 << 16
-
-
-class Readable(Protocol):
-    """What bytes come from: a file, a pipe, a terminal."""
-
-    def read1(self, size: int = -1, /) -> bytes:
-        """At most size bytes, as soon as there are some; none at the end."""
-
-
-def read_chunks(stream: Readable, name: str) -> Iterator[list[str]]:
-    """Lines of a UTF-8 stream without their ends (LF or CRLF), as many as each read brings.
-
-    Raises:
-        TfmError: a line is not UTF-8
-    """
-    number = 0
-    rest = b""
-    ended = False
-    while not ended:
-        data = stream.read1(CHUNK_BYTES)
-        ended = not data
-        *raw, rest = (rest + data).split(b"\n")
-        if ended and rest:
-            raw = [rest]
-        chunk = []
-        wrong: TfmError | None = None
-        for line in raw:
-            number += 1
-            try:
-                chunk.append(line.removesuffix(b"\r").decode("utf-8"))
-            except UnicodeDecodeError as error:
-                byte = f"byte {line[error.start]:#04x}"
-                wrong = TfmError(f"{name}, line {number} is not UTF-8 ({byte}): convert the file")
-                break
-        if chunk:
-            yield chunk
-        if wrong is not None:
-            raise wrong
+__all__ = ["check_pairs", "one_line", "read_chunks", "split_texts", "unpacked"]
 
 
 def check_pairs(chunks: Iterator[list[str]], name: str) -> Iterator[list[str]]:
@@ -67,45 +26,6 @@ def check_pairs(chunks: Iterator[list[str]], name: str) -> Iterator[list[str]]:
                 )
         yield chunk
         number += len(chunk)
-
-
-def unpacked(stream: Any, name: str) -> Readable:
-    """The bytes of a file as they were before it was compressed, which its suffix tells: .xz or
-    .gz.
-
-    Raises:
-        TfmError: this Python cannot decompress it; reading it raises TfmError if it is damaged
-    """
-    suffix = PurePath(name).suffix
-    try:
-        if suffix == ".xz":
-            import lzma  # not every Python was built with it
-
-            return _Unpacked(lzma.open(stream), name, (lzma.LZMAError, EOFError))
-        if suffix == ".gz":
-            import gzip
-            import zlib
-
-            return _Unpacked(gzip.open(stream), name, (gzip.BadGzipFile, EOFError, zlib.error))
-    except ImportError as error:
-        raise TfmError(f"{name}: this Python has no {error.name}: decompress the file") from error
-    plain: Readable = stream
-    return plain
-
-
-class _Unpacked:
-    """A decompressed stream whose reads are full, and whose damage is a TfmError."""
-
-    def __init__(self, stream: Any, name: str, errors: tuple[type[Exception], ...]) -> None:
-        # By itself read1 gives what a few compressed bytes become: little to sort into batches.
-        self._stream = io.BufferedReader(stream, CHUNK_BYTES)
-        self._name, self._errors = name, errors
-
-    def read1(self, size: int = -1, /) -> bytes:
-        try:
-            return self._stream.read1(size)
-        except self._errors as error:
-            raise TfmError(f"{self._name} is damaged: {error}") from error
 
 
 def split_texts(texts: tuple[str, ...]) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import click
 
 from tfm.runtime.errors import TfmError
+from tfm.runtime.files.atomic import write_text
 
 # What decides the output besides the input, by the name a user knows it by.
 Settings = Mapping[str, str | int | float | bool | list[int] | None]
@@ -51,12 +52,7 @@ class Journal:
 
     def write(self, path: Path) -> None:
         """Replace the file: whenever the process dies, it is the old one or the new one."""
-        new = path.with_name(path.name + ".new")
-        with new.open("w", encoding="utf-8") as stream:
-            json.dump(asdict(self), stream, ensure_ascii=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(new, path)
+        write_text(path, json.dumps(asdict(self), ensure_ascii=False))
 
 
 class Output:

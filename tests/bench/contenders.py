@@ -66,7 +66,7 @@ def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
             logger.warning(
                 "left out: %s has no class for a pre-norm model with separate vocabularies", peer
             )
-        elif subject.weights.model.config.tagged == "both":
+        elif subject.weights.model.config.language_token == "both":
             logger.warning("left out: %s is not told here which language to write", peer)
         else:
             chosen.append(peer)

@@ -17,7 +17,7 @@ from tfm.trainer.checkpoint import (
     write_config,
     write_weights,
 )
-from tfm.trainer.config import PRESETS, ModelConfig, VocabularyRecipe
+from tfm.trainer.config import PRESETS, TransformerConfig, VocabularyRecipe
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 from tfm.trainer.model import Transformer
 
@@ -112,7 +112,7 @@ def open_subject(
     return _model_folder(path, sentences, length, count)
 
 
-def endless_model(config: ModelConfig) -> Transformer:
+def endless_model(config: TransformerConfig) -> Transformer:
     """Random weights that never propose EOS, and say other things of other sentences.
 
     The last normalization's bias opposes EOS's row of the projection, and no other row has a
@@ -151,7 +151,7 @@ def weights_digest(model: Transformer) -> str:
 
 
 def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
-    config = ModelConfig(
+    config = TransformerConfig(
         source_vocab_size=vocab_size,
         target_vocab_size=vocab_size,
         dropout=0.0,

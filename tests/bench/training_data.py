@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tfm.trainer.checkpoint import MODEL, weights_of, write_config, write_weights
-from tfm.trainer.config import PRESETS, ModelConfig, VocabularyRecipe
+from tfm.trainer.config import PRESETS, TransformerConfig, VocabularyRecipe
 from tfm.trainer.data.vocabulary import SPECIAL_IDS, train_vocabulary
 from tfm.trainer.model import Transformer
 
@@ -80,7 +80,7 @@ def write_material(setting: Setting, folder: Path) -> Material:
     recipe = VocabularyRecipe(size=setting.vocab_size, algorithm="bpe", joint=True)
     vocabulary = train_vocabulary(sources, targets, recipe)
     size = vocabulary.source.vocab_size()
-    config = ModelConfig(
+    config = TransformerConfig(
         source_vocab_size=size,
         target_vocab_size=size,
         dropout=setting.dropout,

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from tfm.runtime.commands.cli import cli
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
 
@@ -28,7 +28,7 @@ def random_model(
     eos_scale and eos_bonus are to make hypotheses end, some early and some late.
     """
     torch.manual_seed(seed)
-    model = Transformer(ModelConfig(dropout=0.0, **config)).eval()
+    model = Transformer(TransformerConfig(dropout=0.0, **config)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 1:

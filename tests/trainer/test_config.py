@@ -1,6 +1,7 @@
 """A recipe that cannot be meant stops with one line that names what is wrong."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,9 @@ from tfm.trainer.cli import train
 from tfm.trainer.config import (
     PRESETS,
     DataRecipe,
-    ModelConfig,
     Recipe,
-    from_tree,
+    TransformerConfig,
+    load_checked,
     load_model_config,
     load_recipe,
 )
@@ -53,30 +54,34 @@ learning_rate = 1
 MISTAKES = {
     "unknown key": ("d_ff = 96", "d_fff = 96", r"model: unknown key 'd_fff'; known keys: .*d_ff"),
     "unknown table": ("[training]", "[trainings]", "unknown key 'trainings'"),
-    "unknown key of a corpus": ("weight", "wieght", r"data: train\[0\]: unknown key 'wieght'"),
+    "unknown key of a corpus": ("weight", "wieght", r"data\.train\[0\]: unknown key 'wieght'"),
     "missing validation": (
         '[data.validation]\npath = "valid.tsv"',
         "",
         "data: missing key 'validation'",
     ),
-    "string for int": ("d_ff = 96", 'd_ff = "96"', "model: d_ff = '96': expected int"),
-    "float for int": ("size = 300", "size = 300.0", "vocabulary: size = 300.0: expected int"),
-    "bool for int": ("size = 300", "size = true", "size = True: expected int"),
-    "int for bool": ("size = 300", "joint = 1", "joint = 1: expected bool"),
-    "string for float": ("= 1\n", "= '1e-3'\n", "learning_rate = '1e-3': expected float"),
-    "string for a weight": ("news = 0.5", "news = 'a'", "corpora.news = 'a': expected float"),
-    "number for path": ('"valid.tsv"', "7", "validation: path = 7: expected str"),
+    "string for int": ("d_ff = 96", 'd_ff = "96"', "model.d_ff = '96': expected an integer"),
+    "float for int": ("size = 300", "size = 300.0", "vocabulary.size = 300.0: expected an integer"),
+    "bool for int": ("size = 300", "size = true", "size = True: expected an integer"),
+    "int for bool": ("size = 300", "joint = 1", "joint = 1: expected true or false"),
+    "string for float": ("= 1\n", "= '1e-3'\n", "learning_rate = '1e-3': expected a number"),
+    "string for a weight": ("news = 0.5", "news = 'a'", "corpora.news = 'a': expected a number"),
+    "number for path": ('"valid.tsv"', "7", "validation.path = 7: expected a string"),
     "value for table": (
         '[model]\npreset = "tiny"\nd_ff = 96',
         "model = 3",
         "model: expected a table, got 3",
     ),
     "too many betas": ("[0.9, 0.99]", "[0.9, 0.99, 1]", "adam_betas = .*: expected 2 values"),
-    "wrong beta": ("[0.9, 0.99]", "[0.9, '0']", r"adam_betas\[1\] = '0': expected float"),
+    "wrong beta": ("[0.9, 0.99]", "[0.9, '0']", r"adam_betas\[1\] = '0': expected a number"),
     "wrong choice": ('"tiny"', '"huge"', "preset = 'huge': choose one of 'tiny', 'edge', 'base'"),
     "wrong norm": ('preset = "tiny"', 'norm = "mid"', "norm = 'mid': choose one of"),
-    "negative weight": ("weight = 2", "weight = -2", "weight -2.0: choose 0"),
-    "negative corpus weight": ("news = 0.5", "news = -0.5", "weight -0.5: choose 0"),
+    "negative weight": ("weight = 2", "weight = -2", "weight = -2.0: choose 0 to 1000"),
+    "negative corpus weight": (
+        "news = 0.5",
+        "news = -0.5",
+        "news = -0.5: choose 0 to 1000",
+    ),
     "no corpus path": ('path = "train.tsv"', "", "needs either path .* or source and target"),
     "half a corpus": ('target = "a.en"', "", "needs either path .* or source and target"),
     "two corpora in one": (
@@ -87,12 +92,12 @@ MISTAKES = {
     "no epoch": (
         "weight = 2",
         "weight = 2\nfrom_epoch = 2\nuntil_epoch = 2",
-        "from_epoch 2, until_epoch 2: choose from_epoch 0 or more, and until_epoch above it",
+        "from_epoch 2, until_epoch 2: choose until_epoch above from_epoch",
     ),
     "negative epoch": (
         "weight = 2",
         "weight = 2\nfrom_epoch = -1",
-        "from_epoch -1, until_epoch No",
+        "from_epoch = -1: choose at least 0",
     ),
     "reversed files": (
         'source = "a.zh"',
@@ -112,12 +117,12 @@ MISTAKES = {
     "no heads": ("d_ff = 96", "num_heads = 0", "num_heads = 0: choose at least 1"),
     "no layers": ("d_ff = 96", "decoder_layers = 0", "decoder_layers = 0: choose at least 1"),
     "negative d_ff": ("d_ff = 96", "d_ff = -1", "d_ff = -1: choose at least 1"),
-    "weight is no number": ("weight = 2", "weight = nan", "weight nan: choose 0"),
+    "weight is no number": ("weight = 2", "weight = nan", "weight = nan: choose 0 to 1000"),
     "rate is no number": ("learning_rate = 1", "learning_rate = nan", "a number above 0"),
     "negative clip": ("adam_betas", "clip_norm = -1\nadam_betas", "clip_norm = -1.0"),
     "negative cooldown": ("adam_betas", "cooldown_steps = -5\nadam_betas", "cooldown_steps = -5"),
     "negative seed": ("adam_betas", "seed = -1\nadam_betas", "seed = -1: choose at least 0"),
-    "betas of 1": ("[0.9, 0.99]", "[1.0, 2.0]", "adam_betas = .*two numbers 0 to below 1"),
+    "betas of 1": ("[0.9, 0.99]", "[1.0, 2.0]", r"adam_betas\[0\] = 1.0: choose 0 to below 1"),
     "no patience": ("adam_betas", "stop_after_no_gain = 0\nadam_betas", "stop_after_no_gain = 0"),
     "path and a side": ('path = "train.tsv"', 'path = "t.tsv"\nsource = "a"', "needs either path"),
     "no room for BOS and EOS": ("adam_betas", "max_tokens = 41\nadam_betas", "max_tokens 41"),
@@ -232,7 +237,7 @@ def test_a_preset_is_overridden_key_by_key(tmp_path: Path, preset: str) -> None:
     recipe = load_recipe(write(tmp_path, text))
     config = recipe.model.build(recipe.data, 300, 290, pad_id=5)
     assert dataclasses.asdict(config) == {
-        **dataclasses.asdict(ModelConfig(source_vocab_size=300, target_vocab_size=290)),
+        **dataclasses.asdict(TransformerConfig(source_vocab_size=300, target_vocab_size=290)),
         **PRESETS[preset],
         "d_ff": 96,
         "pad_id": 5,
@@ -241,13 +246,13 @@ def test_a_preset_is_overridden_key_by_key(tmp_path: Path, preset: str) -> None:
 
 def test_every_default_of_a_recipe_is_accepted_from_toml() -> None:
     defaults = Recipe(
-        data=from_tree(DataRecipe, {"train": [{"path": "a"}], "validation": {"path": "b"}}, "x")
+        data=load_checked(DataRecipe, {"train": [{"path": "a"}], "validation": {"path": "b"}}, "x")
     )
     tree = dataclasses.asdict(defaults)
     tree["data"]["train"] = list(tree["data"]["train"])
     tree["model"]["ablations"] = list(tree["model"]["ablations"])
     tree["training"]["adam_betas"] = list(tree["training"]["adam_betas"])
-    assert from_tree(Recipe, tree, "x") == defaults
+    assert load_checked(Recipe, tree, "x") == defaults
 
 
 @pytest.mark.parametrize(
@@ -269,3 +274,33 @@ def test_bad_model_config(tmp_path: Path, text: str | None, message: str) -> Non
         path.write_text(text, "utf-8")
     with pytest.raises(TrainError, match=message):
         load_model_config(path)
+
+
+def test_keys_of_older_checkpoints_are_read(tmp_path: Path) -> None:
+    config = TransformerConfig(
+        source_vocab_size=9,
+        target_vocab_size=9,
+        language_token="source",
+        language_ids={"target": 7},
+        num_extra_pieces=2,
+        suppress_ids=(0, 4),
+    )
+    new = json.dumps(dataclasses.asdict(config))
+    old = new
+    for before, after in (
+        ("tagged", "language_token"),
+        ("language_tags", "language_ids"),
+        ("unknown_pieces", "num_extra_pieces"),
+        ("forbidden_ids", "suppress_ids"),
+    ):
+        assert f'"{after}"' in old
+        old = old.replace(f'"{after}"', f'"{before}"')
+    for text in (old, new):
+        (tmp_path / "config.json").write_text(text, "utf-8")
+        assert load_model_config(tmp_path / "config.json") == config
+
+
+@pytest.mark.parametrize("name", ["zh-en", "en-zh"])
+def test_the_configurations_of_the_models_are_read(name: str) -> None:
+    config = load_model_config(ROOT / "models" / name / "checkpoint.json")
+    assert f"{config.source_language}-{config.target_language}" == name

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.flops import peak_tflops, training_flops
 from tfm.trainer.model import Transformer
 
@@ -22,7 +22,7 @@ from tfm.trainer.model import Transformer
     ],
 )
 def test_equal_to_torchs_count(changes: dict[str, Any], tiny_model: Transformer) -> None:
-    config: ModelConfig = dataclasses.replace(tiny_model.config, **changes)
+    config: TransformerConfig = dataclasses.replace(tiny_model.config, **changes)
     model = Transformer(config)
     batch, source, target = 3, 7, 5
     source_ids = torch.randint(4, config.source_vocab_size, (batch, source))

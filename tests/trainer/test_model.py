@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from tfm.trainer.checkpoint import weights_of
-from tfm.trainer.config import PRESETS, ModelConfig
+from tfm.trainer.config import PRESETS, TransformerConfig
+from tfm.trainer.dropout import Dropout
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import (
-    Dropout,
     Embeddings,
     MultiHeadAttention,
     Transformer,
     attention_bias,
     causal_mask,
-    sinusoidal_positions,
 )
+from tfm.trainer.positions import sinusoidal_positions
 
 PAD, BOS, EOS = 0, 2, 3
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     source_vocab_size=11,
     target_vocab_size=13,
     d_model=16,
@@ -48,7 +48,7 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.4)
 
 
-def build(config: ModelConfig = CONFIG, seed: int = 0) -> Transformer:
+def build(config: TransformerConfig = CONFIG, seed: int = 0) -> Transformer:
     """In double precision, so that only a real difference exceeds the tolerances."""
     model = Transformer(config).double()
     randomize(model, seed)
@@ -224,7 +224,7 @@ def test_embeddings_are_scaled_and_placed() -> None:
 def test_embeddings_start_at_unit_size_whatever_is_tied(tied: str) -> None:
     torch.manual_seed(0)
     sizes = {"source_vocab_size": 900, "target_vocab_size": 900}
-    model = Transformer(ModelConfig(**sizes, d_model=64, num_heads=4, tied_embeddings=tied))
+    model = Transformer(TransformerConfig(**sizes, d_model=64, num_heads=4, tied_embeddings=tied))
     for embeddings in (model.source_embeddings, model.target_embeddings):
         std = embeddings.tokens.weight.detach().std()
         assert float(std) * embeddings.scale == pytest.approx(1, abs=0.02)
@@ -319,7 +319,7 @@ def test_dropout_keeps_the_type() -> None:
 
 @pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])
 def test_presets_have_the_size_of_table_3(preset: str, millions: int) -> None:
-    config = ModelConfig(
+    config = TransformerConfig(
         source_vocab_size=37000,
         target_vocab_size=37000,
         tied_embeddings="all",
@@ -353,3 +353,19 @@ def test_greedy_takes_the_best_token_at_every_step() -> None:
             assert ids == prefix[1:]
             lengths.add(len(ids))
     assert 6 in lengths and len(lengths) > 2  # cut at max_length, and ended before it
+
+
+def test_a_layer_of_another_kind_is_an_error() -> None:
+    """It would vanish from the export silently."""
+    model = Transformer(
+        TransformerConfig(source_vocab_size=9, target_vocab_size=9, encoder_layers=1)
+    )
+    model.encoder[0] = torch.nn.Identity()
+    with pytest.raises(TypeError, match="a layer is Identity, expected EncoderLayer"):
+        _ = model.encoder_layers
+
+
+def test_ablations_need_build_transformer() -> None:
+    config = TransformerConfig(source_vocab_size=9, target_vocab_size=9, ablations=("no_scaling",))
+    with pytest.raises(TrainError, match=r"ablations no_scaling: .* use build_transformer"):
+        Transformer(config)

@@ -8,12 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from tfm.trainer.config import TrainingRecipe
-from tfm.trainer.optimizer import (
-    LOSS_CHUNK,
-    build_optimizer,
-    learning_rate,
-    projected_cross_entropy,
-)
+from tfm.trainer.loss import LOSS_CHUNK, projected_cross_entropy
+from tfm.trainer.optimizer import build_optimizer, learning_rate
 
 SIZES = [1, LOSS_CHUNK - 1, LOSS_CHUNK, LOSS_CHUNK + 1, 2 * LOSS_CHUNK + 9]
 

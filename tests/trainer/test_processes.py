@@ -230,7 +230,7 @@ def test_more_processes_than_batches_are_refused(recipe_path: Path, tmp_path: Pa
 
 
 def test_batches_are_shared_out() -> None:
-    shares = [Processes(rank, 3).share("abcdefgh") for rank in range(3)]
+    shares = [Processes(rank, 3).shard("abcdefgh") for rank in range(3)]
     assert shares[1] == [(1, "b"), (4, "e"), (7, "h")]
     assert sorted(itertools.chain(*shares)) == list(enumerate("abcdefgh"))
-    assert Processes(2, 3).share("ab") == []
+    assert Processes(2, 3).shard("ab") == []

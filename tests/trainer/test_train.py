@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from tfm.trainer import checkpoint as files
 from tfm.trainer import cli, validation
 from tfm.trainer import train as loop
-from tfm.trainer.bleu import Scores, sample
+from tfm.trainer.bleu import Scores
 from tfm.trainer.config import Recipe, load_model_config, load_recipe
 from tfm.trainer.data.corpora import read_corpora
 from tfm.trainer.device import faster_precision
@@ -710,11 +710,11 @@ def test_weights_that_draw_nothing_stop(recipe_path: Path, unbroken: Path, tmp_p
 
 def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
     text = read_corpora(load_recipe(recipe_path).data.train, recipe_path.parent)
-    sources, targets = sample(text, 7)
+    sources, targets = text.sample(7)
     positions = [text.sources.index(s) for s in sources]
     assert len(sources) == 7 and targets == [s.upper() for s in sources]
     assert positions[0] == 0 and sources[-1] == text.sources[-1]
-    assert sample(text, 999) == (text.sources, text.targets)
+    assert text.sample(999) == (text.sources, text.targets)
 
 
 def test_init_begins_with_the_weights_and_the_vocabulary(

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
 
 from .corpora import FOREVER, Group, ParallelText
@@ -30,7 +30,7 @@ class Batch:
 class TokenChunk:
     """Some pairs as ids: `ids` holds source, target, source, target, ... without gaps.
 
-    `pairs` [P, 3] has, for each pair, the lengths of source and target and the place of its group;
+    `pairs` [P, 3] has, for each pair, the lengths of source and target and the index of its group;
     `skipped` is how many pairs were too long to be among them.
     """
 
@@ -42,7 +42,7 @@ class TokenChunk:
 def encode_pairs(
     pairs: Iterable[tuple[str, str, int]],
     vocabulary: Vocabulary,
-    config: ModelConfig,
+    config: TransformerConfig,
     max_length: int | None,
 ) -> Iterator[TokenChunk]:
     """Tokenize source, target, group as they come; pairs with a side over max_length tokens (EOS
@@ -87,7 +87,7 @@ class EncodedText:
         cls,
         text: ParallelText,
         vocabulary: Vocabulary,
-        config: ModelConfig,
+        config: TransformerConfig,
         max_length: int | None = None,
     ) -> "EncodedText":
         """Tokenize text in memory; every pair has weight 1.
@@ -99,7 +99,7 @@ class EncodedText:
         chunks = list(encode_pairs(pairs, vocabulary, config, max_length))
         ids = np.concatenate([chunk.ids for chunk in chunks])
         table = np.concatenate([chunk.pairs for chunk in chunks])
-        refuse_nothing(len(table), max_length)
+        require_pairs(len(table), max_length)
         return cls(ids, table, [Group("", 1.0, 0, FOREVER)], config.pad_id)
 
     def __len__(self) -> int:
@@ -157,7 +157,7 @@ class EncodedText:
         )
 
 
-def refuse_nothing(pairs: int, max_length: int | None) -> None:
+def require_pairs(pairs: int, max_length: int | None) -> None:
     """Raise TrainError when no pair is left."""
     if not pairs:
         raise TrainError(f"every pair has a side over max_length {max_length} tokens; raise it")

@@ -1,13 +1,15 @@
 """Parallel text from files, one pair after the other: a corpus may be larger than memory."""
 
 import itertools
-import lzma
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tfm.runtime.errors import TfmError
+from tfm.runtime.files.text import read_lines
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.errors import TrainError
 
@@ -31,10 +33,10 @@ class Corpora:
         """Their paths are relative to folder. Nothing is read yet."""
         self.recipes, self.folder = recipes, folder
         self.groups: list[Group] = []  # of the pairs that were read so far
-        self._places: dict[tuple[int, str], int] = {}
+        self._indices: dict[tuple[int, str], int] = {}
 
     def __iter__(self) -> Iterator[tuple[str, str, int]]:
-        """Source, target and the place of the pair's group in `groups`; neither side is empty, and
+        """Source, target and the index of the pair's group in `groups`; neither side is empty, and
         no weight is 0.
 
         Raises:
@@ -49,7 +51,7 @@ class Corpora:
                 weight = recipe.corpora.get(corpus, recipe.weight)
                 if weight > 0 and source and target:
                     left += 1
-                    yield source, target, self._place(number, corpus, weight)
+                    yield source, target, self._index(number, corpus, weight)
             for name in recipe.corpora:
                 if name not in names:
                     raise TrainError(
@@ -70,13 +72,13 @@ class Corpora:
             if not path.exists():
                 raise _not_found(path)
 
-    def _place(self, number: int, corpus: str, weight: float) -> int:
-        place = self._places.setdefault((number, corpus), len(self.groups))
-        if place == len(self.groups):
+    def _index(self, number: int, corpus: str, weight: float) -> int:
+        index = self._indices.setdefault((number, corpus), len(self.groups))
+        if index == len(self.groups):
             recipe = self.recipes[number]
             until = FOREVER if recipe.until_epoch is None else recipe.until_epoch
             self.groups.append(Group(corpus, weight, recipe.from_epoch, until))
-        return place
+        return index
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,16 @@ class ParallelText:
     def __len__(self) -> int:
         return len(self.sources)
 
+    def sample(self, count: int) -> tuple[list[str], list[str]]:
+        """Sources and targets of at most `count` pairs, spread evenly over the text."""
+        indices = evenly_spaced(len(self), count)
+        return [self.sources[i] for i in indices], [self.targets[i] for i in indices]
+
+
+def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:
+    """At most `count` indices of a sequence, evenly spaced; from two on, both ends are there."""
+    return np.unique(np.linspace(0, length - 1, min(count, length)).astype(np.int64))
+
 
 def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
     """All pairs of the corpora at once; how often to draw them is forgotten.
@@ -98,12 +110,12 @@ def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
         TrainError: as `Corpora`
     """
     corpora = Corpora(recipes, folder)
-    sources, targets, places = [], [], []
-    for source, target, place in corpora:
+    sources, targets, indices = [], [], []
+    for source, target, index in corpora:
         sources.append(source)
         targets.append(target)
-        places.append(place)
-    return ParallelText(sources, targets, [corpora.groups[place].corpus for place in places])
+        indices.append(index)
+    return ParallelText(sources, targets, [corpora.groups[index].corpus for index in indices])
 
 
 def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
@@ -123,9 +135,9 @@ def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
         seen += 1
         if len(kept) < count:
             kept.append(pair)
-        elif (place := int(generator.integers(seen))) < count:  # a reservoir: all alike likely
-            kept[place] = pair
-    names = [corpora.groups[place].corpus for _, _, place in kept]
+        elif (index := int(generator.integers(seen))) < count:  # a reservoir: all alike likely
+            kept[index] = pair
+    names = [corpora.groups[index].corpus for _, _, index in kept]
     return ParallelText([s for s, _, _ in kept], [t for _, t, _ in kept], names)
 
 
@@ -162,15 +174,12 @@ def read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, s
 
 
 def _read_lines(path: Path) -> Iterator[str]:
-    opener = lzma.open if path.suffix == ".xz" else open
+    if not path.exists():
+        raise _not_found(path)
     try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
-            for line in lines:
-                yield line.rstrip("\r\n")
-    except FileNotFoundError as error:
-        raise _not_found(path) from error
-    except (OSError, EOFError, UnicodeDecodeError, lzma.LZMAError) as error:
-        raise TrainError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+        yield from read_lines(path)
+    except TfmError as error:
+        raise TrainError(str(error)) from error
 
 
 def _not_found(path: Path) -> TrainError:

@@ -1,7 +1,7 @@
 """tokens/: a training's pairs as ids on disk, written once and read a batch at a time.
 
-Text and ids never need to fit into memory: it holds 20 bytes per pair. Every process of a
-training reads the same files.
+Text and ids need not fit into memory: only a 20-byte index entry per pair is kept there. Every
+process of a training reads the same files.
 """
 
 import dataclasses
@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from tfm.trainer.config import ModelConfig
+from tfm.runtime.files.atomic import new_folder
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
 
-from .batches import EncodedText, encode_pairs, refuse_nothing
+from .batches import EncodedText, encode_pairs, require_pairs
 from .corpora import Corpora, Group
 from .vocabulary import Vocabulary
 
@@ -28,7 +29,7 @@ def store_tokens(
     folder: Path,
     corpora: Corpora,
     vocabulary: Vocabulary,
-    config: ModelConfig,
+    config: TransformerConfig,
     max_length: int,
 ) -> int:
     """Tokenize corpora into folder, unless it holds them already; returns how many pairs were left
@@ -42,39 +43,47 @@ def store_tokens(
     index = _read_index(folder)
     if index is not None and index["made_of"] == made_of:
         return int(index["skipped"])
-    temporary = folder.with_name(folder.name + ".tmp")
-    for path in (temporary, folder):
-        shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     try:
-        temporary.mkdir()
-        dtype = _id_type(config)
-        tables, skipped = [], 0
-        with (
-            (temporary / IDS).open("wb") as ids,
-            tqdm(
-                desc="tokenizing", unit=" pairs", mininterval=1.0, delay=2.0, dynamic_ncols=True
-            ) as bar,
-        ):
-            for chunk in encode_pairs(corpora, vocabulary, config, max_length):
-                ids.write(chunk.ids.astype(dtype).tobytes())
-                tables.append(chunk.pairs)
-                skipped += chunk.skipped
-                bar.update(len(chunk.pairs) + chunk.skipped)
-        pairs = np.concatenate(tables)
-        refuse_nothing(len(pairs), max_length)
-        np.save(temporary / PAIRS, pairs)
-        groups = [dataclasses.asdict(group) for group in corpora.groups]
-        content = {"made_of": made_of, "skipped": skipped, "groups": groups}
-        (temporary / INDEX).write_text(json.dumps(content), "utf-8")
-        temporary.rename(folder)
+        with new_folder(folder) as partial:
+            skipped = _write_tokens(partial, corpora, vocabulary, config, max_length, made_of)
     except OSError as error:
         raise TrainError(f"{folder}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return skipped
 
 
-def open_tokens(folder: Path, config: ModelConfig) -> EncodedText:
+def _write_tokens(
+    folder: Path,
+    corpora: Corpora,
+    vocabulary: Vocabulary,
+    config: TransformerConfig,
+    max_length: int,
+    made_of: dict[str, Any],
+) -> int:
+    """Write the files of the folder, and return how many pairs were left out."""
+    dtype = _id_type(config)
+    tables, skipped = [], 0
+    with (
+        (folder / IDS).open("wb") as ids,
+        tqdm(
+            desc="tokenizing", unit=" pairs", mininterval=1.0, delay=2.0, dynamic_ncols=True
+        ) as bar,
+    ):
+        for chunk in encode_pairs(corpora, vocabulary, config, max_length):
+            ids.write(chunk.ids.astype(dtype).tobytes())
+            tables.append(chunk.pairs)
+            skipped += chunk.skipped
+            bar.update(len(chunk.pairs) + chunk.skipped)
+    pairs = np.concatenate(tables)
+    require_pairs(len(pairs), max_length)
+    np.save(folder / PAIRS, pairs)
+    groups = [dataclasses.asdict(group) for group in corpora.groups]
+    content = {"made_of": made_of, "skipped": skipped, "groups": groups}
+    (folder / INDEX).write_text(json.dumps(content), "utf-8")
+    return skipped
+
+
+def open_tokens(folder: Path, config: TransformerConfig) -> EncodedText:
     """What store_tokens wrote, mapped into memory.
 
     Raises:
@@ -93,7 +102,7 @@ def open_tokens(folder: Path, config: ModelConfig) -> EncodedText:
     return EncodedText(ids, pairs, [Group(**group) for group in index["groups"]], config.pad_id)
 
 
-def _id_type(config: ModelConfig) -> type[np.uint16] | type[np.int32]:
+def _id_type(config: TransformerConfig) -> type[np.uint16] | type[np.int32]:
     small = max(config.source_vocab_size, config.target_vocab_size) <= 1 << 16
     return np.uint16 if small else np.int32
 
@@ -107,7 +116,7 @@ def _read_index(folder: Path) -> dict[str, Any] | None:
 
 
 def _made_of(
-    corpora: Corpora, vocabulary: Vocabulary, config: ModelConfig, max_length: int
+    corpora: Corpora, vocabulary: Vocabulary, config: TransformerConfig, max_length: int
 ) -> dict[str, Any]:
     """What the ids depend on, as JSON would read it back."""
     digest = hashlib.sha256()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from tfm.trainer.config import ModelConfig, VocabularyRecipe
+from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.errors import TrainError
 
 SOURCE_FILE, TARGET_FILE = "source.spm", "target.spm"
@@ -47,19 +47,19 @@ class Vocabulary:
         """pad_id, unk_id, bos_id, eos_id: the same on both sides."""
         return dict(SPECIAL_IDS)
 
-    def check(self, config: ModelConfig) -> None:
+    def check(self, config: TransformerConfig) -> None:
         """Raise TrainError unless the vocabulary has the sizes that the model was built for."""
         sizes = (self.source.vocab_size(), self.target.vocab_size())
         wanted = (config.source_vocab_size, config.target_vocab_size)
-        if sizes != tuple(size + config.unknown_pieces for size in wanted):
+        if sizes != tuple(size + config.num_extra_pieces for size in wanted):
             raise TrainError(f"vocabularies of {sizes} pieces do not belong to a model of {wanted}")
 
-    def encode_source(self, texts: Sequence[str], config: ModelConfig) -> list[list[int]]:
+    def encode_source(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
         """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS."""
         rows = _encode(self.source, texts, config.source_vocab_size, config.unk_id)
         return [[*config.source_prefix, *ids, config.eos_id] for ids in rows]
 
-    def encode_target(self, texts: Sequence[str], config: ModelConfig) -> list[list[int]]:
+    def encode_target(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
         """Target ids of a training pair: config.target_prefix, the pieces, EOS."""
         rows = _encode(self.target, texts, config.target_vocab_size, config.unk_id)
         return [[*config.target_prefix, *ids, config.eos_id] for ids in rows]
@@ -72,12 +72,12 @@ class Vocabulary:
 def _encode(
     processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str], size: int, unk_id: int
 ) -> list[list[int]]:
-    """Ids of the pieces of each text, by the rules of pieces.py."""
+    """Ids of the pieces of each text, by the rules of importing/sentencepiece_ids.py."""
     rows: list[list[int]] = processor.encode(list(texts))
-    for place, ids in enumerate(rows):
+    for index, ids in enumerate(rows):
         if unk_id in ids or max(ids, default=0) >= size:
-            found = processor.piece_to_id(processor.encode(texts[place], out_type=str))
-            rows[place] = [i if i < size and not processor.is_control(i) else unk_id for i in found]
+            found = processor.piece_to_id(processor.encode(texts[index], out_type=str))
+            rows[index] = [i if i < size and not processor.is_control(i) else unk_id for i in found]
     return rows
 
 

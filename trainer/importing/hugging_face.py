@@ -1,9 +1,9 @@
 """`tfm import`: a folder of Marian, M2M100 or NLLB, as transformers saves it, to a checkpoint.
 
 Nothing of transformers is needed. Settings and special ids come from config.json; weights from
-model.safetensors or pytorch_model.bin (foreign_files.py), under other names than ours
-(transformers_weights.py); and the tokenizer's files become SentencePiece models with the model's
-ids (foreign_vocabulary.py).
+model.safetensors or pytorch_model.bin (files.py), under other names than ours
+(weights.py); and the tokenizer's files become SentencePiece models with the model's
+ids (tokenizers.py).
 """
 
 import shutil
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 
@@ -52,7 +52,7 @@ class Family:
     norm: Literal["post", "pre"]
     positions: Literal["marian", "fairseq"]
     output_bias: bool
-    tagged: Literal["source", "both"]  # where it has tags at all
+    language_token: Literal["source", "both"]  # where there are any
     activation: str
     scale_embeddings: bool
     read_tokens: Callable[[Path], Tokens]
@@ -63,7 +63,7 @@ FAMILIES = {
         norm="post",
         positions="marian",
         output_bias=True,
-        tagged="source",
+        language_token="source",
         activation="gelu",
         scale_embeddings=False,
         read_tokens=read_marian,
@@ -72,7 +72,7 @@ FAMILIES = {
         norm="pre",
         positions="fairseq",
         output_bias=False,
-        tagged="both",
+        language_token="both",
         activation="relu",
         scale_embeddings=True,
         read_tokens=read_m2m100,
@@ -112,17 +112,17 @@ def import_folder(
     except TrainError as error:
         raise TrainError(f"{where}: {error}") from error
     try:
-        vocabulary, unknown_pieces = build_vocabulary(
+        vocabulary, num_extra_pieces = build_vocabulary(
             tokens,
             (values["source_vocab_size"], values["target_vocab_size"]),
-            {values["pad_id"], values["eos_id"], values["bos_id"], *tokens.tags.values()},
+            {values["pad_id"], values["eos_id"], values["bos_id"], *tokens.language_ids.values()},
         )
-        config = ModelConfig(
+        config = TransformerConfig(
             **values,
             **languages,
             unk_id=tokens.unk_id,
-            language_tags=tokens.tags,
-            unknown_pieces=unknown_pieces,
+            language_ids=tokens.language_ids,
+            num_extra_pieces=num_extra_pieces,
         )
         model = Transformer(config)
         files.load_weights(model, from_transformers(model, read_tensors(source)))
@@ -147,16 +147,18 @@ def _languages(
     source_language: str | None,
     target_language: str | None,
 ) -> dict[str, Any]:
-    """source_language, target_language and tagged of the configuration."""
+    """source_language, target_language and language_token of the configuration."""
     settings = read_optional_json(source / "tokenizer_config.json")
     chosen = {
         "source_language": source_language or _first(settings, "source_lang", "src_lang"),
         "target_language": target_language or _first(settings, "target_lang", "tgt_lang"),
     }
-    tagged = family.tagged if tokens.tags else "none"
+    language_token = family.language_token if tokens.language_ids else "none"
     for name, language in chosen.items():
-        needed = tagged == "both" or (tagged == "source" and name == "target_language")
-        if needed and language not in tokens.tags:
+        needed = language_token == "both" or (
+            language_token == "source" and name == "target_language"
+        )
+        if needed and language not in tokens.language_ids:
             problem = (
                 f"nothing says which language is the default {name}"
                 if language is None
@@ -164,19 +166,19 @@ def _languages(
             )
             raise TrainError(
                 f"{source}: {problem}; choose one with --{name.replace('_', '-')}: "
-                f"{', '.join(sorted(tokens.tags))}"
+                f"{', '.join(sorted(tokens.language_ids))}"
             )
     return {
         "source_language": chosen["source_language"] or "source",
         "target_language": chosen["target_language"] or "target",
-        "tagged": tagged,
+        "language_token": language_token,
     }
 
 
 def _values(
     settings: Mapping[str, Any], generation: Mapping[str, Any], family: Family
 ) -> dict[str, Any]:
-    """What config.json says, by the names of ModelConfig."""
+    """What config.json says, by the names of TransformerConfig."""
     values: dict[str, Any] = {
         "norm": family.norm,
         "positions": family.positions,
@@ -223,7 +225,7 @@ def _values(
         raise TrainError(f"bad_words_ids is {words!r}: a list of lists of ids is needed")
     if any(len(word) != 1 for word in words):
         raise TrainError("bad_words_ids has words of several tokens: not supported")
-    values["forbidden_ids"] = tuple(word[0] for word in words)
+    values["suppress_ids"] = tuple(word[0] for word in words)
     return values
 
 
@@ -237,7 +239,7 @@ def _check_ids(values: Mapping[str, Any], tokens: Tokens) -> None:
             raise TrainError(f"{theirs} is {values[name]}, and the tokenizer says {said}")
     for name, number in (
         ("decoder_start_token_id", values["bos_id"]),
-        *(("bad_words_ids", number) for number in values["forbidden_ids"]),
+        *(("bad_words_ids", number) for number in values["suppress_ids"]),
     ):
         if type(number) is not int or not 0 <= number < size:
             raise TrainError(f"{name} has {number!r}, which is none of {size} tokens")

@@ -35,7 +35,7 @@ def renumber(
         tokens: what each token says; numbers below size that are not there say nothing
         size: tokens of the model
         unk_id: the token for what is not known
-        control_ids: tokens that are not text, such as EOS and the tags of languages
+        control_ids: tokens that are not text, such as EOS and the tokens of languages
 
     Returns:
         the new SentencePiece model: `size` pieces, and after them those that are no token

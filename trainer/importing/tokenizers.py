@@ -36,7 +36,7 @@ class Side:
 class Tokens:
     """What the tokenizer's files say, before the model's size is known.
 
-    `source` and `target` are one where the vocabulary is joint; `tags` are ids by language.
+    `source` and `target` are one where the vocabulary is joint; `language_ids` are ids by language.
     """
 
     source: Side
@@ -44,7 +44,7 @@ class Tokens:
     eos_id: int
     pad_id: int
     unk_id: int
-    tags: dict[str, int]
+    language_ids: dict[str, int]
 
 
 def read_marian(folder: Path) -> Tokens:
@@ -59,7 +59,7 @@ def read_marian(folder: Path) -> Tokens:
     for name in ("<unk>", "</s>", "<pad>"):
         if numbers.get(name) != target_numbers.get(name):
             raise TrainError(f"{folder}: {name} has no number that both vocabularies share")
-    tags = {
+    language_ids = {
         match[1]: number
         for name, number in numbers.items()
         if (match := re.fullmatch(r">>(.+)<<", name))
@@ -68,7 +68,7 @@ def read_marian(folder: Path) -> Tokens:
         folder / "vocab.json",
         Side(read_bytes(folder / "source.spm"), _by_number(numbers)),
         Side(read_bytes(folder / "target.spm"), _by_number(target_numbers)),
-        tags,
+        language_ids,
     )
 
 
@@ -94,16 +94,16 @@ def read_m2m100(folder: Path) -> Tokens:
     if (folder / "vocab.json").exists():
         tokens = _by_number(_numbers(folder / "vocab.json"))
         names = [f"__{code}__" for code in M2M100_LANGUAGES.split()]
-        tags = {name: number for number, name in enumerate(names, start=len(tokens))}
+        language_ids = {name: number for number, name in enumerate(names, start=len(tokens))}
     else:
         try:
             pieces = [piece.piece for piece in parse(spm).pieces]
         except TrainError as error:
             raise TrainError(f"{folder / 'sentencepiece.bpe.model'}: {error}") from error
         tokens = dict(enumerate(["<s>", "<pad>", "</s>", "<unk>", *pieces[3:]]))
-        tags = _nllb_tags(folder, settings, after=len(tokens))
-    joint = Side(spm, tokens | {number: name for name, number in tags.items()})
-    by_language = {name.strip("_"): number for name, number in tags.items()}
+        language_ids = _nllb_language_ids(folder, settings, after=len(tokens))
+    joint = Side(spm, tokens | {number: name for name, number in language_ids.items()})
+    by_language = {name.strip("_"): number for name, number in language_ids.items()}
     return _tokens(folder, joint, joint, by_language)
 
 
@@ -117,7 +117,7 @@ def build_vocabulary(
         control_ids: tokens that are not text
 
     Returns:
-        and how many pieces, on both sides, come after the model's tokens (pieces.py)
+        and how many pieces, on both sides, come after the model's tokens (sentencepiece_ids.py)
 
     Raises:
         TrainError: an id is beyond the size, or a SentencePiece model is none
@@ -143,17 +143,17 @@ def build_vocabulary(
     return Vocabulary(processors[0], processors[-1]), unknown
 
 
-def _tokens(where: Path, source: Side, target: Side, tags: dict[str, int]) -> Tokens:
+def _tokens(where: Path, source: Side, target: Side, language_ids: dict[str, int]) -> Tokens:
     special = {}
     numbers = {text: number for number, text in source.tokens.items()}
     for name in ("</s>", "<pad>", "<unk>"):
         if name not in numbers:
             raise TrainError(f"{where}: there is no {name}")
         special[name] = numbers[name]
-    return Tokens(source, target, special["</s>"], special["<pad>"], special["<unk>"], tags)
+    return Tokens(source, target, special["</s>"], special["<pad>"], special["<unk>"], language_ids)
 
 
-def _nllb_tags(folder: Path, settings: Mapping[str, Any], after: int) -> dict[str, int]:
+def _nllb_language_ids(folder: Path, settings: Mapping[str, Any], after: int) -> dict[str, int]:
     """Ids by code. Files that give ids count for more than those that only list the codes, in the
     order of their ids from `after` on."""
     special = read_optional_json(folder / "special_tokens_map.json")
@@ -162,7 +162,7 @@ def _nllb_tags(folder: Path, settings: Mapping[str, Any], after: int) -> dict[st
     )
     codes = [entry["content"] if isinstance(entry, dict) else entry for entry in listed]
     codes = [code for code in codes if NLLB_CODE.fullmatch(code)]
-    tags = {code: number for number, code in enumerate(codes, start=after)}
+    language_ids = {code: number for number, code in enumerate(codes, start=after)}
     fast = read_optional_json(folder / "tokenizer.json").get("added_tokens") or []
     added = settings.get("added_tokens_decoder") or {}
     for numbers in (
@@ -170,13 +170,13 @@ def _nllb_tags(folder: Path, settings: Mapping[str, Any], after: int) -> dict[st
         {entry["content"]: entry["id"] for entry in fast},
         {entry["content"]: int(number) for number, entry in added.items()},
     ):
-        tags |= {code: n for code, n in numbers.items() if NLLB_CODE.fullmatch(code)}
-    if not tags:
+        language_ids |= {code: n for code, n in numbers.items() if NLLB_CODE.fullmatch(code)}
+    if not language_ids:
         raise TrainError(
             f"{folder}: there is no vocab.json of M2M100, and no tokenizer_config.json, "
             "tokenizer.json, added_tokens.json or special_tokens_map.json lists NLLB's languages"
         )
-    return tags
+    return language_ids
 
 
 def _numbers(path: Path) -> dict[str, int]:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from tfm.trainer.checkpoint import Weights, weights_of
 from tfm.trainer.errors import TrainError
-from tfm.trainer.model import Transformer, sinusoidal_positions
+from tfm.trainer.model import Transformer
+from tfm.trainer.positions import sinusoidal_positions
 
 # Ours, theirs; what ends in a dot is the beginning of a name.
 WHOLE = {

@@ -4,6 +4,7 @@ model.py stays the paper's model. Everything that an ablation does not name star
 that the paper's model gets from the same seed.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
-from tfm.trainer.model import MultiHeadAttention, Positions, Residual, Transformer
+from tfm.trainer.model import MultiHeadAttention, Residual, Transformer
+from tfm.trainer.positions import Positions
 
 MAX_POSITIONS = 512  # that learned_positions has
 
@@ -74,7 +76,7 @@ class LearnedPositions(nn.Module):
     They start with standard deviation D^-0.5, small beside the embeddings' 1.
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.empty(MAX_POSITIONS, config.d_model))
         nn.init.normal_(self.table, std=config.d_model**-0.5)
@@ -97,7 +99,7 @@ class LearnedPositions(nn.Module):
 class NoPositions(nn.Module):
     """Nothing says where a token stands."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.d_model = config.d_model
 
@@ -106,9 +108,16 @@ class NoPositions(nn.Module):
         return torch.zeros(ids.shape[1], self.d_model, device=ids.device)
 
 
-def ablate(model: Transformer) -> None:
-    """Change the model as its configuration's `ablations` say."""
-    config = model.config
+def build_transformer(config: TransformerConfig) -> Transformer:
+    """The network of a configuration, with its ablations if there are any."""
+    model = Transformer(dataclasses.replace(config, ablations=()))
+    model.config = config
+    _ablate(model, config)
+    return model
+
+
+def _ablate(model: Transformer, config: TransformerConfig) -> None:
+    """Change the model as the configuration's `ablations` say."""
     for name in config.ablations:
         if name == "batch_norm":
             _replace(model, nn.LayerNorm, lambda _: BatchNorm(config.d_model))
@@ -132,7 +141,7 @@ def _replace(model: nn.Module, kind: type[Module], make: Callable[[Module], nn.M
                 setattr(parent, name, make(child))
 
 
-def _unconnected(residual: Residual, config: ModelConfig) -> Unconnected:
+def _unconnected(residual: Residual, config: TransformerConfig) -> Unconnected:
     made = Unconnected(config)
     made.norm = residual.norm  # batch_norm may have been there
     return made

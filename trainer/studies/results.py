@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ from typing import Any
 
 import torch
 
+from tfm.runtime.files.atomic import replace_file, write_text
 from tfm.trainer import checkpoint as files
 from tfm.trainer.config import load_model_config
 from tfm.trainer.curves import series
-from tfm.trainer.model import Transformer
+
+from .ablations import build_transformer
 
 TABLE, JSON, PICTURE = "results.md", "results.json", "study.png"
 COLORS = ("#b85c00", "#0b5cad", "#2e7d32", "#8e24aa", "#00838f", "#6d4c41")
@@ -73,7 +74,7 @@ def read_result(
     speeds = series(lines, "tokens_per_second")[1]
     steps, losses = series(lines, "validation_loss")
     with torch.device("meta"):
-        model = Transformer(load_model_config(checkpoint / files.CONFIG))
+        model = build_transformer(load_model_config(checkpoint / files.CONFIG))
     return Result(
         name=name,
         claim=claim,
@@ -99,8 +100,8 @@ def _finite(value: float | None) -> float | None:
 def write_results(results: Sequence[Result], folder: Path) -> None:
     """Write results.md, results.json and study.png, each whole or not at all."""
     tree = [dataclasses.asdict(result) for result in results]
-    files.write_text(folder / JSON, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-    files.write_text(folder / TABLE, as_table(results))
+    write_text(folder / JSON, json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    write_text(folder / TABLE, as_table(results))
     draw_study(results, folder / PICTURE)
 
 
@@ -123,7 +124,7 @@ def as_table(results: Sequence[Result]) -> str:
     ]
     if all(r.average_loss == r.loss for r in results):  # the mean of one
         columns = [column for column in columns if column[0] != "averaged weights"]
-    cells = [_aligned(column, left=place < TEXTS) for place, column in enumerate(columns)]
+    cells = [_aligned(column, left=index < TEXTS) for index, column in enumerate(columns)]
     lines = [f"| {' | '.join(row)} |" for row in zip(*cells, strict=True)]
     signatures = f" ({'; '.join(baseline.signatures)})" if baseline.signatures else ""
     lines += ["", f"Losses in nats per target token; scores of greedy translations{signatures}."]
@@ -218,6 +219,5 @@ def draw_study(results: Sequence[Result], image: Path) -> None:
         axes.set_axis_off()
     figure.supxlabel("update", fontsize=9)
     figure.supylabel("validation loss, nats per token", fontsize=9)
-    temporary = image.with_name(image.name + ".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, image)
+    with replace_file(image) as partial:
+        figure.savefig(partial, format="png")

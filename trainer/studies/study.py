@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfm.runtime.files.atomic import write_text
 from tfm.trainer import checkpoint as files
-from tfm.trainer.config import load_recipe, read_toml, recipe_of
+from tfm.trainer.config import load_checked, load_recipe, read_toml, recipe_of
 from tfm.trainer.errors import DivergedError, TrainError
-from tfm.trainer.schema import from_tree
 from tfm.trainer.train import is_over, train
 
 from .parallel_trainings import Job, train_side_by_side
@@ -86,7 +86,7 @@ def load_study(path: Path) -> Study:
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):  # if not, the next line says so
             changes.append({key: entry.pop(key) for key in CHANGEABLE if key in entry})
-    text = from_tree(StudyText, tree, str(path))
+    text = load_checked(StudyText, tree, str(path))
     base = path.parent / text.base
     recipe = read_toml(base)
     recipe_of(recipe, str(base))
@@ -165,7 +165,7 @@ def train_variant(recipe: Path, checkpoint: Path) -> None:
         train(load_recipe(recipe), recipe, checkpoint, resume=True)
     except DivergedError as error:
         logger.info("%s: %s", checkpoint.name, error)
-        files.write_text(checkpoint / DIVERGED, json.dumps({"step": error.step}) + "\n")
+        write_text(checkpoint / DIVERGED, json.dumps({"step": error.step}) + "\n")
 
 
 def results_of(study: Study, folder: Path) -> list[Result]:
@@ -200,7 +200,7 @@ def write_recipe(study: Study, variant: Variant, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{variant.name}.toml"
     claim = " ".join(variant.claim.split())
-    files.write_text(path, f"# {claim}\n" + to_toml(recipe))
+    write_text(path, f"# {claim}\n" + to_toml(recipe))
     return path
 
 

@@ -42,7 +42,7 @@ def test_usage(
         (None, "not found; name sentences to verify on with --sentences"),
         (b"", "holds no sentence to verify on"),
         (b"\n \n\n", "holds no sentence to verify on"),
-        (b"\xff\xfe", "not UTF-8 text"),
+        (b"\xff\xfe", "line 1 is not UTF-8"),
         ("一\tone\n".encode(), "config.json: not found; is this a checkpoint"),
     ],
 )

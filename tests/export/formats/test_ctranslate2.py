@@ -52,7 +52,7 @@ def test_ctranslate2_and_its_own_converter_agree(kind: str, tmp_path: Path) -> N
     foreign._quietly(converter.convert, str(tmp_path / "direct"))
     ids = given.tokenizer(SENTENCES).input_ids
     tokens = [given.tokenizer.convert_ids_to_tokens(row) for row in ids]
-    tags = given.tokenizer.convert_ids_to_tokens(model.config.tags_of_targets)
+    tags = given.tokenizer.convert_ids_to_tokens(model.config.target_language_ids)
     found = []
     for name in ("ours", "direct"):
         engine = ctranslate2.Translator(

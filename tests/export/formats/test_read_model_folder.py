@@ -26,7 +26,7 @@ from tfm.trainer.model import Transformer
         {"tied_embeddings": "none"},
         {"tied_embeddings": "target", "norm": "pre"},
         {"tied_embeddings": "all", "output_bias": True, "activation": "swish"},
-        {"tied_embeddings": "none", "output_bias": True, "forbidden_ids": (7,), "norm": "pre"},
+        {"tied_embeddings": "none", "output_bias": True, "suppress_ids": (7,), "norm": "pre"},
     ],
 )
 def test_fp32_gives_the_weights_back(
@@ -45,9 +45,7 @@ def test_fp32_gives_the_weights_back(
     for name, tensor in theirs.items():
         expected = tensor
         if name == "projection.bias":  # what is forbidden has none
-            expected = tensor.index_fill(
-                0, torch.tensor(options.get("forbidden_ids", ())).long(), 0
-            )
+            expected = tensor.index_fill(0, torch.tensor(options.get("suppress_ids", ())).long(), 0)
         torch.testing.assert_close(ours[name], expected, rtol=1e-6, atol=1e-7)
 
 

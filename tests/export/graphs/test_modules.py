@@ -21,9 +21,10 @@ from tfm.export.graphs.step import position_encoding, step_graph
 from tfm.export.graphs.trace import Graphs, convert
 from tfm.export.model_folder import write_model_folder
 from tfm.export.quantization.variants import open_to_check
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import Vocabulary
-from tfm.trainer.model import Transformer, sinusoidal_positions
+from tfm.trainer.model import Transformer
+from tfm.trainer.positions import sinusoidal_positions
 
 FLOAT, INT64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
 Arrays = dict[str, NDArray[Any]]
@@ -354,7 +355,7 @@ def test_signature_is_the_graph_table(converted: tuple[Transformer, Graphs]) -> 
 @pytest.mark.parametrize("first", [0, 2])
 @pytest.mark.parametrize("kind", ["paper", "marian", "fairseq"])
 def test_position_encoding_is_the_trainers(d_model: int, kind: str, first: int) -> None:
-    config = ModelConfig(
+    config = TransformerConfig(
         source_vocab_size=9,
         target_vocab_size=9,
         d_model=d_model,
@@ -395,7 +396,7 @@ def test_what_is_forbidden_is_not_written(
     written = Counter(i for row in free.greedy(torch.tensor(sources), 12) for i in row)
     (common, count), *_ = written.most_common(1)
     assert count > 10
-    model = Transformer(dataclasses.replace(free.config, forbidden_ids=(common,))).eval()
+    model = Transformer(dataclasses.replace(free.config, suppress_ids=(common,))).eval()
     model.load_state_dict(free.state_dict())
     expected = model.greedy(torch.tensor(sources), 12)
     assert expected != free.greedy(torch.tensor(sources), 12)

@@ -19,10 +19,10 @@ from click.testing import CliRunner
 from helpers.numerals import chinese, english
 
 from tfm.runtime import Translation, Translator
-from tfm.runtime.commands import input_lines as lines
 from tfm.runtime.commands import progress
 from tfm.runtime.commands.cli import cli
 from tfm.runtime.commands.progress import Progress
+from tfm.runtime.files import text as lines
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data.corpora import read_corpora
 
@@ -36,8 +36,8 @@ PAIRS = PAIRS.replace("\n", "\n\tnothing\tempty\n", 1)
 # Dies by SIGKILL in place of the given call of os.replace, os.fsync or os.unlink.
 DOOMED = f"""
 import os, signal, sys
-from tfm.runtime.commands import input_lines as lines
 from tfm.runtime.commands.cli import cli
+from tfm.runtime.files import text as lines
 lines.CHUNK_BYTES = {CHUNK}
 name, left = sys.argv[1], int(sys.argv[2])
 call = getattr(os, name)

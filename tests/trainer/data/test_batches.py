@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data import batches as batching
 from tfm.trainer.data.batches import EncodedText, encode_pairs, pad
 from tfm.trainer.data.corpora import FOREVER, Group, ParallelText
@@ -27,7 +27,7 @@ class CharacterProcessor:
         return [[ord(c) for c in text] for text in texts]
 
 
-CONFIG = ModelConfig(source_vocab_size=256, target_vocab_size=256)
+CONFIG = TransformerConfig(source_vocab_size=256, target_vocab_size=256)
 CHARACTERS = Vocabulary(CharacterProcessor(), CharacterProcessor())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfm.trainer.config import CorpusRecipe, ModelConfig, VocabularyRecipe
+from tfm.trainer.config import CorpusRecipe, TransformerConfig, VocabularyRecipe
 from tfm.trainer.data import batches as batching
 from tfm.trainer.data import token_store as tokens
 from tfm.trainer.data.batches import EncodedText
@@ -36,9 +36,9 @@ def corpora(tmp_path: Path) -> Corpora:
     return Corpora([CorpusRecipe(path="text.tsv", corpora={"b": 0.5})], tmp_path)
 
 
-def config_for(vocabulary: Vocabulary) -> ModelConfig:
+def config_for(vocabulary: Vocabulary) -> TransformerConfig:
     sizes = vocabulary.source.vocab_size(), vocabulary.target.vocab_size()
-    return ModelConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1])
+    return TransformerConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1])
 
 
 @pytest.mark.parametrize("vocabulary_size", [SIZE, 70_000])  # two and four bytes per id

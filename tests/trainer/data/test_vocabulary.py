@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tfm.trainer.config import ModelConfig, VocabularyRecipe
+from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary, train_vocabulary
 from tfm.trainer.errors import TrainError
 
@@ -120,10 +120,12 @@ def test_empty_file(tmp_path: Path) -> None:
 
 def test_vocabulary_of_another_model_is_refused() -> None:
     sizes = SEPARATE.source.vocab_size(), SEPARATE.target.vocab_size()
-    fitting = ModelConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1])
+    fitting = TransformerConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1])
     SEPARATE.check(fitting)
     with pytest.raises(TrainError, match=rf"vocabularies of \({sizes[0]}, {sizes[1]}\) pieces"):
-        SEPARATE.check(ModelConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1] + 1))
+        SEPARATE.check(
+            TransformerConfig(source_vocab_size=sizes[0], target_vocab_size=sizes[1] + 1)
+        )
 
 
 def test_stale_target_does_not_outlive_a_joint_vocabulary(tmp_path: Path) -> None:

@@ -18,14 +18,14 @@ from tfm.export.graphs.trace import convert
 from tfm.export.model_folder import write_model_folder
 from tfm.runtime import Translator
 from tfm.runtime.commands.cli import cli
-from tfm.trainer.bleu import batch_loss
 from tfm.trainer.checkpoint import ORIGIN, load_checkpoint, load_file, write_weights
-from tfm.trainer.config import ModelConfig
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.importing import hugging_face
 from tfm.trainer.importing.files import LFS_POINTER
 from tfm.trainer.importing.tokenizers import build_vocabulary, read_m2m100, read_marian
+from tfm.trainer.loss import batch_loss
 
 pytest.importorskip("transformers")
 
@@ -115,7 +115,7 @@ def test_text_becomes_transformers_ids_and_text_again(imported: Imported) -> Non
 
     targets = [foreign.english(n) for n in range(0, LARGEST, 177)] + texts
     ids = [row[len(config.target_prefix) :] for row in vocabulary.encode_target(targets, config)]
-    tags = config.tags_of_targets
+    tags = config.target_language_ids
     assert [[*tags, *row] for row in ids] == tokenizer(text_target=targets).input_ids
     expected = [tokenizer.decode(row, skip_special_tokens=True).strip() for row in ids]
     assert [vocabulary.decode_target(row[:-1]) for row in ids] == expected
@@ -124,7 +124,7 @@ def test_text_becomes_transformers_ids_and_text_again(imported: Imported) -> Non
 
 def test_text_never_becomes_a_special_token(imported: Imported) -> None:
     config = imported.model.config
-    tags = set(config.language_tags.values())
+    tags = set(config.language_ids.values())
     special = {config.eos_id, config.pad_id, config.bos_id} | tags
     texts = [*ODD, "<pad></s><s>", ">>en<<", "__en__ eng_Latn", "<nothing 70>"]
     for ids in imported.vocabulary.encode_source(texts, config):
@@ -170,12 +170,12 @@ def test_loss_is_transformers_loss(imported: Imported) -> None:
 def test_the_language_to_write_can_be_chosen(imported: Imported) -> None:
     config = imported.model.config
     translator = Translator(imported.folder, variant="fp32")
-    if config.tagged == "none":
+    if config.language_token == "none":
         with pytest.raises(ValueError, match="target_language is 'fr': this model has en"):
             translator.translate("一", target_language="fr")
         return
-    other = "fr" if "fr" in config.language_tags else "fra_Latn"
-    forced = {"forced_bos_token_id": config.language_tags[other]}
+    other = "fr" if "fr" in config.language_ids else "fra_Latn"
+    forced = {"forced_bos_token_id": config.language_ids[other]}
     given = Foreign(**{**vars(imported.given), "forced": forced})
     expected = foreign.generate(given, SENTENCES, 4, STEPS)
     found = translator.translate_batch(
@@ -205,7 +205,7 @@ def test_int8_never_writes_what_is_forbidden(imported: Imported) -> None:
     found = translator.translate_batch(SENTENCES, beam_size=4, max_length=STEPS, num_hypotheses=4)
     written = {i for t in found for h in t.hypotheses for i in h.tokens}
     assert len(written) > 9
-    assert not written & set(imported.model.config.forbidden_ids)
+    assert not written & set(imported.model.config.suppress_ids)
     assert all(h.score > -100 for t in found for h in t.hypotheses)
 
 
@@ -422,8 +422,8 @@ def test_tags_of_languages_in_the_source(folder: Path, tmp_path: Path) -> None:
     """OPUS-MT into many languages: >>fra<< before the source, which the option puts there."""
     numbers = json.loads((folder / "vocab.json").read_text("utf-8"))
     texts = sorted(numbers, key=numbers.__getitem__)
-    tagged = [*texts[:-3], ">>fra<<", ">>ita<<", texts[-1]]  # in place of two pieces
-    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(tagged)}), "utf-8")
+    replaced = [*texts[:-3], ">>fra<<", ">>ita<<", texts[-1]]  # in place of two pieces
+    (folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(replaced)}), "utf-8")
     result = CliRunner().invoke(cli, ["import", str(folder), str(tmp_path / "out")])
     assert result.exit_code == 1
     assert "target_language 'en' is none of its languages" in result.stderr
@@ -437,7 +437,7 @@ def test_tags_of_languages_in_the_source(folder: Path, tmp_path: Path) -> None:
     assert vocabulary.encode_source([SENTENCES[9]], model.config) == [expected]
     exported = tmp_path / "model"
     exported.mkdir()
-    write_model_folder(model, vocabulary, convert(model), exported, ("fp32",), "tagged")
+    write_model_folder(model, vocabulary, convert(model), exported, ("fp32",), "language_token")
     translator = Translator(exported)
     encode = translator._tokenizer.encode
     prefix, first = translator.config.languages.prefixes(target="fra")
@@ -455,7 +455,7 @@ def their_nllb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_languages_come_from_whichever_file_lists_them(their_nllb: Path, tmp_path: Path) -> None:
-    given = read_m2m100(their_nllb).tags
+    given = read_m2m100(their_nllb).language_ids
     folder = Path(shutil.copytree(their_nllb, tmp_path / "nllb"))
     settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     codes = settings["additional_special_tokens"]
@@ -463,17 +463,17 @@ def test_languages_come_from_whichever_file_lists_them(their_nllb: Path, tmp_pat
     # transformers' own way of saying it, and others'
     plain = {"src_lang": "zho_Hans", "tgt_lang": "eng_Latn"}
     (folder / "tokenizer_config.json").write_text(json.dumps(plain), "utf-8")
-    assert read_m2m100(folder).tags == given  # from added_tokens.json
+    assert read_m2m100(folder).language_ids == given  # from added_tokens.json
     (folder / "added_tokens.json").unlink()
     added = [{"id": number, "content": code} for code, number in given.items()]
     (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": added}), "utf-8")
-    assert read_m2m100(folder).tags == given
+    assert read_m2m100(folder).language_ids == given
     (folder / "tokenizer.json").unlink()
     first = min(given.values()) - 1  # where the published models have them: before <mask>
     listed = {code: first + place for place, code in enumerate(codes)}
-    assert read_m2m100(folder).tags == listed
+    assert read_m2m100(folder).language_ids == listed
     (folder / "added_tokens.json").write_text('{"tyv_Cyrl": 999, "<mask>": 998}', "utf-8")
-    assert read_m2m100(folder).tags == {**listed, "tyv_Cyrl": 999}
+    assert read_m2m100(folder).language_ids == {**listed, "tyv_Cyrl": 999}
 
 
 @pytest.mark.parametrize(
@@ -547,7 +547,7 @@ def test_opus_mt_zh_en_tokenizes_as_marian_tokenizer() -> None:
     tokenizer = foreign._quietly(MarianTokenizer.from_pretrained, given)
     size, pad = len(tokenizer.encoder), tokenizer.pad_token_id
     vocabulary, _ = build_vocabulary(tokens, (size, size), {0, pad})
-    config = ModelConfig(
+    config = TransformerConfig(
         source_vocab_size=size, target_vocab_size=size, bos_id=pad, eos_id=0, unk_id=1, pad_id=pad
     )
     pairs = [

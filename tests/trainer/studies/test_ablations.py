@@ -15,14 +15,19 @@ from tfm.export.formats.read_model_folder import load_model
 from tfm.export.model_folder import export_checkpoint
 from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint as files
-from tfm.trainer.config import ModelConfig, load_model_config
+from tfm.trainer.config import TransformerConfig, load_model_config
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import MultiHeadAttention, Transformer
-from tfm.trainer.studies.ablations import MAX_POSITIONS, BatchNorm, LearnedPositions
+from tfm.trainer.studies.ablations import (
+    MAX_POSITIONS,
+    BatchNorm,
+    LearnedPositions,
+    build_transformer,
+)
 
 PAD, BOS, EOS = 0, 2, 3
-CONFIG = ModelConfig(
+CONFIG = TransformerConfig(
     source_vocab_size=11,
     target_vocab_size=13,
     d_model=16,
@@ -40,7 +45,7 @@ TARGET_IDS = torch.tensor([[BOS, 4, 5, 6], [BOS, 7, 8, 9], [BOS, 10, 11, 12]])
 def build(*ablations: Any, seed: int = 0, **changes: Any) -> Transformer:
     """In double precision, every parameter random: biases and norms hide mistakes at 0 and 1."""
     torch.manual_seed(seed)
-    model = Transformer(dataclasses.replace(CONFIG, ablations=ablations, **changes)).double()
+    model = build_transformer(dataclasses.replace(CONFIG, ablations=ablations, **changes)).double()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 1:
@@ -55,7 +60,7 @@ def test_everything_else_begins_as_in_the_paper(name: Any, norm: Any) -> None:
     for ablations in ((), (name,)):
         torch.manual_seed(3)
         config = dataclasses.replace(CONFIG, norm=norm, ablations=ablations)
-        models.append(Transformer(config).eval())
+        models.append(build_transformer(config).eval())
     paper, ablated = models
     before, after = paper.state_dict(), ablated.state_dict()
     assert before.keys() <= after.keys()

@@ -22,8 +22,9 @@ from helpers.paths import ROOT
 from matplotlib.axes import Axes
 from safetensors.torch import load_file
 
+from tfm.runtime.commands.cli import cli
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli, validation
+from tfm.trainer import validation
 from tfm.trainer.config import load_recipe
 from tfm.trainer.errors import TrainError
 from tfm.trainer.studies import results as study_results
@@ -82,7 +83,7 @@ def write_study(folder: Path, study: str = STUDY, base: str = BASE) -> Path:
 
 
 def command(study: Path, out: Path) -> Result:
-    return CliRunner().invoke(cli.experiments, [str(study), "--out", str(out), "--threads", "1"])
+    return CliRunner().invoke(cli, ["experiments", str(study), "--out", str(out), "--threads", "1"])
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +229,7 @@ def test_side_by_side_is_one_after_the_other(
 ) -> None:
     """Three variants by two processes, one of them diverging."""
     arguments = [str(study_path), "--out", str(tmp_path), "--jobs", "2", "--threads", "1"]
-    result = CliRunner().invoke(cli.experiments, arguments)
+    result = CliRunner().invoke(cli, ["experiments", *arguments])
     assert result.exit_code == 0, result.stderr
     assert without_clock(tmp_path) == without_clock(unbroken[0])
     assert "hot: the loss is " in (tmp_path / "hot.log").read_text("utf-8")
@@ -273,7 +274,7 @@ def test_a_failure_side_by_side_is_said(study_path: Path, tmp_path: Path) -> Non
     for corpus in (study / "recipes" / "text").iterdir():
         corpus.unlink()
     arguments = [str(study / "study.toml"), "--out", str(tmp_path / "out"), "--jobs", "2"]
-    result = CliRunner().invoke(cli.experiments, arguments)
+    result = CliRunner().invoke(cli, ["experiments", *arguments])
     assert result.exit_code == 1
     last = result.stderr.splitlines()[-1]
     assert "corpus not found" in last and last.endswith(".log")
@@ -357,8 +358,8 @@ def load_base() -> dict[str, Any]:
 MISTAKES = {
     "unknown key": ("training.warmup =", "training.warm =", "'batch-norm': training: unknown key"),
     "unknown table": ("model.abl", "data.max_length = 9\nmodel.abl", "unknown key 'data'"),
-    "wrong type": ("= 1e30", "= 'hot'", r"variant 'hot': training: learning_rate = 'hot': expect"),
-    "wrong value": ("= 1e30", "= -1", r"variant 'hot': learning_rate = -1.0: choose a number abo"),
+    "wrong type": ("= 1e30", "= 'hot'", r"variant 'hot': training.learning_rate = 'hot': expect"),
+    "wrong value": ("= 1e30", "= -1", r"variant 'hot': training.learning_rate = -1.0: choose a nu"),
     "wrong ablation": ('"batch_norm"', '"bn"', r"ablations\[0\] = 'bn': choose one of 'batch_no"),
     "ablation twice": ('["b', '["batch_norm", "b', "ablation 'batch_norm': choose, each at most"),
     "no table": ("training.learning_rate = 1e30", "training = 3", "training: expected a table"),

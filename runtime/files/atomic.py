@@ -1,0 +1,56 @@
+"""Files and folders that appear complete or not at all.
+
+The new content is written beside the old one, under the same name with .partial at the end, and
+then renamed. A process that dies in between leaves the old content as it was.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Write the file that is yielded; when the block ends without an error, it becomes `path`."""
+    partial = _partial(path)
+    try:
+        yield partial
+        with partial.open("rb+") as file:  # even a power failure leaves one of the two whole
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the content of `path` by UTF-8 text."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace the content of `path`."""
+    with replace_file(path) as partial:
+        partial.write_bytes(data)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Fill the folder that is yielded; when the block ends without an error, it becomes `path`.
+
+    There must be no folder `path` at the end of the block. Its parents are made.
+    """
+    partial = _partial(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")
