@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tfm.export.errors import ExportError
 from tfm.export.torch_reference import torch_greedy
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.model import Transformer
 
 from .linears import linear_layers
