@@ -5,13 +5,13 @@ Written by `tfm export` and read by the runtime through the same dataclasses.
 
 import hashlib
 import json
-import math
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Self
 
 from .errors import ModelError
-from .options import DecodingOptions, options_from_json
+from .files.schema import SchemaError, limited, load_dataclass
+from .options import DecodingOptions
 
 FORMAT_VERSION = 4
 CONFIG_FILE = "config.json"
@@ -22,15 +22,15 @@ MAX_LISTED = 12  # languages that an error names
 class Architecture:
     """The Transformer's dimensions; norm is "post" (as published) or "pre"."""
 
-    d_model: int
-    d_ff: int
-    num_heads: int
-    encoder_layers: int
-    decoder_layers: int
-    source_vocab_size: int
-    target_vocab_size: int
+    d_model: int = limited(low=0)
+    d_ff: int = limited(low=0)
+    num_heads: int = limited(low=0)
+    encoder_layers: int = limited(low=0)
+    decoder_layers: int = limited(low=0)
+    source_vocab_size: int = limited(low=0)
+    target_vocab_size: int = limited(low=0)
     norm: str
-    parameters: int
+    parameters: int = limited(low=0)
 
     def __post_init__(self) -> None:
         if self.norm not in {"post", "pre"}:
@@ -107,10 +107,10 @@ class Languages:
 class SpecialIds:
     """Token ids with a meaning of their own, the same on both sides."""
 
-    bos_id: int
-    eos_id: int
-    pad_id: int
-    unk_id: int
+    bos_id: int = limited(low=0)
+    eos_id: int = limited(low=0)
+    pad_id: int = limited(low=0)
+    unk_id: int = limited(low=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +118,7 @@ class FileEntry:
     """A file of the model folder: its path relative to the folder, size in bytes, sha256."""
 
     path: str
-    size: int
+    size: int = limited(low=0)
     sha256: str
 
     def __post_init__(self) -> None:
@@ -204,7 +204,7 @@ class ModelConfig:
     architecture: Architecture
     languages: Languages
     special_ids: SpecialIds
-    max_source_length: int
+    max_source_length: int = limited(low=0)
     decoding: DecodingOptions
     tokenizer: TokenizerFiles
     variants: dict[str, VariantFiles]
@@ -239,10 +239,9 @@ class ModelConfig:
                 " export the model again or install a matching tfm"
             )
         try:
-            config: Self = _build(cls, data, "")
-        except ModelError as error:
-            raise ModelError(f"{path}: {error}") from error
-        return config
+            return load_dataclass(cls, data, str(path), unknown_keys="ignore")
+        except SchemaError as error:
+            raise ModelError(f"{error}; export the model again") from error
 
     def save(self, folder: Path) -> None:
         """Write `folder / config.json`."""
@@ -253,44 +252,3 @@ class ModelConfig:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _build(kind: type[Any], value: Any, where: str) -> Any:
-    """JSON value to a dataclass, a dict of dataclasses, or a plain value of that type."""
-    if kind is DecodingOptions:
-        _expect(dict, value, where)
-        try:
-            return options_from_json(value)
-        except ValueError as error:
-            raise ModelError(f"{where}: {error}") from error
-    if is_dataclass(kind):
-        _expect(dict, value, where)
-        hints = get_type_hints(kind)
-        arguments = {}
-        for field in fields(kind):
-            inner = f"{where}.{field.name}" if where else field.name
-            if field.name not in value:
-                raise ModelError(f"key {inner!r} is missing: export the model again")
-            arguments[field.name] = _build(hints[field.name], value[field.name], inner)
-        return kind(**arguments)
-    if get_origin(kind) is dict:
-        _expect(dict, value, where)
-        item_kind = get_args(kind)[1]
-        return {key: _build(item_kind, item, f"{where}.{key}") for key, item in value.items()}
-    _expect(kind, value, where)
-    return kind(value)
-
-
-def _expect(kind: Any, value: Any, where: str) -> None:
-    names = {
-        dict: "an object",
-        str: "a string",
-        int: "an integer >= 0",
-        float: "a number >= 0",
-    }
-    accepted = (int, float) if kind is float else kind
-    right = isinstance(value, accepted) and not isinstance(value, bool)
-    if right and kind in {int, float}:
-        right = math.isfinite(value) and value >= 0
-    if not right:
-        raise ModelError(f"{where} is {value!r}: expected {names[kind]}")

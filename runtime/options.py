@@ -10,7 +10,7 @@ import dataclasses
 import math
 import numbers
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -168,25 +168,6 @@ def declared_options(
         if not spec.cli:
             spec = dataclasses.replace(spec, cli="--" + field.name.replace("_", "-"))
         yield field.name, types[field.name], spec
-
-
-def options_from_json(
-    tree: Mapping[str, Any], options: type[DecodingOptions] = DecodingOptions
-) -> DecodingOptions:
-    """Options from `decoding` of a config.json.
-
-    An option that is missing there is newer than the file, and keeps its default, which changes
-    nothing. A key that is unknown here is left alone.
-
-    Raises:
-        ValueError: a value has the wrong type or is out of its range
-    """
-    names = [field.name for field in dataclasses.fields(options)]
-    values: dict[str, Any] = {name: tree[name] for name in names if name in tree}
-    for name, value in values.items():
-        if isinstance(value, list):
-            values[name] = tuple(value)
-    return options(**values)
 
 
 def markdown_table(options: type[DecodingOptions] = DecodingOptions) -> str:

@@ -108,8 +108,8 @@ def load_dataclass(
         unknown_keys: what to do with keys that the dataclass does not declare
 
     Raises:
-        SchemaError: in one line, the key, its value and what is allowed. An error of the user
-            (TfmError) that the dataclass raises in __post_init__ becomes one, too
+        SchemaError: in one line, the key, its value and what is allowed. A TfmError or
+            ValueError that the dataclass raises in __post_init__ becomes one, too
     """
     value = _dataclass(kind, tree, _Place(where), unknown_keys == "refuse")
     return typing.cast(T, value)
@@ -154,7 +154,7 @@ def _dataclass(kind: type[Any], tree: Any, place: _Place, strict: bool) -> Any:
             raise place.error(f"missing key {name!r}")
     try:
         return kind(**values)
-    except TfmError as error:
+    except (TfmError, ValueError) as error:
         raise place.error(str(error)) from error
 
 

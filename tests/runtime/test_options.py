@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from tfm.runtime import processors
 from tfm.runtime.commands.options import decoding_options
+from tfm.runtime.files.schema import load_dataclass
 from tfm.runtime.options import (
     DecodingOptions,
     declared_options,
     markdown_table,
     option,
-    options_from_json,
 )
 from tfm.runtime.processors import LogitsProcessor, SearchContext, processors_for
 from tfm.runtime.route import choose_route
@@ -85,12 +85,17 @@ def test_more_hypotheses_widen_the_beam_unless_it_is_given() -> None:
         DecodingOptions().changed(num_hypotheses=7, beam_size=5)
 
 
+def from_json(tree: dict[str, Any], options: type[DecodingOptions] = DecodingOptions) -> object:
+    """As config.json is read."""
+    return load_dataclass(options, tree, unknown_keys="ignore")
+
+
 def test_json_there_and_back() -> None:
     options = DecodingOptions(suppress_ids=(4, 5), target_prefix="a", length_penalty=1)
     text = json.dumps(dataclasses.asdict(options))
-    assert options_from_json(json.loads(text)) == options
+    assert from_json(json.loads(text)) == options
     # A file of an older tfm lacks options, one of a newer tfm has more.
-    assert options_from_json({"beam_size": 2, "newer": 1}) == DecodingOptions(beam_size=2)
+    assert from_json({"beam_size": 2, "newer": 1}) == DecodingOptions(beam_size=2)
 
 
 def test_readme_has_the_table_of_all_options() -> None:
@@ -152,6 +157,6 @@ def test_a_new_option_is_on_the_command_line_in_config_json_and_in_the_table() -
     )
     wrong = run(command, ["--even-only", "-1"])
     assert (wrong.exit_code, "--even-only" in wrong.output) == (2, True)
-    assert options_from_json({"even_only": 1}, WithNewOption) == WithNewOption(even_only=1)
+    assert from_json({"even_only": 1}, WithNewOption) == WithNewOption(even_only=1)
     row = "| `even_only` | `--even-only` | 0 | 1 writes tokens with even ids only; 0 disables. |"
     assert markdown_table(WithNewOption) == f"{markdown_table()}\n{row}"

@@ -1,4 +1,4 @@
-"""translate.onnx against the same search step by step: sequences, scores, compaction."""
+"""translate.onnx beside the search step by step: the same bits, compaction, and its contract."""
 
 import dataclasses
 import shutil
@@ -8,32 +8,37 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+from helpers.search_cases import CASES, SearchCase
+from helpers.search_engines import search_by_steps
 from numpy.typing import NDArray
 
-from tfm.export.graphs import search as translate
+from tfm.export.graphs.compact_cache import COMPACTION_STEPS, SLOT_ALIGNMENT
 from tfm.runtime import ModelError
-from tfm.runtime import sessions as model
 from tfm.runtime.config import FileEntry, ModelConfig
-from tfm.runtime.search import Candidates, ScoredIds, SearchOptions, search
-from tfm.runtime.sessions import DecodingState, Model
+from tfm.runtime.decoding_state import DecodingState
+from tfm.runtime.options import DecodingOptions, declared_options
+from tfm.runtime.search import Candidates, ScoredIds
+from tfm.runtime.sessions import Sessions
 
 NO_EOS = -1  # no token has this id: what is searched for with it never ends early
 
 
 @pytest.fixture(scope="module", params=["tiny/fp32", "tiny/int8", "pre/fp32"])
-def loaded(request: pytest.FixtureRequest) -> Model:
+def sessions(request: pytest.FixtureRequest) -> Sessions:
     name, variant = request.param.split("/")
     return load(request.getfixturevalue(f"{name}_folder"), variant)
 
 
-def load(folder: Path, variant: str) -> Model:
+def load(folder: Path, variant: str) -> Sessions:
     config = ModelConfig.load(folder)
-    return Model.open(folder, config, device="cpu", variant=variant, intra_threads=1)
+    return Sessions.open(folder, config, device="cpu", variant=variant, intra_threads=1)
 
 
-def random_sources(loaded: Model, lengths: list[int], seed: int = 0) -> list[list[int]]:
-    config = loaded._config
+def random_sources(sessions: Sessions, lengths: list[int], seed: int = 0) -> list[list[int]]:
+    config = sessions._config
     rng = np.random.default_rng(seed)
     size = config.architecture.source_vocab_size
     return [[*rng.integers(4, size, n - 1).tolist(), config.special_ids.eos_id] for n in lengths]
@@ -43,14 +48,14 @@ class Recorder:
     """The runtime's decoder, and how large batch and cache were at every step.
 
     Attributes:
-        alive: before every step, how many entries some beam descends from, of the sentence with
+        alive: before every step, how many slots some beam descends from, of the sentence with
             the most
     """
 
     def __init__(self, state: DecodingState) -> None:
         self.state = state
         self.batches: list[int] = []
-        self.entries: list[int] = []
+        self.slots: list[int] = []
         self.alive: list[int] = []
         self._histories: list[list[frozenset[tuple[int, int]]]] = []  # (step, beam) by beam
 
@@ -72,9 +77,9 @@ class Recorder:
             [history | {(step, beam)} for beam, history in enumerate(beams)] for beams in inherited
         ]
         found = self.state.step(target_ids, beam_origin, scores)
-        batch, _, entries, _ = next(iter(self.state.cache.values())).shape
+        batch, _, slots, _ = next(iter(self.state.cache.values())).shape
         self.batches.append(batch)
-        self.entries.append(entries)
+        self.slots.append(slots)
         return found
 
     def keep(self, sentences: NDArray[np.int64]) -> None:
@@ -83,12 +88,16 @@ class Recorder:
 
 
 def by_steps(
-    loaded: Model, sources: list[list[int]], options: SearchOptions, eos_id: int | None = None
+    sessions: Sessions,
+    sources: list[list[int]],
+    options: DecodingOptions,
+    eos_id: int | None = None,
 ) -> tuple[list[list[ScoredIds]], Recorder]:
-    ids = loaded._config.special_ids
-    recorder = Recorder(loaded.encode(sources, options.beam_size))
+    ids = sessions._config.special_ids
+    recorder = Recorder(sessions.encode(sources, options.beam_size))
     eos_id = ids.eos_id if eos_id is None else eos_id
-    return search(recorder, len(sources), options, bos_id=ids.bos_id, eos_id=eos_id), recorder
+    hypotheses = search_by_steps(ids.bos_id, eos_id, recorder, len(sources), options)
+    return hypotheses, recorder
 
 
 def assert_same(
@@ -102,89 +111,104 @@ def assert_same(
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("beam_size", [1, 2, 4, 5])
-def test_one_call_finds_what_the_steps_find(
-    loaded: Model, beam_size: int, length_penalty: float
+def test_one_call_gives_the_bits_of_the_steps(
+    sessions: Sessions, beam_size: int, length_penalty: float
 ) -> None:
-    sources = random_sources(loaded, [2, 25, 9, 14, 3, 3, 40, 6])
+    sources = random_sources(sessions, [2, 25, 9, 14, 3, 3, 40, 6])
     for num_hypotheses in {1, beam_size // 2 or 1, beam_size}:
         for max_length in (1, 2, 7, 8, 9, 17, 40):
-            options = SearchOptions(
+            options = DecodingOptions(
                 beam_size=beam_size,
                 num_hypotheses=num_hypotheses,
                 length_penalty=length_penalty,
                 max_length=max_length,
             )
-            expected, _ = by_steps(loaded, sources, options)
-            assert_same(loaded.translate(sources, options), expected, 1e-6)
+            expected, _ = by_steps(sessions, sources, options)
+            assert_same(sessions.translate(sources, options), expected, 1e-6)
 
 
-def test_the_sentences_above_end_at_different_times(loaded: Model) -> None:
-    sources = random_sources(loaded, [2, 25, 9, 14, 3, 3, 40, 6])
-    options = SearchOptions(beam_size=4, max_length=40)
-    found, recorder = by_steps(loaded, sources, options)
+IN_THE_GRAPH = [case for name, _, spec in declared_options() if spec.graph for case in CASES[name]]
+
+
+@pytest.mark.parametrize("case", IN_THE_GRAPH, ids=str)
+def test_every_option_in_int8_too(sessions: Sessions, case: SearchCase) -> None:
+    sources = random_sources(sessions, [2, 25, 9, 14, 3, 3, 40, 6])
+    options = case.options.changed(max_length=max(20, case.options.max_length))
+    state, ids = sessions.encode(sources, options.beam_size), sessions._config.special_ids
+    expected = search_by_steps(ids.bos_id, ids.eos_id, state, len(sources), options, case.prefix)
+    assert_same(sessions.translate(sources, options, case.prefix), expected, 1e-5)
+
+
+def test_the_sentences_above_end_at_different_times(sessions: Sessions) -> None:
+    sources = random_sources(sessions, [2, 25, 9, 14, 3, 3, 40, 6])
+    options = DecodingOptions(beam_size=4, max_length=40)
+    found, recorder = by_steps(sessions, sources, options)
     assert len(set(recorder.batches)) >= 3
     assert len({len(hypotheses[0].ids) for hypotheses in found}) >= 3
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])
-def test_neighbours_and_padding_change_nothing(loaded: Model, beam_size: int) -> None:
-    sources = random_sources(loaded, [5, 17, 2, 9, 30, 5, 12], seed=1)
-    options = SearchOptions(beam_size=beam_size, num_hypotheses=beam_size, max_length=40)
-    tolerance = 0 if loaded.choice.variant == "int8" else 1e-5
-    alone = [loaded.translate([source], options)[0] for source in sources]
-    longer = random_sources(loaded, [77], seed=2)
-    assert_same(loaded.translate(sources, options), alone, tolerance)
-    assert_same(loaded.translate(sources[::-1], options)[::-1], alone, tolerance)
-    assert_same(loaded.translate([*longer, *sources], options)[1:], alone, tolerance)
-    assert_same(by_steps(loaded, [*sources, *longer], options)[0][:-1], alone, tolerance or 1e-6)
+def test_neighbours_and_padding_change_nothing(sessions: Sessions, beam_size: int) -> None:
+    sources = random_sources(sessions, [5, 17, 2, 9, 30, 5, 12], seed=1)
+    options = DecodingOptions(beam_size=beam_size, num_hypotheses=beam_size, max_length=40)
+    tolerance = 0 if sessions.choice.variant == "int8" else 1e-5
+    alone = [sessions.translate([source], options)[0] for source in sources]
+    longer = random_sources(sessions, [77], seed=2)
+    assert_same(sessions.translate(sources, options), alone, tolerance)
+    assert_same(sessions.translate(sources[::-1], options)[::-1], alone, tolerance)
+    assert_same(sessions.translate([*longer, *sources], options)[1:], alone, tolerance)
+    assert_same(by_steps(sessions, [*sources, *longer], options)[0][:-1], alone, tolerance or 1e-6)
 
 
 @pytest.mark.parametrize("eos_id", [None, NO_EOS])
 def test_compaction_keeps_the_cache_small_and_the_result_as_it_is(
-    loaded: Model, eos_id: int | None, monkeypatch: pytest.MonkeyPatch
+    sessions: Sessions, eos_id: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources = random_sources(loaded, [5, 17, 2, 9], seed=3)
-    options = SearchOptions(beam_size=5, num_hypotheses=5, max_length=96)
-    found, compacted = by_steps(loaded, sources, options, eos_id)
-    monkeypatch.setattr(model, "PHASE", 10**6)
-    expected, whole = by_steps(loaded, sources, options, eos_id)
+    sources = random_sources(sessions, [5, 17, 2, 9], seed=3)
+    options = DecodingOptions(beam_size=5, num_hypotheses=5, max_length=96)
+    found, compacted = by_steps(sessions, sources, options, eos_id)
+    monkeypatch.setattr(
+        "tfm.runtime.decoding_state._compaction_of", lambda _: (10**6, SLOT_ALIGNMENT)
+    )
+    expected, whole = by_steps(sessions, sources, options, eos_id)
 
     assert_same(found, expected, 1e-5)
-    steps = len(whole.entries)
-    assert whole.entries == [5 * step for step in range(1, steps + 1)]
-    assert len(compacted.entries) == steps
+    steps = len(whole.slots)
+    assert whole.slots == [5 * step for step in range(1, steps + 1)]
+    assert len(compacted.slots) == steps
     for step in range(1, steps):
-        if step % translate.PHASE:
-            assert compacted.entries[step] == compacted.entries[step - 1] + 5
+        if step % COMPACTION_STEPS:
+            assert compacted.slots[step] == compacted.slots[step - 1] + 5
         else:
-            blocks = -(-compacted.alive[step] // translate.ALIGNMENT)
-            assert compacted.entries[step] == blocks * translate.ALIGNMENT + 5
+            blocks = -(-compacted.alive[step] // SLOT_ALIGNMENT)
+            assert compacted.slots[step] == blocks * SLOT_ALIGNMENT + 5
     if eos_id == NO_EOS:
         assert steps == 96
-        assert max(compacted.entries) < 0.75 * max(whole.entries)
+        assert max(compacted.slots) < 0.75 * max(whole.slots)
 
 
-def test_a_search_that_is_over_makes_no_more_steps(loaded: Model) -> None:
+def test_a_search_that_is_over_makes_no_more_steps(sessions: Sessions) -> None:
     lengths = [2, 25, 9, 14, 3, 3, 40, 6]
-    sources = random_sources(loaded, lengths)
-    options = SearchOptions(beam_size=2, max_length=256)
-    outputs = run_raw(loaded, loaded._padded(sources), options)
-    _, recorder = by_steps(loaded, sources, options)
+    sources = random_sources(sessions, lengths)
+    options = DecodingOptions(beam_size=2, max_length=256)
+    outputs = run_raw(sessions, sessions._padded(sources), options)
+    _, recorder = by_steps(sessions, sources, options)
     assert outputs["output_ids"].shape == (len(sources), 1, len(recorder.batches))
     early = sources[int(np.argmin(outputs["output_lengths"][:, 0]))]
-    steps = run_raw(loaded, loaded._padded([early]), options)["output_ids"].shape[2]
+    steps = run_raw(sessions, sessions._padded([early]), options)["output_ids"].shape[2]
     assert steps < 64
 
 
 def run_raw(
-    loaded: Model, source_ids: NDArray[np.int64], options: SearchOptions
+    sessions: Sessions, source_ids: NDArray[np.int64], options: DecodingOptions
 ) -> dict[str, NDArray[Any]]:
-    session = loaded._session("translate")
+    session = sessions._session("translate")
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, raw_inputs(source_ids, options)), strict=True))
 
 
-def raw_inputs(source_ids: NDArray[np.int64], options: SearchOptions) -> dict[str, NDArray[Any]]:
+def raw_inputs(source_ids: NDArray[np.int64], options: DecodingOptions) -> dict[str, NDArray[Any]]:
+    """What a program in another language may give: some of the optional inputs."""
     return {
         "source_ids": source_ids,
         "beam_size": np.array(options.beam_size),
@@ -194,13 +218,59 @@ def raw_inputs(source_ids: NDArray[np.int64], options: SearchOptions) -> dict[st
     }
 
 
-def test_what_lies_behind_a_hypothesis_is_padding(loaded: Model) -> None:
-    sources = random_sources(loaded, [2, 25, 9, 14])
-    options = SearchOptions(beam_size=3, num_hypotheses=3, max_length=30)
-    outputs = run_raw(loaded, loaded._padded(sources), options)
+def test_the_contract_is_one_input_and_optional_ones(tiny_folder: Path) -> None:
+    path = tiny_folder / "fp32" / "translate.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(i.name, i.type, i.shape) for i in session.get_inputs()] == [
+        ("source_ids", "tensor(int64)", ["A", "S"])
+    ]
+    optional = {i.name: i.type for i in session.get_overridable_initializers()}
+    types = {int: "tensor(int64)", float: "tensor(float)"}
+    assert optional == {
+        name: types.get(type_, "tensor(int64)")
+        for name, type_, spec in declared_options()
+        if spec.graph
+    }
+    assert [o.name for o in session.get_outputs()] == [
+        "output_ids",
+        "output_lengths",
+        "output_scores",
+    ]
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["options"].split(",") == [n for n, _, spec in declared_options() if spec.graph]
+    assert metadata["compaction_steps"] == str(COMPACTION_STEPS)
+    assert metadata["slot_alignment"] == str(SLOT_ALIGNMENT)
+    onnx.checker.check_model(path, full_check=False)
+
+
+def test_what_is_not_given_is_the_models_own(sessions: Sessions) -> None:
+    source_ids = sessions._padded(random_sources(sessions, [5, 17, 2]))
+    session = sessions._session("translate")
+    alone = session.run(None, {"source_ids": source_ids})
+    own = run_raw(sessions, source_ids, sessions._config.decoding)
+    for ours, theirs in zip(alone, own.values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_prefix_per_sentence(sessions: Sessions) -> None:
+    sources = random_sources(sessions, [5, 17, 2])
+    session = sessions._session("translate")
+    prefixes = np.array([[7, 8], [9, 10], [11, 12]])
+    feeds = {"source_ids": sessions._padded(sources), "target_prefix": prefixes}
+    ids, lengths, scores = session.run(None, feeds)
+    for row, (source, prefix) in enumerate(zip(sources, prefixes.tolist(), strict=True)):
+        ((alone,),) = sessions.translate([source], sessions._config.decoding, prefix)
+        assert tuple(ids[row, 0, : lengths[row, 0]].tolist()) == alone.ids
+        assert scores[row, 0] == pytest.approx(alone.score, abs=1e-5)
+
+
+def test_what_lies_behind_a_hypothesis_is_padding(sessions: Sessions) -> None:
+    sources = random_sources(sessions, [2, 25, 9, 14])
+    options = DecodingOptions(beam_size=3, num_hypotheses=3, max_length=30)
+    outputs = run_raw(sessions, sessions._padded(sources), options)
     ids, lengths = outputs["output_ids"], outputs["output_lengths"]
     behind = np.arange(ids.shape[2]) >= lengths[:, :, None]
-    special = loaded._config.special_ids
+    special = sessions._config.special_ids
     eos_or_padding = ids[behind]
     assert set(eos_or_padding.tolist()) <= {special.eos_id, special.pad_id}
     assert special.eos_id not in ids[~behind]
@@ -211,7 +281,9 @@ import sys
 import numpy as np
 import onnxruntime
 path, inputs, outputs = sys.argv[1:]
-session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 3  # or it warns that optional inputs are no constants
+session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 names = [output.name for output in session.get_outputs()]
 found = session.run(names, dict(np.load(inputs)))
 np.savez(outputs, **dict(zip(names, found)))
@@ -222,7 +294,7 @@ assert not {"tfm", "torch"} & set(sys.modules), "only onnxruntime and numpy are 
 def test_the_graph_needs_onnxruntime_and_numpy_alone(tiny_folder: Path, tmp_path: Path) -> None:
     steps = load(tiny_folder, "fp32")
     sources = random_sources(steps, [4, 19, 2, 11], seed=4)
-    options = SearchOptions(beam_size=4, num_hypotheses=2, length_penalty=0.6, max_length=40)
+    options = DecodingOptions(beam_size=4, num_hypotheses=2, length_penalty=0.6, max_length=40)
     np.savez(tmp_path / "inputs.npz", **raw_inputs(steps._padded(sources), options))
     graph = tiny_folder / "fp32" / "translate.onnx"
     done = subprocess.run(
@@ -257,7 +329,7 @@ def test_nan_in_the_weights_is_named(tiny_folder: Path, tmp_path: Path) -> None:
     dataclasses.replace(config, variants={"fp32": files}).save(folder)
     broken = load(folder, "fp32")
     sources = random_sources(broken, [4, 9])
-    options = SearchOptions(beam_size=3, max_length=12)
+    options = DecodingOptions(beam_size=3, max_length=12)
     for path in (broken.translate, lambda *arguments: by_steps(broken, *arguments)):
         with pytest.raises(ModelError, match="no finite score: its weights may hold NaN"):
             path(sources, options)
