@@ -10,11 +10,12 @@ import dataclasses
 import math
 import numbers
 import typing
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
 _METADATA = "tfm.option"
+# By class: reading type hints takes longer than a short translation may.
+_DECLARED: dict[type, "tuple[tuple[str, Any, OptionSpec], ...]"] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,14 +161,19 @@ class DecodingOptions:
 
 def declared_options(
     options: type[DecodingOptions] = DecodingOptions,
-) -> Iterator[tuple[str, Any, OptionSpec]]:
+) -> tuple[tuple[str, Any, OptionSpec], ...]:
     """Name, type and declaration of every option, in the order of declaration."""
+    if options in _DECLARED:
+        return _DECLARED[options]
     types = typing.get_type_hints(options)
+    declared = []
     for field in dataclasses.fields(options):
         spec: OptionSpec = field.metadata[_METADATA]
         if not spec.cli:
             spec = dataclasses.replace(spec, cli="--" + field.name.replace("_", "-"))
-        yield field.name, types[field.name], spec
+        declared.append((field.name, types[field.name], spec))
+    _DECLARED[options] = tuple(declared)
+    return _DECLARED[options]
 
 
 def markdown_table(options: type[DecodingOptions] = DecodingOptions) -> str:

@@ -4,6 +4,7 @@
 DecodingState that search.search() advances token by token.
 """
 
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -85,8 +86,7 @@ class Sessions:
     @property
     def graph_options(self) -> frozenset[str]:
         """Names of translate.onnx's optional inputs: the options that it carries out."""
-        optional = self._session("translate").get_overridable_initializers()
-        return frozenset(value.name for value in optional)
+        return frozenset(self._optional_inputs)
 
     def translate(
         self,
@@ -149,12 +149,18 @@ class Sessions:
 
     def _option_feeds(self, options: DecodingOptions) -> dict[str, NDArray[Any]]:
         """Every option that the graph has an input for, as that input's tensor."""
-        types = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
         return {
-            value.name: np.array(getattr(options, value.name), types[value.type])
-            for value in self._session("translate").get_overridable_initializers()
-            if value.name != "target_prefix"  # text among the options, ids in the graph
+            name: np.array(getattr(options, name), dtype)
+            for name, dtype in self._optional_inputs.items()
+            if name != "target_prefix"  # text among the options, ids in the graph
         }
+
+    @functools.cached_property
+    def _optional_inputs(self) -> dict[str, type[np.generic]]:
+        """Name and element type of translate.onnx's optional inputs."""
+        types = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+        optional = self._session("translate").get_overridable_initializers()
+        return {value.name: types[value.type] for value in optional}
 
     def _padded(self, sources: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         longest = max(len(ids) for ids in sources)

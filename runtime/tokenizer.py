@@ -64,6 +64,8 @@ class Tokenizer:
         Raises:
             UnicodeEncodeError: the text holds what no UTF-8 text can
         """
+        if not text:
+            return []
         text.encode("utf-8")
         return _look_up(self._target, text, self._target_size, self._unk_id)
 
