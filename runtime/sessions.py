@@ -158,7 +158,10 @@ class Sessions:
     @functools.cached_property
     def _optional_inputs(self) -> dict[str, type[np.generic]]:
         """Name and element type of translate.onnx's optional inputs."""
-        types = {"tensor(int64)": np.int64, "tensor(float)": np.float32}
+        types: dict[str, type[np.generic]] = {
+            "tensor(int64)": np.int64,
+            "tensor(float)": np.float32,
+        }
         optional = self._session("translate").get_overridable_initializers()
         return {value.name: types[value.type] for value in optional}
 
