@@ -150,6 +150,14 @@ class DecodingOptions:
             changes.setdefault("beam_size", wanted)
         return dataclasses.replace(self, **changes)
 
+    def check_vocabulary(self, vocab_size: int) -> None:
+        """Raise ValueError when a token id is not one of a model's vocab_size target tokens."""
+        for token_id in self.suppress_ids:
+            if token_id >= vocab_size:
+                raise ValueError(
+                    f"suppress_ids has {token_id}: the model's tokens are 0 to {vocab_size - 1}"
+                )
+
     def not_neutral(self) -> dict[str, Any]:
         """The options that differ from their defaults, by name."""
         return {
@@ -202,6 +210,10 @@ def _checked(name: str, type_: Any, spec: OptionSpec, value: Any) -> Any:
     if type_ is str:
         if not isinstance(value, str):
             raise ValueError(f"{name} is {value!r}: it must be text")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(f"{name} is {value!r}: it is not UTF-8") from None
         return value
     if typing.get_origin(type_) is tuple:
         if isinstance(value, str) or not isinstance(value, typing.Iterable):

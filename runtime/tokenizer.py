@@ -59,14 +59,9 @@ class Tokenizer:
         return [[*prefix, *ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
 
     def encode_target_prefix(self, text: str) -> list[int]:
-        """Target ids of the text that a translation is to begin with; no BOS, no EOS.
-
-        Raises:
-            UnicodeEncodeError: the text holds what no UTF-8 text can
-        """
+        """Target ids of the text that a translation is to begin with; no BOS, no EOS."""
         if not text:
             return []
-        text.encode("utf-8")
         return _look_up(self._target, text, self._target_size, self._unk_id)
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:

@@ -249,7 +249,7 @@ class Translator:
             raise ValueError(f"max_batch_tokens is {max_batch_tokens}: it must be at least 1")
         if not all(len(ids) for ids in sources):
             raise ValueError("a source has no ids: it needs at least EOS")
-        self._check_ids(options)
+        options.check_vocabulary(self.config.architecture.target_vocab_size)
         route = self._route(options)
         prefix = [*target_tokens, *self._tokenizer.encode_target_prefix(options.target_prefix)]
         results: list[list[ScoredIds]] = [[] for _ in sources]
@@ -263,14 +263,6 @@ class Translator:
             for index, hypotheses in zip(indices, found, strict=True):
                 results[index] = hypotheses
         return results
-
-    def _check_ids(self, options: DecodingOptions) -> None:
-        size = self.config.architecture.target_vocab_size
-        for token_id in options.suppress_ids:
-            if token_id >= size:
-                raise ValueError(
-                    f"suppress_ids has {token_id}: the model's tokens are 0 to {size - 1}"
-                )
 
     def _route(self, options: DecodingOptions) -> Route:
         """Graph or steps for these options; logged when it changes."""

@@ -41,7 +41,7 @@ def info(model: Path | None, as_json: bool) -> None:
             f" {shape.num_heads} heads",
         ),
         ("vocabulary", f"{shape.source_vocab_size} -> {shape.target_vocab_size}"),
-        ("longest source", f"{config.max_source_length} tokens"),
+        ("source limit", f"{config.max_source_length} tokens"),
         ("parameters", f"{shape.parameters / 1e6:.1f} M"),
         *(
             (f"variant {name}", f"{files.size / 1e6:.1f} MB")

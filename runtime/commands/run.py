@@ -107,6 +107,7 @@ def run(
     with usage_errors():
         translator.config.languages.prefixes(source_language, target_language)
         options = translator.options.changed(**decoding)
+        options.check_vocabulary(translator.config.architecture.target_vocab_size)
     n_best = decoding.get("num_hypotheses")
     job = _Job(translator, options, source_language, target_language, pairs, n_best)
     name = "TEXT" if text else str(getattr(input_file or sys.stdin.buffer, "name", "stdin"))

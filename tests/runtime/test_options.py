@@ -46,6 +46,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"suppress_ids": (3, -1)}, "suppress_ids is -1: it must be at least 0"),
     ({"suppress_ids": "34"}, "suppress_ids is '34': it must be a sequence of token ids"),
     ({"suppress_ids": 3}, "suppress_ids is 3: it must be a sequence of token ids"),
+    ({"target_prefix": "\ud800"}, "it is not UTF-8"),
     ({"target_prefix": b"x"}, "target_prefix is b'x': it must be text"),
 ]
 

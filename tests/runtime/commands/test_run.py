@@ -20,9 +20,10 @@ class ShoutingTranslator:
     """Translates into capitals, and again with marks for the next best."""
 
     config = SimpleNamespace(
+        architecture=SimpleNamespace(target_vocab_size=100),
         languages=Languages(
             source="zh", target="en", language_token="source", language_ids={"en": 7, "fr": 8}
-        )
+        ),
     )
     options = DecodingOptions()
     choice = SimpleNamespace(variant="fp32")
@@ -175,6 +176,11 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         (["run", "--length-penalty", "nan", "a"], "--length-penalty is nan: it must be finite"),
         (["run", "--patience", "0", "a"], "0.0 is not in the range x>0"),
         (["run", "--suppress-ids", "5;6", "a"], "'5;6' is not a list of token ids such as 5,17"),
+        (["run", "--suppress-ids", "5,100", "a"], "--suppress-ids has 100: the model's tokens are"),
+        (
+            ["run", "--target-prefix", "\udcff", "a"],
+            "--target-prefix is '\\udcff': it is not UTF-8",
+        ),
         (["run", "--suppress-ids", "5,-6", "a"], "--suppress-ids is -6: it must be at least 0"),
         (["run", "--min-length", "300", "a"], "--min-length 300 is more than --max-length 256"),
         (["run", "-m", "nowhere"], "'nowhere' does not exist"),
@@ -219,7 +225,8 @@ def test_a_broken_pipe_is_quiet() -> None:
         "from types import SimpleNamespace\n"
         "class Echo:\n"
         "    languages = SimpleNamespace(prefixes=lambda *_: None, source='zh', target='en')\n"
-        "    config = SimpleNamespace(languages=languages)\n"
+        "    shape = SimpleNamespace(target_vocab_size=9)\n"
+        "    config = SimpleNamespace(languages=languages, architecture=shape)\n"
         "    options = DecodingOptions()\n"
         "    choice = SimpleNamespace(variant='fp32')\n"
         "    fingerprint = 'echo'\n"
