@@ -191,7 +191,7 @@ def test_the_search_step_by_step_finds_the_same(imported: Imported) -> None:
     translator = Translator(imported.folder, variant="fp32")
     options: dict[str, Any] = {"beam_size": 3, "max_length": STEPS, "num_hypotheses": 2}
     whole = translator.translate_batch(SENTENCES, **options)
-    translator.model.searches_itself = False
+    translator = Translator(imported.folder, variant="fp32", by_steps=True)
     by_step = translator.translate_batch(SENTENCES, **options)
     for a, b in zip(whole, by_step, strict=True):
         assert [h.tokens for h in a.hypotheses] == [h.tokens for h in b.hypotheses]
