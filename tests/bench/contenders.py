@@ -3,21 +3,23 @@
 import importlib.util
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tfm.export.formats.transformers import write_transformers
 from tfm.export.graphs.trace import convert
 from tfm.export.model_folder import write_model_folder
 from tfm.export.quantization.variants import VARIANTS
 from tfm.runtime.config import ModelConfig
+from tfm.runtime.options import declared_options
 
 from .errors import BenchError
 from .floor import write_floor
 from .subject import Subject, Weights
-from .systems import PEERS, System
+from .systems import PEER_OPTIONS, PEERS, System
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +40,18 @@ class Contender:
     floor: System | None = None
 
 
-def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
-    """The peers that can take part; None asks for all there are.
+def choose_peers(
+    wanted: Sequence[str] | None, subject: Subject, option_names: Collection[str] = ()
+) -> list[str]:
+    """The peers that can take part.
+
+    Args:
+        wanted: the peers that were asked for; None is all
+        option_names: the decoding options that are not neutral
 
     Raises:
-        BenchError: one that was asked for cannot, for want of a package or of weights
+        BenchError: a peer that was asked for cannot take part: a package, the weights, or a
+            decoding option is missing
     """
     if subject.weights is None:
         if wanted:
@@ -51,7 +60,7 @@ def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
                 " load; give the checkpoint it was exported from"
             )
         return []
-    chosen = []
+    peers = []
     for peer in PEERS if wanted is None else wanted:
         missing = next((name for name in PEERS[peer] if not _is_installed(name)), None)
         if missing is not None:
@@ -62,6 +71,10 @@ def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
             if wanted is not None:
                 raise BenchError(line)
             logger.warning("left out: %s", line)
+        elif line := _missing_options(peer, option_names):
+            if wanted is not None:
+                raise BenchError(line)
+            logger.warning("left out: %s", line)
         elif peer in {"optimum", "transformers"} and subject.weights.model.config.norm == "pre":
             logger.warning(
                 "left out: %s has no class for a pre-norm model with separate vocabularies", peer
@@ -69,8 +82,18 @@ def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
         elif subject.weights.model.config.tagged == "both":
             logger.warning("left out: %s is not told here which language to write", peer)
         else:
-            chosen.append(peer)
-    return chosen
+            peers.append(peer)
+    return peers
+
+
+def _missing_options(peer: str, option_names: Collection[str]) -> str:
+    """Which of the options this peer does not have, in a sentence; "" if it has all."""
+    missing = [
+        spec.cli
+        for name, _, spec in declared_options()
+        if name in option_names and name not in PEER_OPTIONS.get(peer, ())
+    ]
+    return f"{peer} is not measured with {', '.join(missing)}" if missing else ""
 
 
 def convert_all(
@@ -81,6 +104,7 @@ def convert_all(
     threads: int,
     *,
     floor: bool,
+    decoding: Mapping[str, Any],
 ) -> list[Contender]:
     """Write a folder for every system: ours first, then the peers in order.
 
@@ -88,13 +112,17 @@ def convert_all(
         variants: ours; empty means all that a model folder has
         folder: an existing folder to write into; what it holds already is not converted again
         floor: write our variants' matrix products as well
+        decoding: decoding options that are not neutral, for every system
     """
-    contenders = _ours(subject, variants, folder, threads, floor)
+    contenders = [
+        replace(contender, system=replace(contender.system, decoding=dict(decoding)))
+        for contender in _ours(subject, variants, folder, threads, floor)
+    ]
     for peer in peers:
         assert subject.weights is not None
         logger.info("converting for %s", peer)
         for system in CONVERTERS[peer](subject.weights, folder, threads):
-            system = replace(system, special_ids=subject.special_ids)
+            system = replace(system, special_ids=subject.special_ids, decoding=dict(decoding))
             contenders.append(Contender(system, _megabytes(Path(system.folder))))
     return contenders
 
