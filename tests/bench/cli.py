@@ -1,5 +1,7 @@
-"""`tfm bench`, `tfm bench-training`. Only click and the peers' names are imported here: see
-trainer/cli.py."""
+"""`tfm bench` and `tfm bench-training`.
+
+Everything heavy is imported inside the commands, so that `tfm --help` stays fast.
+"""
 
 from collections.abc import Callable
 from functools import partial

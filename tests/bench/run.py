@@ -12,7 +12,7 @@ from tfm.trainer.data.batches import pad
 
 from .contenders import choose_peers, convert_all
 from .errors import BenchError
-from .machine import Neighbours, processor, versions
+from .machine import OtherProcesses, processor, versions
 from .measure import Plan, measure
 from .pool import terminable
 from .report import as_markdown, relative_speeds, write_json
@@ -62,15 +62,15 @@ def run(
         _check_kept(folder, subject)
         changes = _changed_options(decoding, subject.workload.length)
         peers = choose_peers(against, subject, changes)
-        ours = variants or (DEFAULT_VARIANTS if subject.weights else ())
+        ours = variants or (DEFAULT_VARIANTS if subject.checkpoint else ())
         floor = "floor" in plan.parts and subject.forced
         contenders = convert_all(
             subject, ours, peers, folder, threads, floor=floor, decoding=changes
         )
-        neighbours = Neighbours()
+        other_processes = OtherProcesses()
         reference = None if changes else _greedy(subject)
         results = measure(contenders, subject.workload, plan, logs, reference)
-    results.settings = _settings(subject, plan, threads, changes, neighbours.share())
+    results.settings = _settings(subject, plan, threads, changes, other_processes.share())
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_json(results, output / "results.json")
@@ -102,10 +102,10 @@ def _changed_options(decoding: Mapping[str, Any], length: int) -> dict[str, Any]
 
 
 def _check_kept(folder: Path, subject: Subject) -> None:
-    """Refuse a --keep folder of other weights."""
+    """Raise BenchError when the --keep folder was written for other weights."""
     identity = subject.name
-    if subject.weights is not None:
-        identity += f" {weights_digest(subject.weights.model)}"
+    if subject.checkpoint is not None:
+        identity += f" {weights_digest(subject.checkpoint.model)}"
     note = folder / "weights.txt"
     if note.exists() and note.read_text("utf-8") != identity:
         raise BenchError(f"--keep {folder} holds conversions of other weights: choose another")
@@ -113,10 +113,10 @@ def _check_kept(folder: Path, subject: Subject) -> None:
 
 
 def _greedy(subject: Subject) -> Callable[[Ids], Ids] | None:
-    """The model's own greedy outputs, where there is one."""
-    if subject.weights is None:
+    """A function that gives PyTorch's greedy outputs; None for a model folder."""
+    if subject.checkpoint is None:
         return None
-    model, length = subject.weights.model, subject.workload.length
+    model, length = subject.checkpoint.model, subject.workload.length
 
     def outputs(sources: Ids) -> Ids:
         rows = (pad(chunk, model.config.pad_id) for chunk in chunks(sources, FILE_BATCH))
@@ -140,7 +140,7 @@ def _settings(
     plan: Plan,
     threads: int,
     changes: Mapping[str, Any],
-    neighbours: float | None,
+    others_share: float | None,
 ) -> dict[str, str]:
     length = subject.workload.length
     source = f"source {SOURCE_LENGTH} tokens (mixed: 3 to 60)" if subject.forced else "real text"
@@ -153,6 +153,8 @@ def _settings(
         "versions": versions(),
         "processor": processor(),
         **(
-            {} if neighbours is None else {"others": f"other processes used {neighbours:.0%} of it"}
+            {}
+            if others_share is None
+            else {"others": f"other processes used {others_share:.0%} of it"}
         ),
     }

@@ -1,10 +1,10 @@
-"""The engines, as a worker process drives them: load, prepare, translate.
+"""The engines that a worker process can load.
 
-Nothing but the standard library is imported before an engine is chosen, so that each worker
-holds what its own engine needs and nothing else.
+A worker imports only the packages of its own engine, so at module level there is only the standard
+library.
 
-An engine has three methods. `prepare` does what is not the engine's work (naming or padding
-tokens), `translate` is what is timed, `outputs` turns what it returned into token ids.
+An engine has three methods: `prepare` brings the sentences into the engine's form (not timed),
+`translate` is timed, and `outputs` turns its results into token ids.
 """
 
 import importlib
@@ -33,14 +33,14 @@ FILE_BATCH = 32  # sentences at a time for engines that leave batching a file to
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A row of the table.
+    """An engine with a converted model: one row of the table.
 
     Attributes:
         name: such as `CTranslate2 int8`
         engine: a key of ENGINES
         folder: the converted model
-        option: which precision of it, in the engine's own words
-        threads: for each operator
+        option: the precision, by the name that the engine uses
+        threads: the number of threads that it computes with
         greedy_only: it has no beam search
         special_ids: bos_id, eos_id, pad_id and unk_id of the model
         decoding: decoding options that are not neutral, by their names in runtime/options.py
@@ -64,11 +64,11 @@ class Engine(Protocol):
     """A loaded model."""
 
     def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
-        """Inputs in the engine's form; batch None is its own batching of a whole file."""
+        """Inputs in the engine's form; with batch None the engine batches a whole file itself."""
         ...
 
     def translate(self, prepared: Any, beam: int, length: int) -> Any:
-        """What is timed."""
+        """Translate; this is timed."""
         ...
 
     def outputs(self, results: Any) -> Ids:
@@ -77,13 +77,13 @@ class Engine(Protocol):
 
 
 def chunks(sources: Ids, size: int | None) -> list[Ids]:
-    """The sentences that are given at one time."""
+    """Sentences cut into chunks of this size; None is a single chunk."""
     size = size or len(sources)
     return [sources[start : start + size] for start in range(0, len(sources), size)]
 
 
 class Tfm:
-    """Our runtime; a file is batched by its own token budget."""
+    """tfm's runtime. It batches a file by max_batch_tokens."""
 
     imports = ("tfm.runtime.translator", "onnxruntime")
 
@@ -267,7 +267,7 @@ class Torch:
 
 
 class Floor:
-    """The matrix products of a variant and nothing else (floor.py); it finds no words."""
+    """Runs only a variant's matrix products (floor.py), so it has no translations."""
 
     imports = ("numpy", "onnxruntime")
 
@@ -303,7 +303,7 @@ class Floor:
         return []
 
     def _bind(self, session: Any, rows: int) -> Any:
-        """Random inputs of so many rows."""
+        """Inputs and outputs for the session: random numbers with this many rows."""
         import numpy as np
 
         generator = np.random.default_rng(0)
@@ -330,10 +330,10 @@ ENGINES: dict[str, Any] = {
 
 
 def import_engine(name: str) -> None:
-    """Import what the engine is made of.
+    """Import the packages of an engine.
 
-    CTranslate2 imports torch and transformers where it finds them, for its converters; to
-    translate it needs neither, so its worker hides them.
+    CTranslate2 imports torch and transformers for its converters if they are installed. It does
+    not need them to translate, so its worker hides them.
     """
     if name == "ctranslate2":
         for module in ("torch", "transformers"):
