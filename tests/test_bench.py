@@ -111,6 +111,23 @@ def test_a_checkpoint_and_its_own_sentences(
     assert not found["fresh"]
 
 
+def test_decoding_options(
+    tiny_checkpoint: Path, tiny_graphs: Graphs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contenders, "convert", lambda model: tiny_graphs)
+    arguments = (tiny_checkpoint, *QUICK, "--variant", "fp32", "--beam", "1,2", "--parts", "mixed")
+    plain = measured(tmp_path / "plain", *arguments, "--against", "ctranslate2")
+    options = ("--repetition-penalty", 1.5, "--no-repeat-ngram-size", 2, "--min-length", 5)
+    results = measured(tmp_path / "options", *arguments, *options, "--patience", 2)
+    # Of all engines that are installed, only CTranslate2 has these options.
+    assert results["systems"] == plain["systems"]
+    assert set(results["references"].values()) == {"CTranslate2 float32"}
+    assert results["exact_match"]["tfm fp32"] == {"greedy": 1.0, "beam 2": 1.0}
+    named = "patience 2.0, repetition_penalty 1.5, no_repeat_ngram_size 2"
+    assert f"; min_length 5, {named}; " in results["text"]
+    assert "min_length" not in plain["text"]
+
+
 def test_a_model_folder_alone(tiny_folder: Path, tmp_path: Path) -> None:
     sentences = tmp_path / "sentences.txt"
     sentences.write_text("七\n\n九十\t?\n", "utf-8")
@@ -142,6 +159,16 @@ def test_what_cannot_be_measured(
     assert "has no weights that others could load" in error(tiny_folder, *one, "--against", "torch")
     assert "--variant int3" in error(tiny_folder, *one, "--variant", "int3")
     assert "--length-scaling needs a preset" in error(tiny_folder, *one, "--length-scaling")
+    small = ("tiny", "--vocab-size", "300")
+    assert error(
+        *small, "--against", "ctranslate2", "--suppress-ids", "5,6", "--patience", "2"
+    ) == ("ctranslate2 is not measured with --suppress-ids")
+    assert error(*small, "--against", "torch", "--min-length", "2", "--length-penalty", "0.5") == (
+        "torch is not measured with --length-penalty, --min-length"
+    )
+    assert error(*small, "--length", "5", "--min-length", "6") == (
+        "--min-length 6 is more than --length 5: lower it"
+    )
     monkeypatch.setattr(contenders, "_is_installed", lambda name: name != "ctranslate2")
     assert error("tiny", "--vocab-size", "300", "--against", "ctranslate2") == (
         "ctranslate2 needs ctranslate2, which is not installed:"
@@ -155,6 +182,8 @@ def test_wrong_options() -> None:
         (["--batch", "1,zero"], "'zero' is not a valid integer"),
         (["--beam", "0"], "0 is not in the range"),
         (["--parts", "all"], "'all' is not one of"),
+        (["--repetition-penalty", "0"], "0.0 is not in the range"),
+        (["--beam-size", "2"], "No such option"),
     ):
         result = bench("tiny", *arguments)
         assert result.exit_code == 2

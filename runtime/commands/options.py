@@ -4,7 +4,7 @@ import contextlib
 import functools
 import re
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import click
@@ -30,12 +30,21 @@ class TokenIds(click.ParamType):  # type: ignore[type-arg]  # generic since clic
             self.fail(f"{value!r} is not a list of token ids such as 5,17", param, ctx)
 
 
-def decoding_options(command: Command, options: type[DecodingOptions] = DecodingOptions) -> Command:
+def decoding_options(
+    command: Command,
+    options: type[DecodingOptions] = DecodingOptions,
+    *,
+    without: Collection[str] = (),
+    defaults: DecodingOptions | None = None,
+) -> Command:
     """Give a command all decoding options; what the user sets arrives as the argument `decoding`,
     a dict of values by name for `DecodingOptions.changed`.
 
+    Args:
+        without: names of options that the command does not take
+        defaults: what the help shows as default values; None is the model's own
     """
-    declared = list(declared_options(options))
+    declared = [option for option in declared_options(options) if option[0] not in without]
 
     @functools.wraps(command)
     def with_decoding(*args: Any, **kwargs: Any) -> Any:
@@ -47,12 +56,13 @@ def decoding_options(command: Command, options: type[DecodingOptions] = Decoding
         return command(*args, **kwargs, decoding=decoding)
 
     for name, type_, spec in reversed(declared):
+        default = "the model's own" if defaults is None else getattr(defaults, name) or "none"
         with_decoding = click.option(
             spec.cli,
             name,
             type=_click_type(type_, spec),
             metavar=spec.cli.lstrip("-").split("-")[-1].upper() if type_ is str else None,
-            help=f"{spec.help}  [default: the model's own]",
+            help=f"{spec.help}  [default: {default}]",
         )(with_decoding)
     return with_decoding
 

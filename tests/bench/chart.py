@@ -1,4 +1,4 @@
-"""The bar chart: speed of every system beside CTranslate2's best, cell by cell."""
+"""The bar chart: the speed of every system in every cell, CTranslate2's best being 1."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use("Agg")
 from matplotlib import pyplot
 
-# Ours in blues, CTranslate2 in oranges, the others in greys: families read at a glance.
+# Colors by the beginning of a system's name: tfm blue, CTranslate2 orange, the others grey.
 FAMILIES = {
     "tfm": ("#0b5cad", "#4c9be0", "#9ccbf2", "#cfe6fa"),
     "CTranslate2": ("#b85c00", "#e8913a", "#f5c48a"),
@@ -23,7 +23,7 @@ def write_chart(
     subtitle: str,
     path: Path,
 ) -> None:
-    """Grouped bars; 1 is the faster CTranslate2 mode of the cell, ours bear their best figure.
+    """Write a chart with a group of bars for each cell; tfm's best bar shows its value.
 
     Args:
         relative: speed by system and cell
@@ -35,11 +35,11 @@ def write_chart(
     figure, axes = pyplot.subplots(figsize=(max(8.0, 1.6 * len(cells)), 4.8), dpi=150)
     for index, (system, color) in enumerate(zip(systems, _colors(systems), strict=True)):
         offset = (index - (len(systems) - 1) / 2) * width
-        known = [(x, relative[system][c]) for x, c in enumerate(cells) if c in relative[system]]
-        places = [x + offset for x, _ in known]
-        axes.bar(places, [y for _, y in known], width * 0.92, label=system, color=color)
-        for x, y in known:
-            if system.startswith("tfm") and y == _best(relative, cells[x]):
+        bars = [(x, relative[system][c]) for x, c in enumerate(cells) if c in relative[system]]
+        positions = [x + offset for x, _ in bars]
+        axes.bar(positions, [y for _, y in bars], width * 0.92, label=system, color=color)
+        for x, y in bars:
+            if system.startswith("tfm") and y == _best_of_tfm(relative, cells[x]):
                 axes.annotate(
                     f"{y:.1f}", (x + offset, y), (0, 2), textcoords="offset points",
                     ha="center", va="bottom", fontsize=8, color="#0b3d73", fontweight="bold",
@@ -61,12 +61,13 @@ def write_chart(
     pyplot.close(figure)
 
 
-def _best(relative: Mapping[str, Mapping[str, float]], cell: str) -> float:
-    """Of our variants."""
-    return max(found.get(cell, 0) for name, found in relative.items() if name.startswith("tfm"))
+def _best_of_tfm(relative: Mapping[str, Mapping[str, float]], cell: str) -> float:
+    """The speed of tfm's fastest variant in this cell."""
+    return max(speeds.get(cell, 0) for name, speeds in relative.items() if name.startswith("tfm"))
 
 
 def _colors(systems: Sequence[str]) -> list[str]:
+    """A color for each system; systems of one family get different shades."""
     used: dict[str, int] = {}
     colors = []
     for system in systems:

@@ -1,11 +1,17 @@
-"""`tfm bench`, `tfm bench-training`. Only click and the peers' names are imported here: see
-trainer/cli.py."""
+"""`tfm bench` and `tfm bench-training`.
+
+Everything heavy is imported inside the commands, so that `tfm --help` stays fast.
+"""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+
+from tfm.runtime.commands.options import decoding_options
+from tfm.runtime.options import DecodingOptions
 
 from .systems import PEERS
 
@@ -49,6 +55,11 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
 )
 @click.option(
     "--threads", type=click.IntRange(1), default=2, show_default=True, help="For every system."
+)
+@partial(
+    decoding_options,
+    without={"beam_size", "num_hypotheses", "max_length"},  # --beam, one hypothesis, --length
+    defaults=DecodingOptions(),
 )
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
@@ -102,6 +113,7 @@ def bench(
     batches: list[int],
     beams: list[int],
     threads: int,
+    decoding: dict[str, Any],
     rounds: int,
     vocab_size: int | None,
     length: int | None,
@@ -117,6 +129,9 @@ def bench(
     MODEL is a preset (tiny, edge, base, big, or opus-mt, an imported model's shape: random
     weights, every system decodes the same number of tokens), a checkpoint, or a model folder (our
     own variants only). Prints Markdown.
+
+    Decoding options hold for every engine. CTranslate2 has some of them, the others none: an
+    engine that does not have an option takes no part.
 
     \b
         tfm bench edge
@@ -142,6 +157,7 @@ def bench(
             against=against,
             variants=variants,
             threads=threads,
+            decoding=decoding,
             vocab_size=vocab_size,
             length=length,
             sentences=sentences,

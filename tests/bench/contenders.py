@@ -1,23 +1,25 @@
-"""From the weights to a folder for every system."""
+"""Converts a model for every system that is measured."""
 
 import importlib.util
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tfm.export.formats.transformers import write_transformers
 from tfm.export.graphs.trace import convert
 from tfm.export.model_folder import write_model_folder
 from tfm.export.quantization.variants import VARIANTS
 from tfm.runtime.config import ModelConfig
+from tfm.runtime.options import declared_options
 
 from .errors import BenchError
 from .floor import write_floor
-from .subject import Subject, Weights
-from .systems import PEERS, System
+from .subject import LoadedCheckpoint, Subject
+from .systems import PEER_OPTIONS, PEERS, System
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +28,11 @@ VOCABULARY_FILES = {"source_vocabulary.json", "target_vocabulary.json", "shared_
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A converted system, its size without vocabularies, and for ours its floor.
+    """A converted system.
 
     Attributes:
-        megabytes: on disk
-        floor: the same variant's matrix products, as a system; None for peers
+        megabytes: its size on disk, without vocabularies
+        floor: the matrix products of the same variant (floor.py), as a system; None for peers
     """
 
     system: System
@@ -38,20 +40,27 @@ class Contender:
     floor: System | None = None
 
 
-def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
-    """The peers that can take part; None asks for all there are.
+def choose_peers(
+    wanted: Sequence[str] | None, subject: Subject, option_names: Collection[str] = ()
+) -> list[str]:
+    """The peers that can take part.
+
+    Args:
+        wanted: the peers that were asked for; None is all
+        option_names: the decoding options that are not neutral
 
     Raises:
-        BenchError: one that was asked for cannot, for want of a package or of weights
+        BenchError: a peer that was asked for cannot take part: a package, the weights, or a
+            decoding option is missing
     """
-    if subject.weights is None:
+    if subject.checkpoint is None:
         if wanted:
             raise BenchError(
                 f"--against {','.join(wanted)}: {subject.name} has no weights that others could"
                 " load; give the checkpoint it was exported from"
             )
         return []
-    chosen = []
+    peers = []
     for peer in PEERS if wanted is None else wanted:
         missing = next((name for name in PEERS[peer] if not _is_installed(name)), None)
         if missing is not None:
@@ -62,15 +71,29 @@ def choose_peers(wanted: Sequence[str] | None, subject: Subject) -> list[str]:
             if wanted is not None:
                 raise BenchError(line)
             logger.warning("left out: %s", line)
-        elif peer in {"optimum", "transformers"} and subject.weights.model.config.norm == "pre":
+        elif line := _missing_options(peer, option_names):
+            if wanted is not None:
+                raise BenchError(line)
+            logger.warning("left out: %s", line)
+        elif peer in {"optimum", "transformers"} and subject.checkpoint.model.config.norm == "pre":
             logger.warning(
                 "left out: %s has no class for a pre-norm model with separate vocabularies", peer
             )
-        elif subject.weights.model.config.language_token == "both":
+        elif subject.checkpoint.model.config.language_token == "both":
             logger.warning("left out: %s is not told here which language to write", peer)
         else:
-            chosen.append(peer)
-    return chosen
+            peers.append(peer)
+    return peers
+
+
+def _missing_options(peer: str, option_names: Collection[str]) -> str:
+    """Which of the options this peer does not have, in a sentence; "" if it has all."""
+    missing = [
+        spec.cli
+        for name, _, spec in declared_options()
+        if name in option_names and name not in PEER_OPTIONS.get(peer, ())
+    ]
+    return f"{peer} is not measured with {', '.join(missing)}" if missing else ""
 
 
 def convert_all(
@@ -81,6 +104,7 @@ def convert_all(
     threads: int,
     *,
     floor: bool,
+    decoding: Mapping[str, Any],
 ) -> list[Contender]:
     """Write a folder for every system: ours first, then the peers in order.
 
@@ -88,13 +112,17 @@ def convert_all(
         variants: ours; empty means all that a model folder has
         folder: an existing folder to write into; what it holds already is not converted again
         floor: write our variants' matrix products as well
+        decoding: decoding options that are not neutral, for every system
     """
-    contenders = _ours(subject, variants, folder, threads, floor)
+    contenders = [
+        replace(contender, system=replace(contender.system, decoding=dict(decoding)))
+        for contender in _ours(subject, variants, folder, threads, floor)
+    ]
     for peer in peers:
-        assert subject.weights is not None
+        assert subject.checkpoint is not None
         logger.info("converting for %s", peer)
-        for system in CONVERTERS[peer](subject.weights, folder, threads):
-            system = replace(system, special_ids=subject.special_ids)
+        for system in CONVERTERS[peer](subject.checkpoint, folder, threads):
+            system = replace(system, special_ids=subject.special_ids, decoding=dict(decoding))
             contenders.append(Contender(system, _megabytes(Path(system.folder))))
     return contenders
 
@@ -109,16 +137,16 @@ def _is_installed(name: str) -> bool:
 def _ours(
     subject: Subject, variants: Sequence[str], folder: Path, threads: int, floor: bool
 ) -> list[Contender]:
-    model_folder = subject.folder
+    model_folder = subject.model_folder
     if model_folder is None:
-        assert subject.weights is not None
+        assert subject.checkpoint is not None
         logger.info("converting for tfm")
         unknown = next((variant for variant in variants if variant not in VARIANTS), None)
         if unknown is not None:
             raise BenchError(f"--variant {unknown}: choose of {', '.join(VARIANTS)}")
-        model, vocabulary = subject.weights.model, subject.weights.vocabulary
+        model, vocabulary = subject.checkpoint.model, subject.checkpoint.vocabulary
 
-        # int8 is calibrated on sentences, which random weights need not be real.
+        # Real weights are calibrated for int8 on real sentences.
         sources = () if subject.forced else subject.workload.pool
 
         def write(path: Path) -> None:
@@ -126,7 +154,7 @@ def _ours(
             graphs = convert(model)
             write_model_folder(model, vocabulary, graphs, path, variants, "bench", sources)
 
-        model_folder = _once(folder / f"tfm-{'-'.join(variants)}", write)
+        model_folder = _write_once(folder / f"tfm-{'-'.join(variants)}", write)
     config = ModelConfig.load(model_folder)
     contenders = []
     for variant in variants or config.variants:
@@ -136,7 +164,7 @@ def _ours(
         floor_system = None
         if floor:
             source = model_folder / variant
-            path = _once(folder / f"floor-{variant}", partial(write_floor, source))
+            path = _write_once(folder / f"floor-{variant}", partial(write_floor, source))
             floor_system = System(f"floor of {variant}", "floor", str(path), variant, threads)
         contenders.append(
             Contender(
@@ -148,44 +176,46 @@ def _ours(
     return contenders
 
 
-def _ctranslate2(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
-    """int8 with one thread as well: on some machines its second thread costs more than it gives."""
+def _ctranslate2(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterator[System]:
+    """int8 is also measured with one thread: on some machines it is slower with two."""
     from tfm.export.formats.ctranslate2 import write_ctranslate2
 
-    for kind, quantization in (("int8", "int8"), ("float32", None)):
-        write = partial(write_ctranslate2, weights.model, quantization=quantization)
-        path = _once(folder / f"ctranslate2-{kind}", write)
-        name = f"CTranslate2 {kind}"
-        yield System(name, "ctranslate2", str(path), kind, threads)
-        if kind == "int8" and threads > 1:
-            yield System(f"{name}, 1 thread", "ctranslate2", str(path), kind, 1)
+    for precision, quantization in (("int8", "int8"), ("float32", None)):
+        write = partial(write_ctranslate2, checkpoint.model, quantization=quantization)
+        path = _write_once(folder / f"ctranslate2-{precision}", write)
+        name = f"CTranslate2 {precision}"
+        yield System(name, "ctranslate2", str(path), precision, threads)
+        if precision == "int8" and threads > 1:
+            yield System(f"{name}, 1 thread", "ctranslate2", str(path), precision, 1)
 
 
-def _optimum(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
+def _optimum(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterator[System]:
     from .to_optimum import quantize_optimum, write_optimum
 
-    theirs = _once(folder / "transformers", partial(_write_transformers, weights))
-    plain = _once(folder / "optimum-fp32", partial(write_optimum, theirs))
-    quantized = _once(folder / "optimum-int8", partial(quantize_optimum, plain))
-    for kind, path in (("int8", quantized), ("fp32", plain)):
-        yield System(f"optimum-onnx {kind}", "optimum", str(path), kind, threads)
+    transformers_folder = _write_once(
+        folder / "transformers", partial(_write_transformers, checkpoint)
+    )
+    plain = _write_once(folder / "optimum-fp32", partial(write_optimum, transformers_folder))
+    quantized = _write_once(folder / "optimum-int8", partial(quantize_optimum, plain))
+    for precision, path in (("int8", quantized), ("fp32", plain)):
+        yield System(f"optimum-onnx {precision}", "optimum", str(path), precision, threads)
 
 
-def _transformers(weights: Weights, folder: Path, threads: int) -> Iterator[System]:
-    path = _once(folder / "transformers", partial(_write_transformers, weights))
+def _transformers(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterator[System]:
+    path = _write_once(folder / "transformers", partial(_write_transformers, checkpoint))
     yield System("transformers fp32", "transformers", str(path), "fp32", threads)
 
 
-def _write_transformers(weights: Weights, folder: Path) -> None:
-    write_transformers(weights.model, folder, None, weights.checkpoint)
+def _write_transformers(checkpoint: LoadedCheckpoint, folder: Path) -> None:
+    write_transformers(checkpoint.model, folder, None, checkpoint.folder)
 
 
-def _torch(weights: Weights, _folder: Path, threads: int) -> Iterator[System]:
-    path = str(weights.checkpoint)
+def _torch(checkpoint: LoadedCheckpoint, _folder: Path, threads: int) -> Iterator[System]:
+    path = str(checkpoint.folder)
     yield System("PyTorch, no cache", "torch", path, "fp32", threads, greedy_only=True)
 
 
-CONVERTERS: dict[str, Callable[[Weights, Path, int], Iterator[System]]] = {
+CONVERTERS: dict[str, Callable[[LoadedCheckpoint, Path, int], Iterator[System]]] = {
     "ctranslate2": _ctranslate2,
     "optimum": _optimum,
     "transformers": _transformers,
@@ -193,8 +223,8 @@ CONVERTERS: dict[str, Callable[[Weights, Path, int], Iterator[System]]] = {
 }
 
 
-def _once(path: Path, write: Callable[[Path], None]) -> Path:
-    """A folder that `write` fills, unless it is there from another run; whole or not at all."""
+def _write_once(path: Path, write: Callable[[Path], None]) -> Path:
+    """Let `write` fill the folder, unless an earlier run did; it is never left half filled."""
     if not path.exists():
         unfinished = path.with_name(path.name + ".partial")
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -204,7 +234,7 @@ def _once(path: Path, write: Callable[[Path], None]) -> Path:
 
 
 def _megabytes(folder: Path) -> float:
-    """Of all files but vocabularies and what a checkpoint keeps besides its weights."""
+    """The size of a converted model without vocabularies; of a checkpoint, only the weights."""
     if (folder / "model.safetensors").exists():
         return (folder / "model.safetensors").stat().st_size / 1e6
     files = [path for path in folder.iterdir() if path.name not in VOCABULARY_FILES]

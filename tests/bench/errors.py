@@ -1,4 +1,4 @@
-"""The one error of the benchmark."""
+"""The error that the benchmark raises."""
 
 from tfm.runtime import TfmError
 

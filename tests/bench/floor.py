@@ -1,8 +1,8 @@
-"""The least time that decoding can take with the kernels at hand: its matrix products alone.
+"""Graphs that hold nothing but a variant's matrix products.
 
-From a variant's encoder and decoder graphs everything is left out but the products with weights
-(and what only quantizes their activations). Each product reads an input of its own, so nothing
-waits for anything, and no operator between them costs time.
+How long they take is the least that decoding can take with the same kernels. Only products with
+weights are left of the encoder and decoder graphs, and the nodes that quantize their activations.
+Each product reads an input of its own, so that none waits for another.
 
 Shapes: R rows (sentences x source length, or sentences x beams), K columns of the activations.
 """
@@ -18,28 +18,33 @@ PRODUCTS = {
     *("MatMul", "Gemm", "FusedMatMul", "FusedGemm", "MatMulNBits", "MatMulBnb4"),
     *("MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm"),
 }
-# Products whose activations come as integers: what turns floats into them belongs to the price.
+# Products of integers: the nodes that quantize their activations are timed with them.
 INTEGER_PRODUCTS = {"MatMulInteger", "MatMulIntegerToFloat", "QLinearMatMul", "QGemm"}
 QUANTIZERS = {
     *("DynamicQuantizeLinear", "QuantizeLinear", "Abs", "ReduceMax", "Max", "Div", "Mul"),
     *("Reciprocal", "Clip", "Round", "Cast"),
 }
 
-# Of a constant these make another; ONNX Runtime computes them once, when it loads a graph.
+# Applied to a constant these give a constant: ONNX Runtime computes it when it loads the graph.
 FOLDED = {"Transpose", "Cast", "Identity", "DequantizeLinear"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Constant:
-    """A weight, or what a folded node makes of one."""
+    """A weight, or the output of a node that is computed from weights alone.
+
+    Attributes:
+        data_type: of TensorProto.DataType
+        node: the node that computes it; None for an initializer
+    """
 
     dims: tuple[int, ...]
-    kind: int  # of TensorProto.DataType
-    maker: NodeProto | None = None
+    data_type: int
+    node: NodeProto | None = None
 
 
 def write_floor(variant: Path, folder: Path) -> None:
-    """Write encoder.onnx and decoder.onnx that hold a variant's products.
+    """Write an encoder.onnx and a decoder.onnx that hold only the variant's products.
 
     Args:
         variant: folder with the variant's encoder.onnx and decoder.onnx
@@ -51,27 +56,29 @@ def write_floor(variant: Path, folder: Path) -> None:
 
 
 def floor_of(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The products of a graph, each on an input [R, K] of its own and with its own output."""
+    """A graph of the model's products, each with an input [R, K] and an output of its own."""
     graph = model.graph
     constants = _constants(graph)
-    makers = {output: node for node in graph.node for output in node.output}
-    nodes = [c.maker for c in constants.values() if c.maker is not None]
+    producers = {output: node for node in graph.node for output in node.output}
+    nodes = [c.node for c in constants.values() if c.node is not None]
     inputs, outputs = [], []
     for number, product in enumerate(weight_products(model)):
-        kept = [*_quantizers(product, makers, constants), product]
-        made = {output for node in kept for output in node.output}
-        given = f"activations.{number}"
-        for place, node in enumerate(kept):
+        timed = [*_quantizers(product, producers, constants), product]
+        intermediate = {output for node in timed for output in node.output}
+        activations = f"activations.{number}"
+        for index, node in enumerate(timed):
             copy = NodeProto()
             copy.CopyFrom(node)
-            # Copies of one quantizer may serve several products: names must differ.
-            copy.name = f"{number}.{place}"
-            copy.input[:] = [_renamed(name, number, given, made, constants) for name in node.input]
+            # A quantizer of several products is copied for each of them: names must differ.
+            copy.name = f"{number}.{index}"
+            copy.input[:] = [
+                _renamed(name, number, activations, intermediate, constants) for name in node.input
+            ]
             copy.output[:] = [name and f"{number}.{name}" for name in node.output]
             nodes.append(copy)
-        kind = _activation_kind(product, constants)
+        data_type = _activation_type(product, constants)
         columns = _columns(product, constants)
-        inputs.append(helper.make_tensor_value_info(given, kind, ["R", columns]))
+        inputs.append(helper.make_tensor_value_info(activations, data_type, ["R", columns]))
         outputs.append(helper.make_empty_tensor_value_info(f"{number}.{product.output[0]}"))
     used = {name for node in nodes for name in node.input}
     weights = [tensor for tensor in graph.initializer if tensor.name in used]
@@ -93,62 +100,73 @@ def weight_products(model: onnx.ModelProto) -> list[NodeProto]:
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, _Constant]:
-    found = {t.name: _Constant(tuple(t.dims), t.data_type) for t in graph.initializer}
+    """The constants of a graph by name."""
+    constants = {t.name: _Constant(tuple(t.dims), t.data_type) for t in graph.initializer}
     for node in graph.node:
-        if node.op_type in FOLDED and all(name in found for name in node.input if name):
-            source = found[node.input[0]]
+        if node.op_type in FOLDED and all(name in constants for name in node.input if name):
+            source = constants[node.input[0]]
             dims = source.dims[::-1] if node.op_type == "Transpose" else source.dims
             is_float = node.op_type == "DequantizeLinear"
-            kind = TensorProto.FLOAT if is_float else _cast_to(node, source.kind)
-            found[node.output[0]] = _Constant(dims, kind, node)
-    return found
+            data_type = TensorProto.FLOAT if is_float else _cast_to(node, source.data_type)
+            constants[node.output[0]] = _Constant(dims, data_type, node)
+    return constants
 
 
-def _cast_to(node: NodeProto, kind: int) -> int:
-    return next((a.i for a in node.attribute if a.name == "to"), kind)
+def _cast_to(node: NodeProto, default: int) -> int:
+    """The type that a Cast node casts to; the default for other nodes."""
+    return next((a.i for a in node.attribute if a.name == "to"), default)
 
 
 def _matrix(product: NodeProto, constants: Mapping[str, _Constant]) -> _Constant | None:
-    """The product's weights."""
-    found = (constants[name] for name in product.input[1:] if name in constants)
-    return next((constant for constant in found if len(constant.dims) >= 2), None)
+    """The product's weight matrix."""
+    inputs = (constants[name] for name in product.input[1:] if name in constants)
+    return next((constant for constant in inputs if len(constant.dims) >= 2), None)
 
 
 def _renamed(
-    name: str, number: int, given: str, made: set[str], constants: Mapping[str, _Constant]
+    name: str,
+    number: int,
+    activations: str,
+    intermediate: set[str],
+    constants: Mapping[str, _Constant],
 ) -> str:
-    """A constant keeps its name, what is made here gets its number, the rest is the new input."""
+    """The new name of a node's input.
+
+    Constants keep their names, the outputs of copied nodes get the product's number in front, and
+    everything else becomes the new input `activations`.
+    """
     if not name or name in constants:
         return name
-    return f"{number}.{name}" if name in made else given
+    return f"{number}.{name}" if name in intermediate else activations
 
 
 def _quantizers(
-    product: NodeProto, makers: Mapping[str, NodeProto], constants: Mapping[str, _Constant]
+    product: NodeProto, producers: Mapping[str, NodeProto], constants: Mapping[str, _Constant]
 ) -> list[NodeProto]:
     """The nodes that turn float activations into the product's integers, in order."""
     if product.op_type not in INTEGER_PRODUCTS:
         return []
-    found: list[NodeProto] = []
+    quantizers: list[NodeProto] = []
 
     def visit(node: NodeProto) -> None:
-        for maker in _makers_of(node, makers, constants):
-            if maker.op_type in QUANTIZERS and maker not in found:
-                visit(maker)
-                found.append(maker)
+        for producer in _producers_of(node, producers, constants):
+            if producer.op_type in QUANTIZERS and producer not in quantizers:
+                visit(producer)
+                quantizers.append(producer)
 
     visit(product)
-    return found
+    return quantizers
 
 
-def _makers_of(
-    node: NodeProto, makers: Mapping[str, NodeProto], constants: Mapping[str, _Constant]
+def _producers_of(
+    node: NodeProto, producers: Mapping[str, NodeProto], constants: Mapping[str, _Constant]
 ) -> Iterator[NodeProto]:
-    return (makers[name] for name in node.input if name in makers and name not in constants)
+    """The nodes that compute this node's inputs, constants left out."""
+    return (producers[name] for name in node.input if name in producers and name not in constants)
 
 
 def _columns(product: NodeProto, constants: Mapping[str, _Constant]) -> int:
-    """K, the columns that the product expects of its activations."""
+    """K: how many columns the product's activations have."""
     attributes = {a.name: helper.get_attribute_value(a) for a in product.attribute}
     if "K" in attributes:
         return int(attributes["K"])
@@ -157,7 +175,7 @@ def _columns(product: NodeProto, constants: Mapping[str, _Constant]) -> int:
     return matrix.dims[-1 if attributes.get("transB") else -2]
 
 
-def _activation_kind(product: NodeProto, constants: Mapping[str, _Constant]) -> int:
-    """float16 where the product computes in it, which its float weights or scales show."""
-    kinds = {constants[name].kind for name in product.input[1:] if name in constants}
-    return TensorProto.FLOAT16 if TensorProto.FLOAT16 in kinds else TensorProto.FLOAT
+def _activation_type(product: NodeProto, constants: Mapping[str, _Constant]) -> int:
+    """float16 where the product's weights or scales are float16, else float32."""
+    types = {constants[name].data_type for name in product.input[1:] if name in constants}
+    return TensorProto.FLOAT16 if TensorProto.FLOAT16 in types else TensorProto.FLOAT

@@ -1,5 +1,8 @@
-"""The measurements. Systems take turns in every round, so that what a machine does meanwhile
-falls on all of them alike; medians are over the rounds."""
+"""The measurements.
+
+In every round each system measures each cell once, so that a slow minute of the machine slows all
+systems alike. Results are medians over the rounds.
+"""
 
 import dataclasses
 import math
@@ -16,26 +19,26 @@ from .pool import Worker, running
 from .systems import System
 from .workload import Cell, Ids, Workload, search_name
 
-# A system that has spent this long on a cell, and has been measured twice there, sits out the
-# remaining rounds: the slowest would take most of the time and gain no precision that matters.
-PATIENCE_S = 6.0
+# A system that was measured twice in a cell, for this long, skips the remaining rounds there:
+# otherwise the slowest systems would take most of the time.
+CELL_LIMIT_S = 6.0
 TURN_S = 0.25  # a turn repeats its cell until it takes about this long
 MOST_REPEATS = 10
 LATENCY_SENTENCES = 32
 SCALING_LENGTHS = (32, 256)
 SCALING_BATCH = 8
 FRESH_STARTS = 3
-SLOW_START_S = 2.0  # started once: it takes long, and always as long
+SLOW_START_S = 2.0  # a system that takes longer to start is started only once
 
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """A process that is started, loads, and translates one sentence.
+    """What a new process takes to load a system and to translate one sentence.
 
     Attributes:
-        import_s: to import the engine
-        first_token_s: to load the model and to make the first token of a sentence
-        peak_mb: largest resident set, one sentence with the widest beam included
+        import_s: seconds to import the engine
+        first_token_s: seconds to load the model and decode the first token
+        peak_mb: the most memory used, one sentence with the widest beam included
     """
 
     import_s: float
@@ -45,7 +48,7 @@ class Fresh:
 
 @dataclass(slots=True)
 class Results:
-    """Everything that was measured; keys are the names of systems and cells."""
+    """Everything that was measured, by the names of systems and cells."""
 
     settings: dict[str, str] = field(default_factory=dict)
     systems: list[str] = field(default_factory=list)
@@ -61,14 +64,14 @@ class Results:
     seconds_per_token: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def speed(self, system: str, cell: str) -> float | None:
-        """Median tokens/s, None where the system has no such search."""
-        found = self.tokens_per_s.get(system, {}).get(cell)
-        return statistics.median(found) if found else None
+        """Median tokens/s; None where the system was not measured in this cell."""
+        speeds = self.tokens_per_s.get(system, {}).get(cell)
+        return statistics.median(speeds) if speeds else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to measure; parts are of cli.PARTS."""
+    """What to measure; cli.py has the parts in PARTS."""
 
     batches: Sequence[int]
     beams: Sequence[int]
@@ -88,7 +91,8 @@ def measure(
 
     Args:
         folder: an existing folder for the workers' logs
-        greedy_reference: the trusted greedy outputs of sources, None where there are none
+        greedy_reference: gives the expected greedy outputs of sources; None if there is no such
+            reference
 
     Raises:
         BenchError: a worker died
@@ -119,7 +123,7 @@ def _takes_part(system: System, beam: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Timings:
-    """Seconds of each round, and tokens and ids of a turn, by names of system and cell."""
+    """By the names of system and cell: seconds of each round, and tokens and ids of one turn."""
 
     seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     tokens: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -128,7 +132,7 @@ class _Timings:
 
     def is_enough(self, key: tuple[str, str]) -> bool:
         seconds = self.seconds.get(key, [])
-        return len(seconds) >= 2 and sum(seconds) > PATIENCE_S
+        return len(seconds) >= 2 and sum(seconds) > CELL_LIMIT_S
 
     def median(self, system: str, cell: str) -> float:
         return statistics.median(self.seconds[system, cell])
@@ -137,7 +141,7 @@ class _Timings:
 def _take_turns(
     workers: Sequence[Worker], cells: dict[str, Cell], rounds: int, title: str
 ) -> _Timings:
-    """Every worker does every cell once a round. The first round warms up: it is not counted."""
+    """Let every worker measure every cell once in each round; the first round is not counted."""
     timings = _Timings()
     turns = [
         (worker, name, cell)
@@ -186,29 +190,29 @@ def _measure_cells(
             share = timings.median(system, cell) / timings.median(ours, cell)
             results.floor_share.setdefault(ours, {})[cell] = share
     for mixed in (cell for cell in cells if cell.batch is None):
-        found = {s: ids for (s, name), ids in timings.ids.items() if name == mixed.name}
-        _match(mixed, found, results, greedy_reference)
+        outputs = {s: ids for (s, name), ids in timings.ids.items() if name == mixed.name}
+        _match(mixed, outputs, results, greedy_reference)
 
 
 def _match(
     cell: Cell,
-    found: dict[str, Ids],
+    outputs: dict[str, Ids],
     results: Results,
     greedy_reference: Callable[[Ids], Ids] | None,
 ) -> None:
-    """The share of sentences that are equal to the reference's."""
+    """For each system, the share of sentences that are equal to the reference's."""
     if cell.beam == 1 and greedy_reference is not None:
         name = "PyTorch"
-        reference = found.get("PyTorch, no cache") or greedy_reference(cell.sources)
+        reference = outputs.get("PyTorch, no cache") or greedy_reference(cell.sources)
     else:
         candidates = ("CTranslate2 float32", "tfm fp32")
-        name = next((n for n in candidates if n in found), "")
+        name = next((n for n in candidates if n in outputs), "")
         if not name:
             return
-        reference = found[name]
+        reference = outputs[name]
     search = search_name(cell.beam)
     results.references[search] = name
-    for system, ids in found.items():
+    for system, ids in outputs.items():
         equal = sum(a == b for a, b in zip(ids, reference, strict=True))
         results.exact_match.setdefault(system, {})[search] = equal / len(reference)
 
@@ -216,10 +220,10 @@ def _match(
 def _measure_latency(
     workers: Sequence[Worker], workload: Workload, beams: Sequence[int], results: Results
 ) -> None:
-    """Each sentence alone, every system in turn; not PyTorch without a cache, which is no rival."""
+    """Time each sentence alone. PyTorch without a cache is left out: it would take very long."""
     sources = workload.mixed[:LATENCY_SENTENCES]
-    rivals = [worker for worker in workers if worker.system.engine != "torch"]
-    turns = [(beam, ids, worker) for beam in beams for ids in sources for worker in rivals]
+    fast_workers = [worker for worker in workers if worker.system.engine != "torch"]
+    turns = [(beam, ids, worker) for beam in beams for ids in sources for worker in fast_workers]
     with _progress(len(turns), "latency") as bar:
         for beam, ids, worker in turns:
             seconds = worker.translate(Cell(beam, 1, [ids], workload.length))["seconds"]
@@ -231,7 +235,7 @@ def _measure_latency(
 def _measure_scaling(
     workers: Sequence[Worker], workload: Workload, beam: int, rounds: int, results: Results
 ) -> None:
-    """Seconds per token of a batch, for short and for long targets."""
+    """Seconds per token of a batch, for short and for long translations."""
     cells = {str(n): workload.cell(SCALING_BATCH, beam, n) for n in SCALING_LENGTHS}
     results.scaling_cell = cells[str(SCALING_LENGTHS[0])].name
     timings = _take_turns(workers, cells, rounds, "length scaling")
@@ -243,17 +247,17 @@ def _measure_scaling(
 def _measure_fresh(
     systems: Sequence[System], workload: Workload, beam: int, folder: Path, results: Results
 ) -> None:
-    """Start each system anew, several times."""
+    """Start a new process for each system, several times."""
     starts: dict[str, list[Fresh]] = {system.name: [] for system in systems}
     with _progress(FRESH_STARTS * len(systems), "fresh starts") as bar:
         for system in (system for _ in range(FRESH_STARTS) for system in systems):
-            found = starts[system.name]
-            if not found or found[0].import_s + found[0].first_token_s < SLOW_START_S:
+            earlier = starts[system.name]
+            if not earlier or earlier[0].import_s + earlier[0].first_token_s < SLOW_START_S:
                 width = 1 if system.greedy_only else beam
-                found.append(_start(system, workload.pool[:1], width, workload.length, folder))
+                earlier.append(_start(system, workload.pool[:1], width, workload.length, folder))
             bar.update()
-    for name, found in starts.items():
-        columns = zip(*(dataclasses.astuple(start) for start in found), strict=True)
+    for name, measured in starts.items():
+        columns = zip(*(dataclasses.astuple(start) for start in measured), strict=True)
         results.fresh[name] = Fresh(*(statistics.median(column) for column in columns))
 
 

@@ -1,4 +1,4 @@
-"""The worker processes, seen from the command."""
+"""Starts the worker processes and talks to them."""
 
 import json
 import os
@@ -14,14 +14,15 @@ from .errors import BenchError
 from .systems import System
 from .workload import Cell
 
-# These libraries read them once, when they are loaded.
+# Libraries read these when they are loaded, so they have to be set before the process starts.
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Worker:
-    """One system in its own process, loaded; stopped whenever it has nothing to answer.
+    """A process that has one system loaded.
 
-    Stopped, because threads that still spin after their turn would slow the next system down.
+    It is suspended while it has nothing to do: threads that wait for work in a busy loop would slow
+    the next system down.
 
     Attributes:
         system: what it runs
@@ -93,7 +94,7 @@ class Worker:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise BenchError(self._obituary())
+            raise BenchError(self._failure())
         self._signal("SIGSTOP")
         answer: dict[str, Any] = json.loads(line)
         return answer
@@ -102,7 +103,7 @@ class Worker:
         if hasattr(signal, name):
             self._process.send_signal(getattr(signal, name))
 
-    def _obituary(self) -> str:
+    def _failure(self) -> str:
         status = self._process.wait()
         lines = self._log.read_text("utf-8", "replace").strip().splitlines()
         last = lines[-1].strip() if lines else "it wrote nothing to stderr"
@@ -128,7 +129,7 @@ def running(systems: Sequence[System], folder: Path) -> Iterator[list[Worker]]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Let SIGTERM end workers and remove files, as Ctrl-C does."""
+    """Let SIGTERM end the workers and remove temporary files, as Ctrl-C does."""
 
     def leave(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .measure import Results
 
-BASELINE = "CTranslate2"  # systems whose name begins so; the best of them is 1.00 in each cell
+BASELINE = "CTranslate2"  # the fastest system whose name begins with this is 1.00 in each cell
 
 
 def as_markdown(results: Results) -> str:
@@ -17,7 +17,7 @@ def as_markdown(results: Results) -> str:
     tables = [
         _table("tokens/s", results.cells, _speeds(results)),
         _table("against CTranslate2's best", results.cells, _ratios(results)),
-        _singles(results),
+        _process_table(results),
         _table("share of matrix products", _floor_cells(results), _floors(results)),
         _scaling(results),
     ]
@@ -56,8 +56,8 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[tuple[str, list[str]
 
 
 def _cells(results: Results, value: Callable[[str], float | None], form: str) -> list[str]:
-    found = [value(cell) for cell in results.cells]
-    return ["-" if number is None else format(number, form) for number in found]
+    numbers = [value(cell) for cell in results.cells]
+    return ["-" if number is None else format(number, form) for number in numbers]
 
 
 def _speeds(results: Results) -> list[tuple[str, list[str]]]:
@@ -76,8 +76,8 @@ def _ratios(results: Results) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _singles(results: Results) -> str:
-    """What is said of a system as a whole; columns that were not measured are left out."""
+def _process_table(results: Results) -> str:
+    """Sizes, memory, latency and equality of each system; only the columns that were measured."""
     searches = [*results.latency_s.get(results.systems[0], {}), *results.references]
     columns: dict[str, Callable[[str], str]] = {"disk MB": lambda s: f"{results.megabytes[s]:.1f}"}
     if results.fresh:
@@ -124,13 +124,13 @@ def _floors(results: Results) -> list[tuple[str, list[str]]]:
 
 
 def _scaling(results: Results) -> str:
-    lengths = sorted({n for found in results.seconds_per_token.values() for n in found})
+    lengths = sorted({n for by_length in results.seconds_per_token.values() for n in by_length})
     if not lengths:
         return ""
     rows = []
-    for system, found in results.seconds_per_token.items():
-        values = [f"{found[length] * 1e3:.3f}" for length in lengths]
-        rows.append((system, [*values, f"{found[lengths[-1]] / found[lengths[0]]:.2f}"]))
+    for system, by_length in results.seconds_per_token.items():
+        values = [f"{by_length[length] * 1e3:.3f}" for length in lengths]
+        rows.append((system, [*values, f"{by_length[lengths[-1]] / by_length[lengths[0]]:.2f}"]))
     heads = [*(f"at {length} tokens" for length in lengths), "grows by"]
     return _table(f"ms per token, {results.scaling_cell}", heads, rows)
 

@@ -1,16 +1,18 @@
 """A whole run: convert, measure, report."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer.data.batches import pad
 
 from .contenders import choose_peers, convert_all
 from .errors import BenchError
-from .machine import Neighbours, processor, versions
+from .machine import OtherProcesses, processor, versions
 from .measure import Plan, measure
 from .pool import terminable
 from .report import as_markdown, relative_speeds, write_json
@@ -28,6 +30,7 @@ def run(
     against: Sequence[str] | None,
     variants: Sequence[str],
     threads: int,
+    decoding: Mapping[str, Any],
     vocab_size: int | None,
     length: int | None,
     sentences: Path | None,
@@ -57,13 +60,17 @@ def run(
         if plan.length_scaling and not subject.forced:
             raise BenchError(f"--length-scaling needs a preset: {subject.name} ends where it likes")
         _check_kept(folder, subject)
-        peers = choose_peers(against, subject)
-        ours = variants or (DEFAULT_VARIANTS if subject.weights else ())
+        changes = _changed_options(decoding, subject.workload.length)
+        peers = choose_peers(against, subject, changes)
+        ours = variants or (DEFAULT_VARIANTS if subject.checkpoint else ())
         floor = "floor" in plan.parts and subject.forced
-        contenders = convert_all(subject, ours, peers, folder, threads, floor=floor)
-        neighbours = Neighbours()
-        results = measure(contenders, subject.workload, plan, logs, _greedy(subject))
-    results.settings = _settings(subject, plan, threads, neighbours.share())
+        contenders = convert_all(
+            subject, ours, peers, folder, threads, floor=floor, decoding=changes
+        )
+        other_processes = OtherProcesses()
+        reference = None if changes else _greedy(subject)
+        results = measure(contenders, subject.workload, plan, logs, reference)
+    results.settings = _settings(subject, plan, threads, changes, other_processes.share())
     if output:
         output.mkdir(parents=True, exist_ok=True)
         write_json(results, output / "results.json")
@@ -81,11 +88,24 @@ def run(
     return as_markdown(results)
 
 
+def _changed_options(decoding: Mapping[str, Any], length: int) -> dict[str, Any]:
+    """The decoding options that are not neutral.
+
+    Raises:
+        BenchError: translations of this many tokens cannot be as long as they have to
+    """
+    min_length = decoding.get("min_length", 0)
+    if min_length > length:
+        raise BenchError(f"--min-length {min_length} is more than --length {length}: lower it")
+    options = DecodingOptions(max_length=length, **decoding)
+    return {name: value for name, value in options.not_neutral().items() if name != "max_length"}
+
+
 def _check_kept(folder: Path, subject: Subject) -> None:
-    """Refuse a --keep folder of other weights."""
+    """Raise BenchError when the --keep folder was written for other weights."""
     identity = subject.name
-    if subject.weights is not None:
-        identity += f" {weights_digest(subject.weights.model)}"
+    if subject.checkpoint is not None:
+        identity += f" {weights_digest(subject.checkpoint.model)}"
     note = folder / "weights.txt"
     if note.exists() and note.read_text("utf-8") != identity:
         raise BenchError(f"--keep {folder} holds conversions of other weights: choose another")
@@ -93,10 +113,10 @@ def _check_kept(folder: Path, subject: Subject) -> None:
 
 
 def _greedy(subject: Subject) -> Callable[[Ids], Ids] | None:
-    """The model's own greedy outputs, where there is one."""
-    if subject.weights is None:
+    """A function that gives PyTorch's greedy outputs; None for a model folder."""
+    if subject.checkpoint is None:
         return None
-    model, length = subject.weights.model, subject.workload.length
+    model, length = subject.checkpoint.model, subject.workload.length
 
     def outputs(sources: Ids) -> Ids:
         rows = (pad(chunk, model.config.pad_id) for chunk in chunks(sources, FILE_BATCH))
@@ -110,19 +130,31 @@ def _count(number: int, thing: str) -> str:
     return f"{number} {thing}{'s' if number != 1 else ''}"
 
 
+def _named(changes: Mapping[str, Any]) -> str:
+    """`repetition_penalty 1.3, no_repeat_ngram_size 2`."""
+    return ", ".join(f"{name} {value}" for name, value in changes.items())
+
+
 def _settings(
-    subject: Subject, plan: Plan, threads: int, neighbours: float | None
+    subject: Subject,
+    plan: Plan,
+    threads: int,
+    changes: Mapping[str, Any],
+    others_share: float | None,
 ) -> dict[str, str]:
     length = subject.workload.length
     source = f"source {SOURCE_LENGTH} tokens (mixed: 3 to 60)" if subject.forced else "real text"
     return {
         "model": subject.name,
         "lengths": f"{source}, target {'' if subject.forced else 'at most '}{length}",
+        **({"options": _named(changes)} if changes else {}),
         "threads": _count(threads, "thread"),
         "rounds": f"median of {_count(plan.rounds, 'round')}",
         "versions": versions(),
         "processor": processor(),
         **(
-            {} if neighbours is None else {"others": f"other processes used {neighbours:.0%} of it"}
+            {}
+            if others_share is None
+            else {"others": f"other processes used {others_share:.0%} of it"}
         ),
     }

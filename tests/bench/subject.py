@@ -41,29 +41,29 @@ NATURAL_LENGTH = 256  # most tokens decoded with real ones
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
-    """What can be converted for every system."""
+class LoadedCheckpoint:
+    """A model with its vocabulary, and the folder that it is saved in."""
 
     model: Transformer
     vocabulary: Vocabulary
-    checkpoint: Path
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is measured, on which sentences.
+    """The model that is measured, and the sentences.
 
     Attributes:
-        name: for the settings line
-        weights: None where only a model folder was given
-        folder: the model folder that was given, else None
+        name: its name in the report
+        checkpoint: what is converted for every system; None where a model folder was given
+        model_folder: the model folder that was given, else None
         special_ids: bos_id, eos_id, pad_id, unk_id
         forced: every translation has workload.length tokens, because EOS never comes
     """
 
     name: str
-    weights: Weights | None
-    folder: Path | None
+    checkpoint: LoadedCheckpoint | None
+    model_folder: Path | None
     special_ids: dict[str, int]
     workload: Workload
     forced: bool
@@ -78,7 +78,7 @@ def open_subject(
     count: int,
     folder: Path,
 ) -> Subject:
-    """Find out what MODEL is.
+    """Load a preset, a checkpoint or a model folder.
 
     Args:
         model: as on the command line
@@ -89,7 +89,7 @@ def open_subject(
         folder: an existing folder to keep things in
 
     Raises:
-        BenchError: it is nothing of the three, or an option does not go with it
+        BenchError: it is none of the three, or an option does not go with it
         TrainError: the checkpoint cannot be read
         ModelError: the model folder cannot be read
     """
@@ -113,16 +113,18 @@ def open_subject(
 
 
 def endless_model(config: TransformerConfig) -> Transformer:
-    """Random weights that never propose EOS, and say other things of other sentences.
+    """A model with random weights that never ends a translation.
 
-    The last normalization's bias opposes EOS's row of the projection, and no other row has a
-    part in that direction: to the other tokens it makes no difference. As they are initialized,
-    the weights would repeat one token for ever, because a tied projection knows the last token
-    best: random signs in the last normalization and weaker sub-layers prevent it.
+    EOS never wins because the last normalization's bias points away from EOS's row of the
+    projection. Every other row is made orthogonal to that direction, so that only EOS is affected.
+
+    Freshly initialized weights would repeat one token forever, because the projection is tied to
+    the embedding of the last token. Random signs in the last normalization and weaker sub-layers
+    prevent that: different sentences get different translations.
     """
     torch.manual_seed(0)
     model = Transformer(config).eval()
-    last = model.decoder_layers[-1].feed_forward_residual.norm
+    last_norm = model.decoder_layers[-1].feed_forward_residual.norm
     rows = model.projection.weight
     with torch.no_grad():
         for layer in model.decoder_layers:
@@ -132,17 +134,17 @@ def endless_model(config: TransformerConfig) -> Transformer:
                 layer.feed_forward.outer,
             ):
                 output.weight.mul_(0.3)
-        last.weight.copy_(torch.randn_like(last.weight).sign())
+        last_norm.weight.copy_(torch.randn_like(last_norm.weight).sign())
         eos = rows[config.eos_id].clone()
         direction = eos / eos.norm()
         rows.sub_((rows @ direction).outer(direction))
         rows[config.eos_id] = eos
-        last.bias.add_(direction * (-50 / eos.norm()))
+        last_norm.bias.add_(direction * (-50 / eos.norm()))
     return model
 
 
 def weights_digest(model: Transformer) -> str:
-    """Tells weights apart: a hash of all of them."""
+    """A hash of all weights."""
     digest = hashlib.sha256()
     for name, tensor in weights_of(model).items():
         digest.update(name.encode())
@@ -166,8 +168,8 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
     write_weights(checkpoint / MODEL, weights_of(model))
     return Subject(
         name=f"{preset} (random weights), V {vocab_size}",
-        weights=Weights(model, vocabulary, checkpoint),
-        folder=None,
+        checkpoint=LoadedCheckpoint(model, vocabulary, checkpoint),
+        model_folder=None,
         special_ids=_special_ids(config),
         workload=random_workload(vocab_size, config.eos_id, length),
         forced=True,
@@ -180,8 +182,8 @@ def _checkpoint(path: Path, sentences: Path, length: int, count: int) -> Subject
     shortest = len(model.config.source_prefix) + 1  # nothing but a tag and EOS
     return Subject(
         name=f"checkpoint {path.name}",
-        weights=Weights(model, vocabulary, path),
-        folder=None,
+        checkpoint=LoadedCheckpoint(model, vocabulary, path),
+        model_folder=None,
         special_ids=_special_ids(model.config),
         workload=real_workload([ids for ids in encoded if len(ids) > shortest], length, count),
         forced=False,
@@ -193,8 +195,8 @@ def _model_folder(path: Path, sentences: Path, length: int, count: int) -> Subje
     encoded = Tokenizer(path, config).encode(_read(sentences))
     return Subject(
         name=f"model folder {path.name}",
-        weights=None,
-        folder=path,
+        checkpoint=None,
+        model_folder=path,
         special_ids=_special_ids(config.special_ids),
         workload=real_workload([ids for ids in encoded if ids], length, count),
         forced=False,
@@ -206,14 +208,14 @@ def _special_ids(config: object) -> dict[str, int]:
 
 
 def _read(path: Path) -> list[str]:
-    """The first column of every line that has something in it."""
+    """The first column of every line that is not empty."""
     try:
         text = path.read_text("utf-8")
     except FileNotFoundError as error:
         raise BenchError(f"{path}: not found; name sentences with --sentences") from error
     except UnicodeDecodeError as error:
         raise BenchError(f"{path}: not UTF-8 text: {error}") from error
-    found = [column for line in text.split("\n") if (column := line.split("\t")[0].strip())]
-    if not found:
+    sentences = [column for line in text.split("\n") if (column := line.split("\t")[0].strip())]
+    if not sentences:
         raise BenchError(f"{path}: holds no sentence to translate")
-    return found
+    return sentences

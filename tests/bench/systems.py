@@ -1,10 +1,10 @@
-"""The engines, as a worker process drives them: load, prepare, translate.
+"""The engines that a worker process can load.
 
-Nothing but the standard library is imported before an engine is chosen, so that each worker
-holds what its own engine needs and nothing else.
+A worker imports only the packages of its own engine, so at module level there is only the standard
+library.
 
-An engine has three methods. `prepare` does what is not the engine's work (naming or padding
-tokens), `translate` is what is timed, `outputs` turns what it returned into token ids.
+An engine has three methods: `prepare` brings the sentences into the engine's form (not timed),
+`translate` is timed, and `outputs` turns its results into token ids.
 """
 
 import importlib
@@ -22,20 +22,28 @@ PEERS: dict[str, tuple[str, ...]] = {
     "transformers": ("transformers",),
     "torch": ("torch",),
 }
+# The decoding options that a peer has too, by their names in runtime/options.py.
+PEER_OPTIONS: dict[str, frozenset[str]] = {
+    "ctranslate2": frozenset(
+        {"length_penalty", "patience", "min_length", "repetition_penalty", "no_repeat_ngram_size"}
+    ),
+}
 FILE_BATCH = 32  # sentences at a time for engines that leave batching a file to the caller
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A row of the table.
+    """An engine with a converted model: one row of the table.
 
     Attributes:
         name: such as `CTranslate2 int8`
         engine: a key of ENGINES
         folder: the converted model
-        option: which precision of it, in the engine's own words
-        threads: for each operator
+        option: the precision, by the name that the engine uses
+        threads: the number of threads that it computes with
         greedy_only: it has no beam search
+        special_ids: bos_id, eos_id, pad_id and unk_id of the model
+        decoding: decoding options that are not neutral, by their names in runtime/options.py
     """
 
     name: str
@@ -45,6 +53,7 @@ class System:
     threads: int
     greedy_only: bool = False
     special_ids: dict[str, int] = field(default_factory=dict)
+    decoding: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """For the worker's first request."""
@@ -55,32 +64,33 @@ class Engine(Protocol):
     """A loaded model."""
 
     def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
-        """Inputs in the engine's form; batch None is its own batching of a whole file."""
+        """Inputs in the engine's form; with batch None the engine batches a whole file itself."""
         ...
 
     def translate(self, prepared: Any, beam: int, length: int) -> Any:
-        """What is timed."""
+        """Translate; this is timed."""
         ...
 
-    def outputs(self, found: Any) -> Ids:
+    def outputs(self, results: Any) -> Ids:
         """Target ids of each sentence, in order, without BOS and EOS."""
         ...
 
 
 def chunks(sources: Ids, size: int | None) -> list[Ids]:
-    """The sentences that are given at one time."""
+    """Sentences cut into chunks of this size; None is a single chunk."""
     size = size or len(sources)
     return [sources[start : start + size] for start in range(0, len(sources), size)]
 
 
 class Tfm:
-    """Our runtime; a file is batched by its own token budget."""
+    """tfm's runtime. It batches a file by max_batch_tokens."""
 
     imports = ("tfm.runtime.translator", "onnxruntime")
 
     def __init__(self, system: System) -> None:
-        from tfm.runtime import Translator
+        from tfm.runtime import DecodingOptions, Translator
 
+        self._options = DecodingOptions(**system.decoding)
         self._translator = Translator(
             system.folder, variant=system.option, device="cpu", intra_threads=system.threads
         )
@@ -89,17 +99,20 @@ class Tfm:
         return chunks(sources, batch), batch
 
     def translate(self, prepared: Any, beam: int, length: int) -> Any:
-        found: list[Any] = []
-        given, batch = prepared
-        for chunk in given:
-            options: dict[str, Any] = {"beam_size": beam, "max_length": length}
-            if batch is not None:  # all of them together, whatever the default budget says
-                options["max_batch_tokens"] = len(chunk) * beam * max(map(len, chunk))
-            found += self._translator.translate_ids(chunk, length_penalty=1.0, **options)
-        return found
+        options = self._options.changed(
+            beam_size=beam, max_length=length, min_length=min(self._options.min_length, length)
+        )
+        results: list[Any] = []
+        sentence_chunks, batch = prepared
+        for chunk in sentence_chunks:
+            limits: dict[str, Any] = {}
+            if batch is not None:  # all of them together, whatever the default limit says
+                limits["max_batch_tokens"] = len(chunk) * beam * max(map(len, chunk))
+            results += self._translator.translate_ids(chunk, options, **limits)
+        return results
 
-    def outputs(self, found: Any) -> Ids:
-        return [list(hypotheses[0].ids) for hypotheses in found]
+    def outputs(self, results: Any) -> Ids:
+        return [list(hypotheses[0].ids) for hypotheses in results]
 
 
 class CTranslate2:
@@ -117,27 +130,32 @@ class CTranslate2:
             inter_threads=1,
             intra_threads=system.threads,
         )
+        self._min_length = system.decoding.get("min_length", 0)
+        same_names = ("length_penalty", "patience", "repetition_penalty", "no_repeat_ngram_size")
+        self._options = {
+            name: value for name, value in system.decoding.items() if name in same_names
+        }
 
     def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
         named = [[[f"t{i}" for i in ids] for ids in chunk] for chunk in chunks(sources, batch)]
         return named, FILE_BATCH if batch is None else 0
 
     def translate(self, prepared: Any, beam: int, length: int) -> Any:
-        found: list[Any] = []
-        given, max_batch_size = prepared
-        for chunk in given:
-            found += self._translator.translate_batch(
+        results: list[Any] = []
+        sentence_chunks, max_batch_size = prepared
+        for chunk in sentence_chunks:
+            results += self._translator.translate_batch(
                 chunk,
                 beam_size=beam,
-                length_penalty=1.0,
                 max_decoding_length=length,
-                min_decoding_length=0,
+                min_decoding_length=min(self._min_length, length),
                 max_batch_size=max_batch_size,
+                **self._options,
             )
-        return found
+        return results
 
-    def outputs(self, found: Any) -> Ids:
-        return [[int(token[1:]) for token in result.hypotheses[0]] for result in found]
+    def outputs(self, results: Any) -> Ids:
+        return [[int(token[1:]) for token in result.hypotheses[0]] for result in results]
 
 
 class Generate:
@@ -173,8 +191,8 @@ class Generate:
             for inputs in prepared
         ]
 
-    def outputs(self, found: Any) -> Ids:
-        rows = [row[1:] for ids in found for row in ids.tolist()]
+    def outputs(self, results: Any) -> Ids:
+        rows = [row[1:] for ids in results for row in ids.tolist()]
         eos = self._ids["eos_id"]
         return [row[: row.index(eos)] if eos in row else row for row in rows]
 
@@ -244,12 +262,12 @@ class Torch:
     def translate(self, prepared: Any, beam: int, length: int) -> Any:
         return [row for ids in prepared for row in self._model.greedy(ids, length)]
 
-    def outputs(self, found: Any) -> Ids:
-        return found  # type: ignore[no-any-return]
+    def outputs(self, results: Any) -> Ids:
+        return results  # type: ignore[no-any-return]
 
 
 class Floor:
-    """The matrix products of a variant and nothing else (floor.py); it finds no words."""
+    """Runs only a variant's matrix products (floor.py), so it has no translations."""
 
     imports = ("numpy", "onnxruntime")
 
@@ -281,11 +299,11 @@ class Floor:
             for _ in range(length):
                 self._decoder.run_with_iobinding(decoder)
 
-    def outputs(self, found: Any) -> Ids:
+    def outputs(self, results: Any) -> Ids:
         return []
 
     def _bind(self, session: Any, rows: int) -> Any:
-        """Random inputs of so many rows."""
+        """Inputs and outputs for the session: random numbers with this many rows."""
         import numpy as np
 
         generator = np.random.default_rng(0)
@@ -312,10 +330,10 @@ ENGINES: dict[str, Any] = {
 
 
 def import_engine(name: str) -> None:
-    """Import what the engine is made of.
+    """Import the packages of an engine.
 
-    CTranslate2 imports torch and transformers where it finds them, for its converters; to
-    translate it needs neither, so its worker hides them.
+    CTranslate2 imports torch and transformers for its converters if they are installed. It does
+    not need them to translate, so its worker hides them.
     """
     if name == "ctranslate2":
         for module in ("torch", "transformers"):

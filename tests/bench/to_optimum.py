@@ -1,4 +1,4 @@
-"""transformers' model in optimum's ONNX, plain and quantized."""
+"""Converts a model of transformers to optimum's ONNX graphs, float32 and int8."""
 
 import logging
 import warnings
@@ -29,7 +29,7 @@ def quantize_optimum(folder: Path, quantized: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Exporters warn of their own internals; none of it is for the person who measures."""
+    """Hide the exporters' warnings and log messages."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -30,7 +30,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from .errors import BenchError
-from .machine import Neighbours, processor
+from .machine import OtherProcesses, processor
 from .pool import THREAD_VARIABLES, terminable
 from .training_data import (
     START,
@@ -80,7 +80,7 @@ def run_training(
         material = write_material(setting, folder)
         name = f"JoeyNMT {peer['joeynmt']}"
         joeynmt = partial(_train_joeynmt, setting, material, joeynmt_python)
-        neighbours = Neighbours()
+        other_processes = OtherProcesses()
         results = take_turns(
             {
                 f"{OURS} {version('tfm')}": partial(_train_ours, setting, material),
@@ -89,7 +89,7 @@ def run_training(
             },
             rounds,
         )
-        share = neighbours.share()
+        share = other_processes.share()
     results.settings = {
         "model": f"{setting.preset}, V {setting.vocab_size} (joint, tied), post-norm, dropout "
         f"{setting.dropout:g}, label smoothing 0.1, fp32",
@@ -107,7 +107,7 @@ def run_training(
 
 
 def joeynmt_versions(python: Path) -> dict[str, str]:
-    """Of `joeynmt` and `torch`, as that interpreter finds them.
+    """The versions of `joeynmt` and `torch` that this interpreter imports.
 
     Raises:
         BenchError: it cannot be run, or cannot import JoeyNMT
@@ -125,8 +125,8 @@ def joeynmt_versions(python: Path) -> dict[str, str]:
             f"--joeynmt-python {python} cannot import joeynmt ({_last_line(done.stderr)}); in an"
             f" environment of its own: {INSTALL}"
         )
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    versions: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return versions
 
 
 def take_turns(systems: dict[str, Turn], rounds: int) -> TrainingResults:
@@ -138,7 +138,7 @@ def take_turns(systems: dict[str, Turn], rounds: int) -> TrainingResults:
     results = TrainingResults({}, {name: [] for name in systems})
     with tqdm(total=rounds * len(systems), desc="training", leave=False, disable=None) as bar:
         for number in range(1, rounds + 1):
-            # Each goes first in turn: what a round warms up helps all alike.
+            # Another system begins in each round, so that going first helps none more than others.
             order = [*systems.items()]
             shift = (number - 1) % len(order)
             for name, turn in order[shift:] + order[:shift]:

@@ -1,4 +1,4 @@
-"""What both toolkits train: made-up sentences as text and as tokens, a recipe, and its twin."""
+"""What both toolkits train on: the same made-up sentences, and a configuration for each toolkit."""
 
 import json
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ class Setting:
 
     @property
     def all_steps(self) -> int:
-        """With those of the warm-up."""
+        """Measured steps and warm-up steps together."""
         return WARMUP_STEPS + self.steps
 
 
@@ -71,7 +71,7 @@ class Material:
 def write_material(setting: Setting, folder: Path) -> Material:
     """Write corpora and a checkpoint with random weights into folder.
 
-    JoeyNMT is given the very tokens, named t4, t5, ..., so that its tokenizer only splits a line.
+    JoeyNMT reads the same tokens, named t4, t5, ..., so that it only has to split lines at spaces.
     Of its two corpora `plain` has the order of ours, and `sorted` that of `by_length`.
     """
     generator = np.random.default_rng(0)
@@ -111,20 +111,20 @@ def write_material(setting: Setting, folder: Path) -> Material:
 
 
 def random_text(generator: np.random.Generator, pairs: int, words: int) -> list[tuple[str, str]]:
-    """Pairs of sentences of made-up words, whose frequencies fall as those of real ones do."""
+    """Pairs of sentences of made-up words, whose frequencies are like those of real words."""
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    found: dict[str, None] = {}
-    while len(found) < words:
-        found["".join(generator.choice(letters, generator.integers(2, 9)))] = None
-    known = np.array(sorted(found, key=len))  # the frequent ones are short
-    chances = 1 / (np.arange(words) + 2.7)
-    chances /= chances.sum()
+    vocabulary: dict[str, None] = {}  # a dict keeps the order, a set would not
+    while len(vocabulary) < words:
+        vocabulary["".join(generator.choice(letters, generator.integers(2, 9)))] = None
+    by_frequency = np.array(sorted(vocabulary, key=len))  # frequent words are short
+    probabilities = 1 / (np.arange(words) + 2.7)
+    probabilities /= probabilities.sum()
     lengths = generator.lognormal(np.log(MEDIAN_WORDS), SPREAD, pairs)
     sides = [
         (lengths * generator.normal(1, SIDES, pairs)).round().astype(int).clip(SHORTEST, LONGEST)
         for _ in range(2)
     ]
-    drawn = [generator.choice(known, side.sum(), p=chances) for side in sides]
+    drawn = [generator.choice(by_frequency, side.sum(), p=probabilities) for side in sides]
     rows = [_lines(words, side) for words, side in zip(drawn, sides, strict=True)]
     return list(zip(*rows, strict=True))
 

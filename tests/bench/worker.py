@@ -1,4 +1,6 @@
-"""A process that holds one system: python -m tfm.bench.worker, JSON lines in and out.
+"""The process that has one system loaded: python -m tfm.bench.worker.
+
+It reads requests from stdin and answers on stdout, one JSON object a line.
 
 Requests:
     {"do": "load", "system": System}     {"import_s": float, "load_s": float}
@@ -20,9 +22,9 @@ from .systems import ENGINES, Engine, System, import_engine
 
 def main() -> None:
     """Answer requests until stdin closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's: it ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends this process
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what engines print must not get between the answers
+    os.dup2(2, 1)  # whatever an engine prints goes to stderr
     engine: Engine | None = None
     for line in sys.stdin:
         request = json.loads(line)
@@ -49,9 +51,9 @@ def _translate(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     prepared = engine.prepare(request["sources"], request["batch"], request["beam"])
     start = time.perf_counter()
     for _ in range(request["repeats"]):
-        found = engine.translate(prepared, request["beam"], request["length"])
+        results = engine.translate(prepared, request["beam"], request["length"])
     seconds = (time.perf_counter() - start) / request["repeats"]
-    ids = engine.outputs(found)
+    ids = engine.outputs(results)
     answer = {"seconds": seconds, "tokens": sum(map(len, ids))}
     return {**answer, "ids": ids} if request["ids"] else answer
 

@@ -1,4 +1,4 @@
-"""What every system is given: batches of one size, and a file of mixed lengths."""
+"""The sentences that every system translates: batches of one size, and a file of mixed lengths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 SOURCE_LENGTH = 25  # tokens of the sentences in batches of one size, EOS not counted
 MIXED_SENTENCES = 64
 SHORTEST, LONGEST = 3, 60  # tokens of the mixed sentences
-LEAST_SENTENCES = 4  # of a cell: one short sentence alone is too little to time
+LEAST_SENTENCES = 4  # of a cell: a single short sentence is over too soon to be timed
 FIRST_ID = 4  # below are pad, unk, bos and eos
 
 Ids = list[list[int]]
@@ -16,11 +16,11 @@ Ids = list[list[int]]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One column of the table.
+    """A way to translate, one column of the table.
 
     Attributes:
         beam: 1 is greedy
-        batch: sentences given at a time; None gives all of them to the system's own batching
+        batch: sentences given at a time; None is the system's own batching of all of them
         sources: token ids, EOS included
         length: most tokens of a translation
     """
@@ -55,7 +55,7 @@ class Workload:
         return [self.cell(batch, beam) for beam in beams for batch in sizes]
 
     def cell(self, batch: int | None, beam: int, length: int | None = None) -> Cell:
-        """One column; another length than the workload's own is for `--length-scaling`."""
+        """One column; `length` replaces the workload's own."""
         if batch is None:
             sources = self.mixed
         else:
@@ -65,7 +65,7 @@ class Workload:
 
 
 def random_workload(vocab_size: int, eos_id: int, length: int) -> Workload:
-    """Random ids: for weights that are random as well."""
+    """Sentences of random ids, for models with random weights."""
     generator = np.random.default_rng(0)
     lengths = generator.lognormal(np.log(18), 0.6, MIXED_SENTENCES).round().astype(int)
 
@@ -82,9 +82,9 @@ def random_workload(vocab_size: int, eos_id: int, length: int) -> Workload:
 
 
 def real_workload(sources: Ids, length: int, count: int) -> Workload:
-    """`count` sentences spread evenly over a file, shuffled as a file would mix them."""
+    """`count` sentences, taken evenly from the whole file, in random order."""
     count = min(count, len(sources))
-    spread = [sources[i * len(sources) // count] for i in range(count)]
+    sample = [sources[i * len(sources) // count] for i in range(count)]
     order = np.random.default_rng(0).permutation(count)
-    mixed = [spread[i] for i in order]
+    mixed = [sample[i] for i in order]
     return Workload(mixed, mixed, length)
