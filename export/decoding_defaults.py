@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfm.export.errors import ExportError
 from tfm.runtime.options import DecodingOptions
 from tfm.trainer.checkpoint import ORIGIN
 
@@ -23,6 +24,9 @@ SAME_MEANING = {
     "no_repeat_ngram_size": "no_repeat_ngram_size",
     "suppress_tokens": "suppress_ids",
 }
+# Tokens that transformers counts in a length and tfm does not: the one that decoding starts with,
+# and in the shortest translation EOS.
+LENGTHS = {"max_length": 1, "min_length": 2}
 # Settings that change what transformers writes and that have no option here, with the value that
 # changes nothing.
 WITHOUT_OPTION: dict[str, Any] = {
@@ -43,25 +47,40 @@ def decoding_defaults(checkpoint: Path) -> DecodingOptions:
 
     What transformers would do and tfm cannot is named in a warning. Two things stay different:
     transformers applies rules to log-probabilities in beam search (here they apply to logits, as
-    in CTranslate2), and its lengths count the token that decoding starts with.
+    in CTranslate2), and its lengths count the token that decoding starts with. A value that
+    makes no sense is left out with a warning.
+
+    Raises:
+        ExportError: a file of the imported model is not a JSON object
     """
     settings: dict[str, Any] = {}
-    for name in ("config.json", "generation_config.json"):  # the later one goes first, as there
+    for name in ("config.json", "generation_config.json"):  # the second has precedence
         path = checkpoint / ORIGIN / name
         if path.exists():
-            settings.update(json.loads(path.read_text("utf-8")))
+            settings.update(_read_object(path))
     options = DecodingOptions()
     for theirs, ours in SAME_MEANING.items():
         options = _with(options, ours, settings, theirs, settings.get(theirs))
-    if isinstance(settings.get("max_length"), int) and settings["max_length"] > 1:
-        options = _with(options, "max_length", settings, "max_length", settings["max_length"] - 1)
-    if isinstance(settings.get("min_length"), int) and settings["min_length"] > 1:
-        options = _with(options, "min_length", settings, "min_length", settings["min_length"] - 2)
+    for name, uncounted in LENGTHS.items():
+        value = settings.get(name)
+        if isinstance(value, int):
+            value = max(value - uncounted, 0)
+        options = _with(options, name, settings, name, value)
     for theirs, neutral in WITHOUT_OPTION.items():
         value = settings.get(theirs, neutral)
         if value not in (neutral, None):
             logger.warning("the imported model's %s = %s is not carried over", theirs, value)
     return options
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # of the encoding or of JSON
+        raise ExportError(f"{path}: not JSON: {error}; import the model again") from error
+    if not isinstance(tree, dict):
+        raise ExportError(f"{path}: not a JSON object; import the model again")
+    return tree
 
 
 def _with(

@@ -79,12 +79,7 @@ def export_checkpoint(
         TrainError: the checkpoint cannot be read
     """
     folder = folder.resolve()
-    if folder == checkpoint.resolve():
-        raise ExportError(f"{folder} is the checkpoint itself: choose another folder")
-    if folder.exists() and not folder.is_dir():
-        raise ExportError(f"{folder} is a file: choose another name for the model folder")
-    if any((folder / name).exists() for name in (files.MODEL, files.LAST, files.TOKENS)):
-        raise ExportError(f"{folder} is a checkpoint: choose another folder for the model")
+    _check_target(folder, checkpoint)
     model, vocabulary = load_exportable(checkpoint)
     options = options or decoding_defaults(checkpoint)
     logger.info("converting to ONNX")
@@ -116,6 +111,16 @@ def export_checkpoint(
     return reports
 
 
+def _check_target(folder: Path, checkpoint: Path) -> None:
+    """Refuse to overwrite a checkpoint or a file."""
+    if folder == checkpoint.resolve():
+        raise ExportError(f"{folder} is the checkpoint itself: choose another folder")
+    if folder.exists() and not folder.is_dir():
+        raise ExportError(f"{folder} is a file: choose another name for the model folder")
+    if any((folder / name).exists() for name in (files.MODEL, files.LAST, files.TOKENS)):
+        raise ExportError(f"{folder} is a checkpoint: choose another folder for the model")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """What every variant of a model folder is made of."""
@@ -136,14 +141,14 @@ def _quality(
 ) -> dict[str, Quality]:
     """Tune the variants in folders that are gone afterwards, and say how they did."""
 
-    def write(folder: Path, variant: str, keep_float: Collection[str]) -> None:
+    def write(folder: Path, variant: str, exclude: Collection[str]) -> None:
         folder.mkdir()
-        _write(source, folder, [variant], {variant: keep_float})
+        _write(source, folder, [variant], {variant: exclude})
 
     def rank(variant: str) -> list[str]:
         if variant not in ROUNDED:
-            return []  # it has nothing to keep in float
-        logger.info("ranking the products by what they lose in %s", variant)
+            return []  # no layer is rounded: none can be excluded
+        logger.info("ranking the linear layers by what they lose in %s", variant)
         return list(sensitivities(source.model, sources, variant, source.ranges))
 
     with tempfile.TemporaryDirectory() as trials:
@@ -178,10 +183,10 @@ def _write(
     source: Source,
     folder: Path,
     variants: Sequence[str],
-    keep_float: Mapping[str, Collection[str]],
+    exclude: Mapping[str, Collection[str]],
 ) -> None:
-    """Write into an empty folder, with some products of some variants in float."""
-    model, vocabulary, config = source.model, source.vocabulary, source.model.config
+    """Write into an empty folder, leaving some linear layers in float, by variant."""
+    vocabulary, config = source.vocabulary, source.model.config
     vocabulary.save(folder)
     text = json.dumps(dataclasses.asdict(config), indent=2, ensure_ascii=False)
     (folder / CHECKPOINT_FILE).write_text(text + "\n", "utf-8")
@@ -192,7 +197,7 @@ def _write(
     for variant in variants:
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
-        made = make_variant(source.graphs, variant, source.ranges, keep_float.get(variant, ()))
+        made = make_variant(source.graphs, variant, source.ranges, exclude.get(variant, ()))
         files = {
             "encoder": made.encoder,
             "decoder": step_graph(made.decoder, config),
@@ -203,8 +208,14 @@ def _write(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],
             folder / variant / WEIGHTS_FILE,
         )
+    _folder_config(source, folder, variants).save(folder)
+
+
+def _folder_config(source: Source, folder: Path, variants: Sequence[str]) -> ModelConfig:
+    """config.json of a folder in which all other files are there already."""
+    model, vocabulary, config = source.model, source.vocabulary, source.model.config
     joint = vocabulary.source is vocabulary.target
-    ModelConfig(
+    return ModelConfig(
         name=source.name,
         architecture=Architecture(
             d_model=config.d_model,
@@ -236,7 +247,7 @@ def _write(
             target=FileEntry.of(folder, SOURCE_FILE if joint else TARGET_FILE),
         ),
         variants={variant: _variant(folder, variant) for variant in variants},
-    ).save(folder)
+    )
 
 
 def _variant(folder: Path, variant: str) -> VariantFiles:

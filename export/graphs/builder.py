@@ -9,6 +9,8 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+TensorTypes = dict[str, tuple[int, list[int | str]]]  # element type and shape, by name
+
 
 def type_of(value: ValueInfoProto) -> tuple[int, list[int | str]]:
     """Element type and shape of an input or output; dimensions that vary are names."""
@@ -17,11 +19,11 @@ def type_of(value: ValueInfoProto) -> tuple[int, list[int | str]]:
 
 
 class GraphBuilder:
-    """The nodes of one graph, growing; the body of a loop is a builder of its own.
+    """Builds one graph node by node; `loop` and `branch` build their bodies with inner builders.
 
-    Tensors are known by their names. Every node and tensor has a name that is unique over the
-    graph and all its bodies, as ONNX Runtime wants it. Initializers belong to the outermost graph
-    and are visible in every body.
+    A tensor is passed around as its name. Names of nodes and tensors are unique over the graph and
+    all bodies in it, as ONNX Runtime requires. Initializers belong to the outermost graph; every
+    body can read them.
 
     Example:
         >>> b = GraphBuilder()
@@ -49,17 +51,17 @@ class GraphBuilder:
         return append
 
     def unique(self, stem: str) -> str:
-        """A name that nothing else has."""
+        """A name that no other node or tensor has."""
         self._root._count += 1
         return f"{stem}_{self._root._count}"
 
     def constant(self, value: ArrayLike, dtype: type[np.generic]) -> str:
-        """An initializer; equal values share one."""
+        """The initializer with this value; it is added at the first use."""
         array: NDArray[Any] = np.asarray(value, dtype)
-        text = "x".join(map(str, array.ravel().tolist()))
+        content = "x".join(map(str, array.ravel().tolist()))
         if array.size > 8:
-            text = hashlib.sha256(array.tobytes()).hexdigest()[:16]
-        name = f"{array.dtype.name}{list(array.shape)}={text}"
+            content = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        name = f"{array.dtype.name}{list(array.shape)}={content}"
         if name not in self._root.initializers:
             self._root.initializers[name] = numpy_helper.from_array(array, name)
         return name
@@ -80,12 +82,12 @@ class GraphBuilder:
     def insert(
         self, graph: GraphProto, prefix: str, inputs: Mapping[str, str], outputs: Sequence[str]
     ) -> list[str]:
-        """Put a copy of a graph here.
+        """Append a copy of another graph's nodes and initializers.
 
         Args:
-            prefix: for the names of its nodes, tensors and initializers
-            inputs: the tensor to feed to each of its inputs
-            outputs: which of its outputs are wanted
+            prefix: goes before the names of its nodes, tensors and initializers
+            inputs: by name of the other graph's input, the tensor to feed to it
+            outputs: names of the other graph's outputs to return
 
         Returns:
             the tensors that hold those outputs
@@ -113,31 +115,33 @@ class GraphBuilder:
         condition: str,
         state: Mapping[str, str],
         body: Callable[["GraphBuilder", dict[str, str], str], tuple[str, dict[str, str]]],
-        kinds: Mapping[str, tuple[int, Sequence[int | str]]],
+        types: TensorTypes,
     ) -> dict[str, str]:
-        """An ONNX Loop.
+        """Append an ONNX Loop.
 
         Args:
-            trips: most iterations, [1] int64; "" for no limit
-            condition: whether to begin, [1] bool
-            state: the values to begin with, by name
-            body: given a builder, the state's tensors in it and the number of iterations made
-                before ([] int64), returns the condition to go on and the new state, by the same
-                names
-            kinds: element type and shape of each state, which may change its sizes
+            trips: the most iterations, [1] int64; "" for no limit
+            condition: whether to run the first iteration, [1] bool
+            state: the initial tensors, by name
+            body: called once with the body's builder, the tensors that hold the state in the body,
+                by name, and the number of earlier iterations ([] int64); returns whether to go on,
+                [1] bool, and the new state with the same names
+            types: element type and shape of every state; named dimensions may change from one
+                iteration to the next
 
         Returns:
-            the final state
+            the final state, by the same names
         """
         name = self.unique("loop")
         inner = GraphBuilder(self)
         arguments = {key: f"{name}.{key}" for key in state}
         go_on, updated = body(inner, arguments, f"{name}.iteration")
+        # A body may not give out its own input as it is.
         results = [inner.Identity(updated[key]) if updated[key] in arguments.values() else
                    updated[key] for key in state]  # fmt: skip
 
         def declared(key: str, tensor: str) -> ValueInfoProto:
-            return helper.make_tensor_value_info(tensor, *kinds[key])
+            return helper.make_tensor_value_info(tensor, *types[key])
 
         graph = helper.make_graph(
             inner.nodes,
@@ -169,37 +173,38 @@ class GraphBuilder:
         condition: str,
         then: Callable[["GraphBuilder"], dict[str, str]],
         otherwise: Callable[["GraphBuilder"], dict[str, str]],
-        kinds: Mapping[str, tuple[int, Sequence[int | str]]],
+        types: TensorTypes,
     ) -> dict[str, str]:
-        """An ONNX If.
+        """Append an ONNX If.
 
         Args:
             condition: [1] bool
-            then: given a builder, returns tensors by name; tensors of this builder may be among
-                them
-            otherwise: the same, with the same names
-            kinds: element type and shape of each
+            then: called with the branch's builder, returns its results by name; tensors from
+                outside the branch may be among them
+            otherwise: the same for the other branch; its results have the same names
+            types: element type and shape of every result
 
         Returns:
-            the tensors of the branch that was taken, by the same names
+            the results of the branch that runs, by the same names
         """
         name = self.unique("if")
         bodies = {"then_branch": GraphBuilder(self), "else_branch": GraphBuilder(self)}
-        found = [
+        results_by_branch = [
             build(inner) for build, inner in zip((then, otherwise), bodies.values(), strict=True)
         ]
-        keys, other_keys = map(list, found)
+        keys, other_keys = map(list, results_by_branch)
         if keys != other_keys:
             raise ValueError(f"the branches give {keys} and {other_keys}")
         graphs = {}
-        for (which, inner), tensors in zip(bodies.items(), found, strict=True):
-            made = {output for node in inner.nodes for output in node.output}
-            given: list[ValueInfoProto] = []
+        for (branch, inner), tensors in zip(bodies.items(), results_by_branch, strict=True):
+            # Outputs of a branch must be its own, and different: an Identity makes a new tensor.
+            available = {output for node in inner.nodes for output in node.output}
+            outputs: list[ValueInfoProto] = []
             for key, tensor in tensors.items():
-                fresh = tensor in made and all(tensor != value.name for value in given)
-                own = tensor if fresh else inner.Identity(tensor)
-                given.append(helper.make_tensor_value_info(own, *kinds[key]))
-            graphs[which] = helper.make_graph(inner.nodes, f"{name}.{which}", [], given)
+                output = tensor if tensor in available else inner.Identity(tensor)
+                available.discard(tensor)
+                outputs.append(helper.make_tensor_value_info(output, *types[key]))
+            graphs[branch] = helper.make_graph(inner.nodes, f"{name}.{branch}", [], outputs)
         results = {key: f"{name}.{key}" for key in keys}
         self.nodes.append(
             helper.make_node("If", [condition], list(results.values()), name=name, **graphs)
@@ -217,7 +222,7 @@ class GraphBuilder:
         """The finished model.
 
         Args:
-            outputs: by name, the tensor to give out with its element type and shape
+            outputs: by name of the output, its tensor, element type and shape
         """
         for output, (tensor, _, _) in outputs.items():
             self.nodes.append(helper.make_node("Identity", [tensor], [output], name=output))
@@ -226,8 +231,8 @@ class GraphBuilder:
             name,
             inputs,
             [
-                helper.make_tensor_value_info(output, kind, shape)
-                for output, (_, kind, shape) in outputs.items()
+                helper.make_tensor_value_info(output, element_type, shape)
+                for output, (_, element_type, shape) in outputs.items()
             ],
             list(self.initializers.values()),
         )

@@ -1,9 +1,9 @@
-"""From the logits of a step to the candidates of a search, in as few operators as it takes.
+"""The best candidates of a step from its logits, with few and fast operators.
 
-Two stages, because passing over K x V numbers is slow, and sorting them slower: the maxima of
-blocks come first, and only the best blocks are looked into.
+TopK over all K x V numbers of a sentence would be slow. So the vocabulary is cut into blocks, TopK
+finds the 2K blocks with the largest maxima, and a second TopK looks only into those blocks.
 
-Shapes: B sentences, K beams, N = B x K rows, V vocabulary, U blocks of BLOCK that hold it.
+Shapes: B sentences, K beams, N = B x K rows, V vocabulary, U = V / BLOCK, rounded up.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,15 @@ BLOCK = 64
 
 @dataclass(frozen=True, slots=True)
 class CandidateTensors:
-    """Tensors of equal shape, [B, 2K] or [B, 1], best first; ties go to the lower beam, then to
-    the lower token.
+    """The best candidates of every sentence, best first: three tensors [B, 2K] or [B, 1].
+
+    A candidate is a beam and a token to append to it. Of equally good candidates the one with the
+    lower beam comes first, then the one with the lower token.
 
     Attributes:
-        scores: sum of the beam's score and the token's log-probability
-        ids: the token that is added
-        rows: the beam that it is added to, as a row: 0 to N - 1
+        scores: the beam's score plus the token's log-probability
+        ids: the token
+        rows: the beam's row, 0 to N - 1
     """
 
     scores: str
@@ -33,14 +35,14 @@ class CandidateTensors:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Tensors that depend on B, K and V alone.
+    """How rows and blocks are numbered; it depends on B, K and V alone.
 
     Attributes:
         blocks: U
         first_rows: [B, 1] the row of each sentence's first beam
-        first_blocks: [B, 1] and that beam's first block
+        first_blocks: [B, 1] the first block of that row, counted over all rows
         twice_beams: [1] 2K
-        by_sentence: [2] the shape of one row per sentence
+        by_sentence: [2] the shape B, -1
     """
 
     blocks: int
@@ -51,7 +53,7 @@ class Grid:
 
 
 def grid(b: GraphBuilder, scores: str, vocab_size: int) -> Grid:
-    """Append the tensors that picking from the logits needs, given the beams' scores [B, K]."""
+    """Append the tensors of a Grid, given the beams' scores [B, K]."""
     batch, beams = b.size(scores, 0), b.size(scores, 1)
     blocks = -(-vocab_size // BLOCK)
     sentences = b.Range(b.int64(0), b.Squeeze(batch), b.int64(1))
@@ -68,9 +70,9 @@ def grid(b: GraphBuilder, scores: str, vocab_size: int) -> Grid:
 def best_candidates(
     b: GraphBuilder, logits: str, scores: str, grid: Grid, vocab_size: int
 ) -> CandidateTensors:
-    """Append what finds the 2K best candidates of every sentence.
+    """Find the 2K best candidates of every sentence.
 
-    Any of them lies in one of the 2K blocks with the best maxima.
+    All of them lie in the 2K blocks with the largest maxima.
 
     Args:
         logits: [N, V]
@@ -78,22 +80,23 @@ def best_candidates(
     """
     by_row = b.Reshape(scores, b.int64([-1, 1]))
     blocks, maxima = _blocks(b, logits, vocab_size)
-    if grid.blocks == 1:  # no more blocks than beams
+    if grid.blocks == 1:  # there are fewer blocks than candidates: look into all of them
         totals = b.Reshape(b.Add(blocks, by_row), grid.by_sentence)
-        values, found = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
-        block = b.Add(b.Div(found, b.int64(BLOCK)), grid.first_blocks)
+        values, indices = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
+        block = b.Add(b.Div(indices, b.int64(BLOCK)), grid.first_blocks)
     else:
         totals = b.Reshape(b.Add(maxima, by_row), grid.by_sentence)
-        _, chosen = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
-        # In order, so that ties still go to the lower index.
-        in_order, _ = b.TopK(chosen, grid.twice_beams, outputs=2, axis=1, largest=0)
-        chosen = b.Add(in_order, grid.first_blocks)  # [B, 2K]
-        inside = b.Gather(blocks, chosen, axis=0)  # [B, 2K, BLOCK]
-        before = b.Gather(by_row, b.Div(chosen, b.int64(grid.blocks)), axis=0)  # [B, 2K, 1]
-        totals = b.Reshape(b.Add(inside, before), grid.by_sentence)
-        values, found = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
-        block = b.GatherElements(chosen, b.Div(found, b.int64(BLOCK)), axis=1)
-    offset = b.Mod(found, b.int64(BLOCK))
+        _, best_blocks = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
+        # Sorted, so that the second TopK too gives ties to the lower index.
+        in_order, _ = b.TopK(best_blocks, grid.twice_beams, outputs=2, axis=1, largest=0)
+        best_blocks = b.Add(in_order, grid.first_blocks)  # [B, 2K]
+        log_probs = b.Gather(blocks, best_blocks, axis=0)  # [B, 2K, BLOCK]
+        rows = b.Div(best_blocks, b.int64(grid.blocks))
+        beam_scores = b.Gather(by_row, rows, axis=0)  # [B, 2K, 1]
+        totals = b.Reshape(b.Add(log_probs, beam_scores), grid.by_sentence)
+        values, indices = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
+        block = b.GatherElements(best_blocks, b.Div(indices, b.int64(BLOCK)), axis=1)
+    offset = b.Mod(indices, b.int64(BLOCK))
     return CandidateTensors(
         scores=values,
         ids=_token(b, b.Mod(block, b.int64(grid.blocks)), offset, vocab_size),
@@ -104,9 +107,7 @@ def best_candidates(
 def best_token(
     b: GraphBuilder, logits: str, scores: str, grid: Grid, vocab_size: int
 ) -> CandidateTensors:
-    """Append what finds the best candidate of every sentence that has one beam.
-
-    It is the first of `best_candidates`.
+    """Find the best candidate of every sentence, for K = 1: the first of `best_candidates`.
 
     Args:
         logits: [B, V]
@@ -114,18 +115,18 @@ def best_token(
     """
     blocks, maxima = _blocks(b, logits, vocab_size)
     block = b.ArgMax(b.Add(maxima, scores), axis=1, keepdims=1)  # [B, 1]
-    chosen = b.Reshape(b.Add(block, grid.first_blocks), b.int64([-1]))
-    inside = b.Add(b.Gather(blocks, chosen, axis=0), scores)  # [B, BLOCK]
-    offset = b.ArgMax(inside, axis=1, keepdims=1)
+    best_block = b.Reshape(b.Add(block, grid.first_blocks), b.int64([-1]))
+    totals = b.Add(b.Gather(blocks, best_block, axis=0), scores)  # [B, BLOCK]
+    offset = b.ArgMax(totals, axis=1, keepdims=1)
     return CandidateTensors(
-        scores=b.ReduceMax(inside, b.int64([1]), keepdims=1),
+        scores=b.ReduceMax(totals, b.int64([1]), keepdims=1),
         ids=_token(b, block, offset, vocab_size),
         rows=grid.first_rows,
     )
 
 
 def _blocks(b: GraphBuilder, logits: str, vocab_size: int) -> tuple[str, str]:
-    """Log-probabilities in blocks [N x U, BLOCK], and the maxima of the blocks [N, U]."""
+    """Log-probabilities cut into blocks [N x U, BLOCK], and the blocks' maxima [N, U]."""
     log_probs = b.LogSoftmax(logits, axis=1)
     padding = -vocab_size % BLOCK
     if padding:
@@ -136,8 +137,9 @@ def _blocks(b: GraphBuilder, logits: str, vocab_size: int) -> tuple[str, str]:
 
 
 def _token(b: GraphBuilder, block: str, offset: str, vocab_size: int) -> str:
+    """The id of the token at an offset in a block of its row."""
     token: str = b.Add(b.Mul(block, b.int64(BLOCK)), offset)
     if vocab_size % BLOCK:
-        # A candidate of score -inf may lie in the padding: it has to name a token all the same.
+        # A candidate with score -inf may lie in the padding; its id must be in range all the same.
         token = b.Min(token, b.int64(vocab_size - 1))
     return token

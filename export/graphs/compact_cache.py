@@ -1,4 +1,10 @@
-"""compact.onnx: take finished sentences and dead slots out of memory and cache, on the device."""
+"""compact.onnx: drop finished sentences and dead cache slots, without a copy to the CPU.
+
+A slot is dead when no beam descends from it any more.
+
+Shapes: B sentences, B' of them kept, H heads, E slots, E' of them kept, S source length, C head
+size.
+"""
 
 from collections.abc import Mapping
 
@@ -15,33 +21,35 @@ SLOT_ALIGNMENT = 16
 
 
 def compaction_metadata() -> dict[str, str]:
-    """What decoder.onnx and translate.onnx say of it in their metadata: who searches step by step
-    gets the same bits as translate.onnx by compacting as it does."""
+    """Metadata of decoder.onnx and translate.onnx: how often translate.onnx compacts its cache.
+
+    A search step by step that compacts in the same way gets the same bits.
+    """
     return {"compaction_steps": str(COMPACTION_STEPS), "slot_alignment": str(SLOT_ALIGNMENT)}
 
 
 def gather_slots(
-    b: GraphBuilder, caches: Mapping[str, str], kept: str, chosen: str
+    b: GraphBuilder, caches: Mapping[str, str], sentences: str, slots: str
 ) -> dict[str, str]:
-    """Append what takes some slots of some sentences out of every cache.
+    """Copy some slots of some sentences out of every cache.
 
     Args:
-        caches: tensors [B, H, E, C], all of one shape, by name
-        kept: [B'] sentences
-        chosen: [B', E'] their slots; what is E or more becomes slot E - 1
+        caches: by name, tensors [B, H, E, C] that all have the same shape
+        sentences: [B'] indices of sentences
+        slots: [B', E'] indices of their slots; E or more is read as E - 1
 
     Returns:
         tensors [B', H, E', C] by the same names
     """
     any_cache = next(iter(caches.values()))
-    heads, entries, size = (b.size(any_cache, axis) for axis in (1, 2, 3))
+    heads, num_slots, size = (b.size(any_cache, axis) for axis in (1, 2, 3))
     first_rows = b.Add(
-        b.Mul(b.Unsqueeze(kept, b.int64([1])), heads),
+        b.Mul(b.Unsqueeze(sentences, b.int64([1])), heads),
         b.Range(b.int64(0), b.Squeeze(heads), b.int64(1)),
     )  # [B', H], to be multiplied by E
-    inside = b.Min(b.Unsqueeze(chosen, b.int64([1])), b.Sub(entries, b.int64([1])))
-    rows = b.Add(b.Unsqueeze(b.Mul(first_rows, entries), b.int64([2])), inside)  # [B', H, E']
-    # Rows of C numbers: GatherElements would need an index for every number.
+    slots = b.Min(b.Unsqueeze(slots, b.int64([1])), b.Sub(num_slots, b.int64([1])))
+    rows = b.Add(b.Unsqueeze(b.Mul(first_rows, num_slots), b.int64([2])), slots)  # [B', H, E']
+    # Gather takes rows of C numbers; GatherElements would need an index for every number.
     matrix = b.Concat(b.int64([-1]), size, axis=0)
     return {
         name: b.Gather(b.Reshape(cache, matrix), rows, axis=0) for name, cache in caches.items()
@@ -49,10 +57,11 @@ def gather_slots(
 
 
 def compact_graph(graphs: Graphs) -> onnx.ModelProto:
-    """The graph for the encoder's outputs and the decoder's cache.
+    """The graph that compacts the encoder's outputs and the decoder's cache.
 
-    Inputs: kept [B'] and chosen [B', E'] int64, then all past_* as the decoder has them and
-    cross_* and source_bias as the encoder has them. Outputs: compact_NAME for each of these.
+    Inputs: kept [B'] int64, the sentences to keep; chosen [B', E'] int64, their slots to keep;
+    then all past_* as the decoder has them and cross_* and source_bias as the encoder has them.
+    Outputs: compact_NAME for each of these.
     """
     b = GraphBuilder()
     past = [value for value in graphs.decoder.graph.input if value.name.startswith("past_")]

@@ -1,18 +1,18 @@
 """The trainer's modules rearranged into the two graphs that decode fast on ONNX Runtime.
 
-Nothing is computed differently, only at another time or place: query, key and value projections
-are packed into one product, 1/sqrt(C) is folded into the query's weights, weight products see one
-token per row, self-attention reads a cache, cross-attention keys and values come ready from the
-encoder graph and serve all beams of a sentence at once, and the step ends with the 2K best
-candidates instead of V logits per beam.
+The results are the same. Query, key and value projections are packed into one linear layer,
+1/sqrt(C) is multiplied into the query's weights, linear layers read a matrix with a token per row,
+self-attention reads a cache, and the encoder computes the keys and values of cross-attention once
+for all steps and all beams.
 
-The cache belongs to sentences, not to beams. Every step appends K entries to it, one per beam, and
-`history` says which entries each beam descends from. Beams that change places so move no keys or
-values, beams with a common past store and read it once, and the attention of K beams is one
-product. Reordering a cache per beam costs 2 to 7 times as much (4 beams, 32 sentences).
+The cache belongs to sentences, not to beams. Every step appends K slots, one per beam, and the
+ancestry mask says which slots each beam descends from. When beams are reordered, only the mask
+changes and no keys or values move; beams with a common prefix store and read it once; and the
+attention of K beams is one operator. Reordering a cache per beam costs 2 to 7 times as much
+(4 beams, 32 sentences).
 
-Shapes: B sentences, K beams, N = B x K rows, S source length, E entries of the cache, D d_model,
-H heads, C = D / H, V vocabulary.
+Shapes: B sentences, K beams, N = B x K rows, S source length, E slots of the cache, L new tokens,
+D d_model, H heads, C = D / H, V vocabulary.
 """
 
 import torch
@@ -30,7 +30,7 @@ from tfm.trainer.model import (
 
 
 def pack(*projections: nn.Linear) -> nn.Linear:
-    """One linear map whose output is the concatenation of the projections' outputs."""
+    """One linear layer whose output is the projections' outputs side by side."""
     biases: list[Tensor] = [
         p.weight.new_zeros(p.out_features) if p.bias is None else p.bias for p in projections
     ]
@@ -50,7 +50,7 @@ def scaled_query(attention: MultiHeadAttention) -> nn.Linear:
 
 
 class PackedEncoderLayer(nn.Module):
-    """An encoder layer with its three attention projections in one product."""
+    """An encoder layer with its three attention projections in one linear layer."""
 
     def __init__(self, layer: EncoderLayer) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ def attend_packed(
     length: int,
     past: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Self-attention by the operator of ONNX, which also appends to the cache.
+    """Self-attention by the operator Attention of ONNX, which also appends to the cache.
 
     Args:
         packed: [B * L, 3 D], queries (already divided by sqrt(C)), keys and values of L tokens
@@ -98,13 +98,23 @@ def attend_packed(
 
 
 def attend(q: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-    """Attention [B, H, L, C] to keys and values [B, H, S, C] that are at hand, to [B * L, D]."""
+    """Attention of queries to keys and values that the encoder computed.
+
+    Args:
+        q: [B, H, L, C], already divided by sqrt(C)
+        key: [B, H, S, C]
+        value: [B, H, S, C]
+        bias: [B, 1, L, S]
+
+    Returns:
+        [B * L, D]
+    """
     attended, *_ = attention(q, key, value, bias, scale=1.0)
     return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
 class EncoderGraph(nn.Module):
-    """source_ids to the keys and values that the decoder's cross-attention will read."""
+    """From source_ids to the keys and values that the decoder's cross-attention reads."""
 
     def __init__(self, model: Transformer) -> None:
         super().__init__()
@@ -134,8 +144,9 @@ class EncoderGraph(nn.Module):
         packed = self.cross(model.encoder_norm(x))
         parts = 2 * len(model.decoder)
         size = packed.shape[1] // (parts * self.num_heads)
-        cut = packed.view(*source_ids.shape, parts, self.num_heads, size).permute(2, 0, 3, 1, 4)
-        return (*(cut[part] for part in range(parts)), source_bias)
+        by_part = packed.view(*source_ids.shape, parts, self.num_heads, size)
+        by_part = by_part.permute(2, 0, 3, 1, 4)  # [2 per layer, B, H, S, C]
+        return (*(by_part[part] for part in range(parts)), source_bias)
 
 
 class CachedDecoderLayer(nn.Module):
@@ -153,7 +164,7 @@ class CachedDecoderLayer(nn.Module):
         self,
         x: Tensor,
         past: tuple[Tensor, Tensor],
-        history: Tensor,
+        ancestry: Tensor,
         cross: tuple[Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Advance by one token.
@@ -161,21 +172,21 @@ class CachedDecoderLayer(nn.Module):
         Args:
             x: [N, D]
             past: keys and values [B, H, E, C]
-            history: [B, 1, K, E + K], 0 where a beam descends from an entry and -inf elsewhere
+            ancestry: mask [B, 1, K, E + K], 0 where a beam descends from a slot and -inf elsewhere
             cross: keys and values [B, H, S, C], source_bias [B, 1, K, S]
 
         Returns:
             [N, D], and present keys and values [B, H, E + K, C]
         """
-        layer, beams = self.layer, history.shape[2]
+        layer, beams = self.layer, ancestry.shape[2]
         packed = self.query_key_value(layer.self_attention_residual.before(x))
-        attended, key, value = attend_packed(packed, history, self.num_heads, beams, past)
+        attended, key, value = attend_packed(packed, ancestry, self.num_heads, beams, past)
         y = layer.self_attention.out_proj(attended)
         x = layer.self_attention_residual.after(x, y)
 
         # The beams of a sentence are its queries: its keys and values need no copy per beam.
         y = self.cross_query(layer.cross_attention_residual.before(x))
-        q = y.view(history.shape[0], beams, self.num_heads, cross[0].shape[3]).transpose(1, 2)
+        q = y.view(ancestry.shape[0], beams, self.num_heads, cross[0].shape[3]).transpose(1, 2)
         y = layer.cross_attention.out_proj(attend(q, *cross))
         x = layer.cross_attention_residual.after(x, y)
 
@@ -184,7 +195,7 @@ class CachedDecoderLayer(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """One step of decoding, up to the logits: candidates.py picks from them."""
+    """One step of decoding, up to the logits; step.py adds what chooses the candidates."""
 
     def __init__(self, model: Transformer) -> None:
         super().__init__()
@@ -196,7 +207,7 @@ class DecoderGraph(nn.Module):
         self,
         target_ids: Tensor,
         position_encoding: Tensor,
-        history: Tensor,
+        ancestry: Tensor,
         past: list[tuple[Tensor, Tensor]],
         cross: list[tuple[Tensor, Tensor]],
         source_bias: Tensor,
@@ -206,8 +217,8 @@ class DecoderGraph(nn.Module):
         Args:
             target_ids: [B, K] int64, the last token of every hypothesis
             position_encoding: [1, D], of this step
-            history: [B, 1, K, E + K], 0 where a beam descends from an entry of the cache and -inf
-                elsewhere; the last K entries are the ones that this step adds, one per beam
+            ancestry: mask [B, 1, K, E + K], 0 where a beam descends from a slot of the cache and
+                -inf elsewhere; the last K slots are those that this step adds, one per beam
             past: per layer keys and values [B, H, E, C]
             cross: per layer keys and values [B, H, S, C]
             source_bias: [B, 1, K, S], the same for all beams
@@ -220,15 +231,18 @@ class DecoderGraph(nn.Module):
         x = embeddings.tokens(target_ids.flatten()) * embeddings.scale  # [N, D]
         x = x + position_encoding
         presents: list[Tensor] = []
-        for layer, kept, (cross_key, cross_value) in zip(self.layers, past, cross, strict=True):
-            x, key, value = layer(x, kept, history, (cross_key, cross_value, source_bias))
+        for layer, cache, (cross_key, cross_value) in zip(self.layers, past, cross, strict=True):
+            x, key, value = layer(x, cache, ancestry, (cross_key, cross_value, source_bias))
             presents += [key, value]
         hidden = model.decoder_norm(x)
         return (F.linear(hidden, model.projection.weight, self.output_bias), *presents)
 
 
 def output_bias(model: Transformer) -> nn.Parameter | None:
-    """[V]: the projection's bias, and -inf for forbidden tokens; None where there is neither."""
+    """The output layer's bias [V], with -inf for tokens that the model must never write.
+
+    None if the model has neither a bias nor such tokens.
+    """
     forbidden, bias = list(model.config.suppress_ids), model.projection.bias
     if bias is None and not forbidden:
         return None

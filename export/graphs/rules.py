@@ -15,11 +15,10 @@ from onnx import TensorProto
 
 from tfm.trainer.config import TransformerConfig
 
-from .builder import GraphBuilder
+from .builder import GraphBuilder, TensorTypes
 from .candidates import CandidateTensors, Grid, best_candidates, best_token
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
-TensorTypes = dict[str, tuple[int, list[int | str]]]  # element type and shape by name
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from onnx import helper, numpy_helper
 from tfm.runtime.options import DecodingOptions, declared_options
 from tfm.trainer.config import TransformerConfig
 
-from .builder import GraphBuilder, type_of
+from .builder import GraphBuilder, TensorTypes, type_of
 from .candidates import Grid, grid
 from .compact_cache import (
     COMPACTION_STEPS,
@@ -34,7 +34,6 @@ from .rules import (
     FLOAT,
     INT64,
     SearchArguments,
-    TensorTypes,
     choose,
     finish,
     padded_to,
@@ -341,7 +340,7 @@ def _step(
             **{name: state[name] for name in ("target_ids", *pasts)},
             **memory,
             "position_encoding": b.Gather(phase.encodings, number, axis=0),
-            "history": b.Reshape(ancestry, phase.by_beam),
+            "ancestry": b.Reshape(ancestry, phase.by_beam),
         },
         ["logits", *presents],
     )

@@ -20,7 +20,7 @@ INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
 
 
 def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.ModelProto:
-    """Add to the decoder what comes before its layers and after its logits.
+    """Complete the decoder: position encodings before its layers, candidates after its logits.
 
     Inputs: target_ids [B, K] int64, scores [B, K], position [1] int64 (how many steps came
     before), ancestry [B, K, E + K] (0 where a beam descends from a slot of the cache and -inf
@@ -31,16 +31,16 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
     """
     b = GraphBuilder()
     values = {value.name: value for value in decoder.graph.input}
-    kept = [name for name in values if name.startswith(("past_", "cross_"))]
+    cache_names = [name for name in values if name.startswith(("past_", "cross_"))]
     presents = {v.name: v for v in decoder.graph.output if v.name.startswith("present_")}
     logits, *caches = b.insert(
         decoder.graph,
         "layers/",
         {
-            **{name: name for name in kept},
+            **{name: name for name in cache_names},
             "target_ids": "target_ids",
             "position_encoding": position_encoding(b, "position", config),
-            "history": b.Unsqueeze("ancestry", b.int64([1])),
+            "ancestry": b.Unsqueeze("ancestry", b.int64([1])),
             "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
         },
         ["logits", *presents],
@@ -57,13 +57,13 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
             helper.make_tensor_value_info("scores", FLOAT, ["B", "K"]),
             helper.make_tensor_value_info("position", INT64, [1]),
             helper.make_tensor_value_info("ancestry", FLOAT, ["B", "K", "E + K"]),
-            *(values[name] for name in kept),
+            *(values[name] for name in cache_names),
             helper.make_tensor_value_info("source_bias", FLOAT, ["B", 1, 1, "S"]),
         ],
         {
             **{
-                f"candidate_{name}": (tensor, kind, ["B", "2*K"])
-                for name, (tensor, kind) in candidates.items()
+                f"candidate_{name}": (tensor, element, ["B", "2*K"])
+                for name, (tensor, element) in candidates.items()
             },
             **{
                 name: (tensor, *type_of(presents[name]))
@@ -79,7 +79,7 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
 
 
 def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:
-    """Append what repeats the encoder's [B, 1, 1, S] to [B, 1, K, S], as Attention wants it.
+    """Repeat the encoder's source_bias [B, 1, 1, S] for every beam: [B, 1, K, S].
 
     Args:
         beams: [1] K
@@ -90,7 +90,7 @@ def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:
 
 
 def position_encoding(b: GraphBuilder, positions: str, config: TransformerConfig) -> str:
-    """Append trainer.model.sinusoidal_positions of some positions.
+    """Compute the encodings of some positions, as trainer.positions.sinusoidal_positions does.
 
     Args:
         positions: [P] int64, counted from 0

@@ -1,4 +1,4 @@
-"""PyTorch to ONNX: the two graphs with the names and dynamic dimensions of their contract."""
+"""PyTorch to ONNX: encoder and decoder with the names and dimensions of export/README.md."""
 
 import logging
 import warnings
@@ -32,7 +32,11 @@ class Graphs:
 
 
 def layer_names(prefix: str, layers: int) -> list[str]:
-    """past_key.0, past_value.0, past_key.1 ... in order; the prefix is cross, past or present."""
+    """Names of one key and one value per layer: past_key.0, past_value.0, past_key.1 ...
+
+    Args:
+        prefix: "cross", "past" or "present"
+    """
     return [f"{prefix}_{what}.{layer}" for layer in range(layers) for what in ("key", "value")]
 
 
@@ -63,13 +67,13 @@ def _convert_decoder(model: Transformer) -> onnx.ModelProto:
     config = model.config
     layers, heads = config.decoder_layers, config.num_heads
     size = config.d_model // heads
-    # Example sizes are all different and none is 1 or 2, which tracing would take for constants.
-    batch, beams, source, entries = 3, 4, 7, 5
-    shape = (batch, heads, entries, size)
+    # All sizes differ, and none is 1 or 2: tracing would make constants of those.
+    batch, beams, source, slots = 3, 4, 7, 5
+    shape = (batch, heads, slots, size)
     example = (
         torch.full((batch, beams), config.bos_id),
         torch.zeros(1, config.d_model),
-        torch.zeros(batch, 1, beams, entries + beams),
+        torch.zeros(batch, 1, beams, slots + beams),
         [(torch.zeros(shape), torch.zeros(shape)) for _ in range(layers)],
         [
             (torch.zeros(batch, heads, source, size), torch.zeros(batch, heads, source, size))
@@ -93,7 +97,7 @@ def _convert_decoder(model: Transformer) -> onnx.ModelProto:
         example,
         dynamic,
         [
-            *("target_ids", "position_encoding", "history"),
+            *("target_ids", "position_encoding", "ancestry"),
             *layer_names("past", layers),
             *layer_names("cross", layers),
             "source_bias",
@@ -129,7 +133,7 @@ def _export(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.onnx warns of its own internals; none of it is for the person who exports."""
+    """Silence torch.onnx's warnings about its own internals: users can do nothing about them."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)

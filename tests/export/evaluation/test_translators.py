@@ -12,6 +12,7 @@ from tfm.export.errors import ExportError
 from tfm.export.evaluation.translators import open_systems, translate_with_torch
 from tfm.runtime import ModelError, Translator
 from tfm.runtime.config import ModelConfig
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
@@ -77,10 +78,11 @@ def test_long_and_empty_sentences_are_the_runtimes(
 ) -> None:
     sentences = ["", chinese(3052), "九千" * 300, " ", chinese(7)]
     assert len(tiny_vocabulary.encode_source(sentences[2:3], tiny_model.config)[0]) > 513
-    found = translate_with_torch(tiny_model, tiny_vocabulary, sentences, 2)
+    options = DecodingOptions(beam_size=2)
+    found = translate_with_torch(tiny_model, tiny_vocabulary, sentences, options)
     assert "1 sentences cut to 512 tokens" in caplog.text
     translator = Translator(tiny_folder, variant="fp32")
-    expected = [one.text for one in translator.translate_batch(sentences, beam_size=2)]
+    expected = [one.text for one in translator.translate_batch(sentences, options)]
     assert found == expected
     assert found[0] == found[3] == "" and all(found[i] for i in (1, 2, 4))
 

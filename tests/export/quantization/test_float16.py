@@ -63,7 +63,7 @@ def step(
             "source_bias": np.repeat(found[0]["source_bias"], 2, axis=2),
             "target_ids": np.array([[5, 6]] * 3),
             "position_encoding": np.ones((1, config.d_model), np.float32),
-            "history": np.tile(
+            "ancestry": np.tile(
                 np.where(np.eye(2, dtype=bool), 0, -np.inf).astype(np.float32), (3, 1, 1, 1)
             ),
             **{f"past_{what}.{i}": np.zeros(heads, kind) for i in range(config.decoder_layers)
