@@ -1,9 +1,11 @@
 """Passes: functions that take a graph and return a changed copy with the same results."""
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 import onnx
 import onnxsim
-from onnx import NodeProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -63,3 +65,56 @@ def drop_clipped_relu(model: onnx.ModelProto) -> onnx.ModelProto:
                 reader.input[0] = node.input[0]
             graph.node.remove(node)
     return dropped
+
+
+def move_constants_inward(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which a constant that only one loop or branch uses belongs to its body.
+
+    ONNX Runtime packs a weight for its kernels once, when it loads the model, but only if the
+    weight is a constant of the graph that uses it or of the next one outside. A weight further
+    out is packed anew at every step: without this pass greedy search takes 1.1 to 1.25 times as
+    long (onnxruntime 1.32).
+    """
+    moved = onnx.ModelProto()
+    moved.CopyFrom(model)
+    inputs = {value.name for value in moved.graph.input}  # their constants are defaults
+    constants = {t.name: t for t in moved.graph.initializer if t.name not in inputs}
+    kept = [tensor for tensor in moved.graph.initializer if tensor.name in inputs]
+    remaining = _place_constants(moved.graph, constants)
+    kept += [constants[name] for name in constants if name in remaining]
+    del moved.graph.initializer[:]
+    moved.graph.initializer.extend(kept)
+    return moved
+
+
+def _place_constants(graph: GraphProto, constants: Mapping[str, TensorProto]) -> set[str]:
+    """Put constants into the bodies of the graph; returns those that belong to the graph itself."""
+    bodies = list(bodies_of(graph))
+    used_by_body = [_names_used(body) for body in bodies]
+    used_here = {name for node in graph.node for name in node.input}
+    used_here |= {value.name for value in graph.output}
+    here = set()
+    for name in constants:
+        users = sum(name in used for used in used_by_body)
+        if name in used_here or users != 1:
+            here.add(name)
+    for body, used in zip(bodies, used_by_body, strict=True):
+        inner = {name: tensor for name, tensor in constants.items() if name in used - here}
+        own = _place_constants(body, inner)
+        body.initializer.extend(tensor for name, tensor in inner.items() if name in own)
+    return here
+
+
+def bodies_of(graph: GraphProto) -> Iterator[GraphProto]:
+    """The bodies of a graph's loops and branches; not the bodies in these."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield attribute.g
+
+
+def _names_used(graph: GraphProto) -> set[str]:
+    """Every tensor that a graph or a body in it reads or gives out."""
+    names = {name for node in graph.node for name in node.input}
+    names |= {value.name for value in graph.output}
+    return names.union(*map(_names_used, bodies_of(graph)))

@@ -29,6 +29,7 @@ from .compact_cache import (
     compaction_metadata,
     gather_slots,
 )
+from .passes import move_constants_inward
 from .rules import (
     BOOL,
     FLOAT,
@@ -97,7 +98,7 @@ def compose(
     )  # fmt: skip
     metadata = {**compaction_metadata(), OPTIONS_KEY: ",".join(v.name for v in defaults)}
     helper.set_model_props(model, metadata)
-    return model
+    return move_constants_inward(model)
 
 
 def _option_inputs(

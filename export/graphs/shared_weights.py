@@ -1,11 +1,13 @@
 """One external weights file for all graphs of a variant: each weight stored once."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx
-from onnx import TensorProto, external_data_helper, numpy_helper
+from onnx import GraphProto, TensorProto, external_data_helper, numpy_helper
+
+from .passes import bodies_of
 
 ALIGNMENT = 64  # bytes; a cache line, and a multiple of every element size
 INLINE_BELOW = 1024  # bytes; smaller tensors stay in the graph, where shape inference needs them
@@ -25,7 +27,7 @@ def save_shared(models: Sequence[tuple[Path, onnx.ModelProto]], weights: Path) -
         for path, model in models:
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
-            for tensor in copy.graph.initializer:
+            for tensor in _initializers(copy.graph):
                 content = numpy_helper.to_array(tensor).tobytes()
                 if len(content) < INLINE_BELOW:
                     continue
@@ -36,6 +38,13 @@ def save_shared(models: Sequence[tuple[Path, onnx.ModelProto]], weights: Path) -
                     file.write(content)
                 _point_to(tensor, weights.name, offsets[digest], len(content))
             path.write_bytes(copy.SerializeToString())
+
+
+def _initializers(graph: GraphProto) -> Iterator[TensorProto]:
+    """Those of a graph and of the bodies of its loops and branches."""
+    yield from graph.initializer
+    for body in bodies_of(graph):
+        yield from _initializers(body)
 
 
 def _point_to(tensor: TensorProto, location: str, offset: int, length: int) -> None:

@@ -8,7 +8,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from tfm.export.graphs.passes import drop_clipped_relu
+from tfm.export.graphs.builder import GraphBuilder
+from tfm.export.graphs.passes import bodies_of, drop_clipped_relu, move_constants_inward
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 
@@ -73,3 +74,63 @@ def test_a_relu_goes_only_where_quantizing_clips_as_it_does(
     x = np.concatenate([np.linspace(-30, 30, 201), [-0.0, 0.049, 0.051]]).astype(np.float32)
     for one, other in zip(run(found, x), run(model, x), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_constants_move_into_the_only_body_that_uses_them() -> None:
+    b = GraphBuilder()
+    types = {"x": (FLOAT, [2]), "y": (FLOAT, [2])}
+    inner, shared, outer = (b.float32([i, i]) for i in (2, 3, 5))
+
+    def body(b: GraphBuilder, state: dict[str, str], _number: str) -> tuple[str, dict[str, str]]:
+        grown = b.branch(
+            b.Greater(b.ReduceMax(state["x"], keepdims=1), b.float32([100])),
+            lambda then: {"x": then.Sub(state["x"], shared)},
+            lambda other: {"x": other.Mul(other.Add(state["x"], shared), inner)},
+            types,
+        )
+        return b.Identity(b.constant([True], np.bool_)), grown
+
+    final = b.loop(
+        b.int64([6]), b.constant([True], np.bool_), {"x": b.Add("x", outer)}, body, types
+    )
+    value = helper.make_tensor_value_info
+    model = b.model("test", [value("x", FLOAT, [2])], {"y": (final["x"], FLOAT, [2])},
+                    [helper.make_opsetid("", 23)], 10)  # fmt: skip
+    moved = move_constants_inward(model)
+    onnx.checker.check_model(moved, full_check=True)
+
+    (loop,) = bodies_of(moved.graph)
+    branches = list(bodies_of(loop))
+    names = [{t.name for t in graph.initializer} for graph in (moved.graph, loop, *branches)]
+    assert outer in names[0]
+    assert shared in names[1]
+    assert inner in names[2] | names[3]
+    assert sum(map(len, names)) == len(model.graph.initializer)
+    x = np.array([1, 30], np.float32)
+    results = [
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"x": x}
+        )[0]
+        for m in (model, moved)
+    ]
+    np.testing.assert_array_equal(*results)
+    assert results[0].max() > 100
+
+
+def test_the_default_of_an_optional_input_stays_where_it_is() -> None:
+    b = GraphBuilder()
+    b.initializers["step"] = numpy_helper.from_array(np.float32([1]), "step")
+    types = {"x": (FLOAT, [1])}
+    go = b.constant([True], np.bool_)
+    final = b.loop(
+        b.int64([3]),
+        go,
+        {"x": "x"},
+        lambda body, s, _: (body.Identity(go), {"x": body.Add(s["x"], "step")}),
+        types,
+    )
+    value = helper.make_tensor_value_info
+    inputs = [value("x", FLOAT, [1]), value("step", FLOAT, [1])]
+    model = b.model("test", inputs, {"y": (final["x"], FLOAT, [1])},
+                    [helper.make_opsetid("", 23)], 10)  # fmt: skip
+    assert "step" in {t.name for t in move_constants_inward(model).graph.initializer}
