@@ -1,4 +1,4 @@
-"""What PyTorch itself decodes, slowly and without a cache: the reference for verification."""
+"""Greedy and beam search with PyTorch, without a cache: the reference for verification."""
 
 from collections.abc import Iterator, Sequence
 

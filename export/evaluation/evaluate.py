@@ -101,15 +101,15 @@ def read_translations(path: Path, sentences: int) -> list[str]:
         ExportError: the file is not UTF-8, or has more or fewer lines than there are sentences
     """
     try:
-        found = path.read_text("utf-8").removesuffix("\n").split("\n")
+        translations = path.read_text("utf-8").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         raise ExportError(f"{path}: not UTF-8 text: {error}") from error
-    if len(found) != sentences:
+    if len(translations) != sentences:
         raise ExportError(
-            f"{len(found)} translations to compare with a test set of {sentences} sentences: "
-            "give one line for each"
+            f"{len(translations)} translations to compare with a test set of {sentences} "
+            "sentences: give one line for each"
         )
-    return found
+    return translations
 
 
 def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Comparison]:
@@ -122,7 +122,7 @@ def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Compa
     Args:
         other: a translation for every sentence of the test set, in its order
     """
-    _, found = PairedTest(
+    _, results = PairedTest(
         [("other", list(other)), ("ours", evaluation.hypotheses)],
         {"BLEU": bleu_metric(evaluation.tokenize), "chrF": sacrebleu.CHRF()},
         [evaluation.references],
@@ -131,7 +131,7 @@ def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Compa
     )()
     return [
         Comparison(metric, theirs, ours)
-        for metric, (theirs, ours) in found.items()
+        for metric, (theirs, ours) in results.items()
         if isinstance(theirs, Result) and isinstance(ours, Result)  # else the systems' names
     ]
 
@@ -164,7 +164,7 @@ def as_table(evaluations: Sequence[Evaluation]) -> str:
                 f"{evaluation.scores[name].chrf:.1f}",
             ]
         lines.append(f"| {' | '.join(cells)} |")
-    details = [f"{one.system}: {_in_parts(one.scores[ALL])}" for one in evaluations]
+    details = [f"{e.system}: {_in_parts(e.scores[ALL])}" for e in evaluations]
     scores = first.scores[ALL]
     return "\n".join([*lines, "", *details, scores.bleu_signature, scores.chrf_signature])
 
@@ -191,8 +191,7 @@ def as_json(evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison]
         for evaluation in evaluations
     }
     against = [
-        {"metric": one.metric, "other": vars(one.other), "ours": vars(one.ours)}
-        for one in comparisons
+        {"metric": c.metric, "other": vars(c.other), "ours": vars(c.ours)} for c in comparisons
     ]
     tree = {"systems": systems, "against": against}
     # default: the bootstrap's numbers are numpy's

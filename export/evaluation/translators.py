@@ -79,11 +79,13 @@ def open_systems(
         )
     if weights:
         raise ExportError(f"{folder} is a model folder: only a checkpoint has {weights} weights")
-    there = ModelConfig.load(folder).variants
+    available = ModelConfig.load(folder).variants
     for variant in variants:  # before the first is opened, and an hour of translating with it
-        if variant is not None and variant not in there:
-            raise ExportError(f"no variant {variant!r}: {folder} has {', '.join(sorted(there))}")
-    for variant in variants or there:
+        if variant is not None and variant not in available:
+            raise ExportError(
+                f"no variant {variant!r}: {folder} has {', '.join(sorted(available))}"
+            )
+    for variant in variants or available:
         yield _open_variant(folder, variant, threads)
 
 
@@ -96,8 +98,8 @@ def _open_variant(folder: Path, variant: str | None, threads: int) -> EvaluatedS
         translator = Translator(folder, variant=variant, intra_threads=threads)
 
     def translate(sentences: Sequence[str], options: DecodingOptions) -> list[str]:
-        found = translator.translate_batch(sentences, options)
-        return [translation.text for translation in found]
+        translations = translator.translate_batch(sentences, options)
+        return [translation.text for translation in translations]
 
     return EvaluatedSystem(
         translator.choice.variant,
@@ -138,9 +140,9 @@ def translate_with_torch(
     prefix = len(model.config.source_prefix)
     longest = prefix + MAX_SOURCE_LENGTH
     encoded = vocabulary.encode_source(sentences, model.config)
-    places = [i for i, ids in enumerate(encoded) if len(ids) > prefix + 1]  # nothing but EOS: ""
+    indices = [i for i, ids in enumerate(encoded) if len(ids) > prefix + 1]  # nothing but EOS: ""
     # As runtime/tokenizer.py cuts them.
-    sources = [[*encoded[i][:-1][:longest], model.config.eos_id] for i in places]
+    sources = [[*encoded[i][:-1][:longest], model.config.eos_id] for i in indices]
     cut = sum(len(ids) > longest + 1 for ids in encoded)
     if cut:
         logger.warning("%d sentences cut to %d tokens", cut, MAX_SOURCE_LENGTH)
@@ -148,9 +150,9 @@ def translate_with_torch(
     (prefix_ids,) = vocabulary.encode_target([options.target_prefix], model.config)
     target_prefix = prefix_ids[len(model.config.target_prefix) : -1]  # without EOS
     with tqdm(total=len(sources), unit=" sentences", leave=False, disable=None) as bar:
-        for chosen, found in search_batches(model, sources, options, target_prefix):
-            for i, hypotheses in zip(chosen, found, strict=True):
+        for batch, results in search_batches(model, sources, options, target_prefix):
+            for i, hypotheses in zip(batch, results, strict=True):
                 ids = [*target_prefix, *hypotheses[0].ids]
-                outputs[places[i]] = vocabulary.decode_target(ids)
-            bar.update(len(chosen))
+                outputs[indices[i]] = vocabulary.decode_target(ids)
+            bar.update(len(batch))
     return outputs

@@ -1,4 +1,4 @@
-"""The export's proof, obtained through the runtime that users run: tensors, tokens, scores.
+"""Compare the variants of a model folder, run by the runtime, with PyTorch.
 
 float32 must equal PyTorch: every output within TENSOR_TOLERANCE, and greedy and beam search token
 for token on real sentences, where only a tie that rounding decides may differ. A quantized
@@ -203,14 +203,14 @@ def _pairs(
 def _masked(
     ours: NDArray[np.float32], theirs: Tensor, real: Tensor
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Padding zeroed on both sides: nobody reads it."""
+    """Both arrays with zeros at padding, whose values do not matter."""
     keep = real.numpy()
     return np.where(keep, ours, 0.0), np.where(keep, theirs.numpy(), 0.0)
 
 
 @contextmanager
 def _self_attention_outputs(model: Transformer) -> Iterator[list[list[Tensor]]]:
-    """Record what each decoder layer's key and value projections put out."""
+    """Record the outputs of each decoder layer's key and value projections."""
     recorded: list[list[Tensor]] = [[] for _ in model.decoder]
     hooks = []
     for store, layer in zip(recorded, model.decoder_layers, strict=True):
@@ -248,10 +248,10 @@ def _is_tie(model: Transformer, source: Sequence[int], theirs: list[int], ours: 
     """Whether PyTorch finds the first tokens that differ equally probable, up to rounding."""
     config = model.config
     theirs, ours = [*theirs, config.eos_id], [*ours, config.eos_id]
-    place = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b)
-    prefix = torch.tensor([[*config.target_prefix, *theirs[:place]]])
+    index = next(i for i, (a, b) in enumerate(zip(theirs, ours, strict=False)) if a != b)
+    prefix = torch.tensor([[*config.target_prefix, *theirs[:index]]])
     logits = model(pad([source], config.pad_id), prefix)[0, -1]
-    return abs(float(logits[theirs[place]] - logits[ours[place]])) < TIE
+    return abs(float(logits[theirs[index]] - logits[ours[index]])) < TIE
 
 
 def _compare_beam(expected: list[list[ScoredIds]], found: list[list[ScoredIds]]) -> Agreement:

@@ -87,10 +87,10 @@ def unpack(folder: Path) -> tuple[Transformer, Vocabulary]:
 
 
 class _Graph:
-    """The weights of one graph, by the names of graphs.py.
+    """The weights of one graph, by the names of graphs/modules.py.
 
     Attributes:
-        rows: of every product, [N, K], a row per output
+        rows: of every linear layer the weight [N, K], a row per output
         tables: of every embedding, [V, D]
         vectors: biases and normalizations
     """
@@ -130,18 +130,16 @@ def _weights(model: Transformer, graphs: Mapping[str, _Graph]) -> Weights:
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     found: dict[str, Array] = {}
     scale = (model.config.d_model // model.config.num_heads) ** 0.5
-    for product in linear_layers(model):
-        graph = graphs[product.graph]
-        rows = graph.rows[product.weight]
-        bias = graph.vectors.get(f"{product.weight.removesuffix('.weight')}.bias")
-        sizes = np.cumsum([linear.out_features for linear in product.linears])[:-1]
+    for layer in linear_layers(model):
+        graph = graphs[layer.graph]
+        rows = graph.rows[layer.weight]
+        bias = graph.vectors.get(f"{layer.weight.removesuffix('.weight')}.bias")
+        sizes = np.cumsum([linear.out_features for linear in layer.linears])[:-1]
         parts = np.split(rows, sizes)
         biases = [None] * len(parts) if bias is None else np.split(bias, sizes)
-        is_query = "query" in product.weight  # the first part, or the only one
-        for place, (linear, part, own) in enumerate(
-            zip(product.linears, parts, biases, strict=True)
-        ):
-            factor = np.float32(scale if is_query and place == 0 else 1)
+        is_query = "query" in layer.weight  # the first part, or the only one
+        for index, (linear, part, own) in enumerate(zip(layer.linears, parts, biases, strict=True)):
+            factor = np.float32(scale if is_query and index == 0 else 1)
             found[names[id(linear.weight)]] = part * factor
             if linear.bias is not None and own is not None:
                 found[names[id(linear.bias)]] = own * factor

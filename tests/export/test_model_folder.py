@@ -4,12 +4,16 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import torch
 from helpers.models import MakeModel
 
-from tfm.export.graphs.trace import convert
+from tfm.export.graphs.trace import Graphs, convert
 from tfm.export.model_folder import write_model_folder
 from tfm.export.quantization.variants import open_to_check
+from tfm.runtime.config import ModelConfig
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
 
@@ -41,3 +45,30 @@ def test_no_variant_writes_a_forbidden_token(
             assert not any(common in hypotheses[0].ids for hypotheses in outputs), variant
             if (variant, beam_size) == ("fp32", 1):
                 assert [list(hypotheses[0].ids) for hypotheses in outputs] == expected
+
+
+def test_the_models_own_options_are_the_graphs_defaults(
+    tiny_model: Transformer, tiny_vocabulary: Vocabulary, tiny_graphs: Graphs, tmp_path: Path
+) -> None:
+    options = DecodingOptions(beam_size=2, num_hypotheses=2, max_length=7, length_penalty=0.5)
+    write_model_folder(
+        tiny_model, tiny_vocabulary, tiny_graphs, tmp_path, ("fp32",), "own", options=options
+    )
+    assert ModelConfig.load(tmp_path).decoding == options
+    session = onnxruntime.InferenceSession(
+        tmp_path / "fp32" / "translate.onnx", providers=["CPUExecutionProvider"]
+    )
+    explicit = {
+        "beam_size": np.array(2),
+        "num_hypotheses": np.array(2),
+        "max_length": np.array(7),
+        "length_penalty": np.array(0.5, np.float32),
+    }
+    source = {"source_ids": np.array([[20, 21, 22, tiny_model.config.eos_id]])}
+    expected = session.run(None, {**source, **explicit})
+    for actual, array in zip(session.run(None, source), expected, strict=True):
+        np.testing.assert_array_equal(actual, array)
+    assert expected[0].shape[1] == 2
+    wider = session.run(None, {**source, **explicit, "beam_size": np.array(4)})
+    longer = session.run(None, {**source, **explicit, "max_length": np.array(30)})
+    assert not np.array_equal(wider[2], expected[2]) or longer[1].max() > expected[1].max()
