@@ -1,10 +1,11 @@
 """`tfm convert`: a checkpoint or a model folder in another format."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from tfm.runtime.files.atomic import new_folder
 
 if TYPE_CHECKING:
     from tfm.trainer.data.vocabulary import Vocabulary
@@ -40,7 +41,6 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
         tfm convert my-model checkpoint --to checkpoint
     """
     from tfm.export.formats.read_model_folder import load_model
-    from tfm.trainer.errors import TrainError
 
     if quantization and to != "ctranslate2":
         raise click.UsageError("--quantization is for --to ctranslate2")
@@ -48,18 +48,9 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
         raise click.ClickException(f"{folder} exists: choose a new folder")
     if to == "ctranslate2":
         import ctranslate2  # noqa: F401 (reports a missing extra before the model is read)
-    try:
-        model, vocabulary = load_model(source)
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    model, vocabulary = load_model(source)
+    with new_folder(folder) as partial:
         _write(model, vocabulary, partial, source, to, quantization)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     click.echo(f"wrote {folder}", err=True)
 
 

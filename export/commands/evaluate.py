@@ -96,24 +96,20 @@ def evaluate(
     """
     from tfm.export.evaluation import evaluate as scoring
     from tfm.export.evaluation.translators import open_systems
-    from tfm.trainer.errors import TrainError
 
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     folder, test_files = _system_and_test(paths, model, by_option)
     _check_folders(output, json_file)
     if reverse and len(test_files) == 2:
         raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
-    try:
-        test = scoring.read_test(test_files, reverse)
-        # Opened before the translating, which may take an hour: its errors are reported now.
-        translate_other = against and _open_other(against, test, decoding, threads)
-        evaluations = [
-            scoring.evaluate(system, test, _options(system, decoding), tokenize)
-            for system in open_systems(folder, variants, weights, threads)
-        ]
-        other = translate_other() if translate_other else None
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
+    test = scoring.read_test(test_files, reverse)
+    # Opened before the translating, which may take an hour: its errors are reported now.
+    translate_other = against and _open_other(against, test, decoding, threads)
+    evaluations = [
+        scoring.evaluate(system, test, _options(system, decoding), tokenize)
+        for system in open_systems(folder, variants, weights, threads)
+    ]
+    other = translate_other() if translate_other else None
     click.echo(scoring.as_table(evaluations))
     if output:
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
@@ -127,7 +123,9 @@ def evaluate(
 
 def _options(system: "EvaluatedSystem", decoding: dict[str, Any]) -> "DecodingOptions":
     with usage_errors():
-        return system.options.changed(**decoding)
+        options = system.options.changed(**decoding)
+        options.check_vocabulary(system.vocab_size)
+        return options
 
 
 def _check_folders(*files: Path | None) -> None:

@@ -74,7 +74,6 @@ def export(
     from tfm.export.decoding_defaults import decoding_defaults
     from tfm.export.model_folder import export_checkpoint
     from tfm.export.quantization.tune import Development
-    from tfm.trainer.errors import TrainError
 
     if max_loss is not None and dev is None:
         raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
@@ -82,20 +81,17 @@ def export(
     logging.getLogger("tfm.export").setLevel(logging.INFO)
     with usage_errors():
         options = decoding_defaults(checkpoint).changed(**decoding)
-    try:
-        sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
-        development = None if dev is None else Development(*read_pairs(dev), max_loss, tokenize)
-        reports = export_checkpoint(
-            checkpoint,
-            model_folder,
-            list(dict.fromkeys(variants)),
-            sources,
-            references,
-            development,
-            tokenize,
-            options,
-        )
-    except TrainError as error:
-        raise click.ClickException(str(error)) from error
+    sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
+    development = None if dev is None else Development(*read_pairs(dev), max_loss, tokenize)
+    reports = export_checkpoint(
+        checkpoint,
+        model_folder,
+        list(dict.fromkeys(variants)),
+        sources,
+        references,
+        development,
+        tokenize,
+        options,
+    )
     click.echo(verification_table(reports))
     click.echo(f"wrote {model_folder}; try: tfm run -m {model_folder}", err=True)

@@ -4,19 +4,21 @@ from pathlib import Path
 
 import click
 
+from tfm.runtime.files.text import read_lines
+
 
 def read_sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]:
     """Sentences to calibrate and to verify on, evenly spread over the file.
 
     Args:
-        path: UTF-8 text, one sentence a line, or source<TAB>target
+        path: UTF-8 text, plain, .xz or .gz; one sentence a line, or source<TAB>target
         limit: how many sentences to return at most
 
     Returns:
         sources, and their translations, or None if a line has no translation
 
     Raises:
-        click.ClickException: the file is missing, empty or not UTF-8
+        click.ClickException, TfmError: the file is missing, empty or not UTF-8
     """
     lines = _read_lines(path)
     count = min(limit, len(lines))
@@ -29,7 +31,8 @@ def read_pairs(path: Path) -> tuple[list[str], list[str]]:
     """All sources and references of a file with lines of source<TAB>target.
 
     Raises:
-        click.ClickException: the file is missing, empty or not UTF-8, or a line has no translation
+        click.ClickException, TfmError: the file is missing, empty or not UTF-8, or a line has no
+            translation
     """
     rows = [line.split("\t") for line in _read_lines(path)]
     for number, row in enumerate(rows, 1):
@@ -42,15 +45,11 @@ def read_pairs(path: Path) -> tuple[list[str], list[str]]:
 
 def _read_lines(path: Path) -> list[str]:
     """The lines of a file that are not blank."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError as error:
+    if not path.exists():
         raise click.ClickException(
             f"{path}: not found; name sentences to verify on with --sentences"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise click.ClickException(f"{path}: not UTF-8 text: {error}") from error
-    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+        )
+    lines = [line for line in read_lines(path) if line.strip()]
     if not lines:
         raise click.ClickException(f"{path}: holds no sentence to verify on")
     return lines

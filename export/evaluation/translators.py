@@ -34,12 +34,14 @@ class EvaluatedSystem:
     Attributes:
         name: the variant; of a checkpoint "torch", and which weights unless they are the usual
         language: what it writes
+        vocab_size: tokens that it can write
         options: its own decoding options
         translate: sentences and decoding options to translations
     """
 
     name: str
     language: str
+    vocab_size: int
     options: DecodingOptions
     translate: Callable[[Sequence[str], DecodingOptions], list[str]]
 
@@ -104,6 +106,7 @@ def _open_variant(folder: Path, variant: str | None, threads: int) -> EvaluatedS
     return EvaluatedSystem(
         translator.choice.variant,
         translator.config.languages.target,
+        translator.config.architecture.target_vocab_size,
         translator.options,
         translate,
     )
@@ -127,7 +130,14 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> EvaluatedSyste
             torch.set_num_threads(before)
 
     name = "torch" if weights == "model" else f"torch {weights}"
-    return EvaluatedSystem(name, model.config.target_language, decoding_defaults(folder), translate)
+    config = model.config
+    return EvaluatedSystem(
+        name,
+        config.target_language,
+        config.target_vocab_size,
+        decoding_defaults(folder),
+        translate,
+    )
 
 
 def translate_with_torch(

@@ -48,7 +48,7 @@ def write_ctranslate2(
     spec.config.unk_token = target[config.unk_id]
     spec.validate()
     spec.optimize(quantization=quantization)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     spec.save(str(folder))
     if vocabulary is not None:
         vocabulary.save(folder)

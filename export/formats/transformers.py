@@ -59,11 +59,11 @@ def write_transformers(
     weights = to_transformers(model)
     origin = None if checkpoint is None else checkpoint / ORIGIN
     if origin is not None and origin.exists():
-        shutil.copytree(origin, folder)
+        shutil.copytree(origin, folder, dirs_exist_ok=True)
     else:
         settings = marian_settings(model.config)
         weights = _as_marian(weights, model.config)
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         _write_json(folder / "config.json", settings)
         if vocabulary is not None:
             _write_tokenizer(folder, vocabulary, model.config)
