@@ -34,7 +34,8 @@ class Hypothesis:
 
     Attributes:
         text: what it says
-        score: sum of log-probabilities / length ** length_penalty
+        score: the sum of its log-probabilities, normalized by length as search.py's rule "score"
+            says
         tokens: target ids, without BOS, the language's token and EOS
     """
 
