@@ -18,7 +18,7 @@ def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     cuts = _possible_cuts([lengths[index] for index in order], max_tokens)
 
-    costs = [0] * len(cuts)  # of everything from a cut on, at best
+    costs = [0] * len(cuts)  # lowest cost of all sentences from a cut to the end
     ends = [0] * len(cuts)  # where the batch that begins at a cut then ends
     for first in range(len(cuts) - 2, -1, -1):
         begin, longest = cuts[first], lengths[order[cuts[first]]]

@@ -30,7 +30,7 @@ class DecodingState:
         memory: the encoder's outputs: OrtValues by name, [B, ...] each
         cache: past keys and values: OrtValues by name, [B, H, E, C] each
         beam_size: K
-        owner: what must live as long as `memory`
+        owner: kept only so that the buffers of `memory` are not freed
 
     Raises:
         ModelError: the decoder does not say how its cache is compacted
@@ -112,7 +112,7 @@ class DecodingState:
         own_slots = np.broadcast_to(self._own_slots, (len(target_ids), *self._own_slots.shape))
         self._ancestry = np.concatenate([self._ancestry, own_slots], 2)
 
-        # In turns: this one's outputs are of the step before the last, and out of use.
+        # Two bindings alternate: this one's outputs, two steps old, are no longer needed.
         binding = self._bindings[self._position % 2]
         binding.clear_binding_outputs()  # they have that step's shapes
         for name, value in self._cache.items():
@@ -171,8 +171,10 @@ class DecodingState:
 
 
 def _compaction_of(decoder: Any) -> tuple[int, int]:
-    """Steps between two compactions, and the multiple that the number of slots is then, as the
-    export wrote them: with these, both ways of searching give the same bits."""
+    """Steps between two compactions, and what the number of slots is rounded up to a multiple of.
+
+    The export wrote both: with them, searching by steps gives the same bits as translate.onnx.
+    """
     metadata = decoder.get_modelmeta().custom_metadata_map
     try:
         return int(metadata["compaction_steps"]), int(metadata["slot_alignment"])

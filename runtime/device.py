@@ -15,7 +15,7 @@ _REASONS = {
     "cuda": "fp16 is the fastest on CUDA, which has no fast int8",
 }
 _REFUSED = {
-    ("cuda", "int8"): "CUDA has no kernels for its integer products, the CPU would do the work",
+    ("cuda", "int8"): "CUDA has no kernels for its integer products, so the CPU would compute them",
     ("cpu", "fp16"): "a CPU has no kernels for it, every number would be converted back and forth",
 }
 
@@ -30,7 +30,7 @@ class Choice:
 
 
 def load_onnxruntime() -> ModuleType:
-    """The module onnxruntime: an extra, because its CPU and GPU wheels exclude each other.
+    """The module onnxruntime, imported late: it is optional, since its CPU and GPU wheels conflict.
 
     Raises:
         ModelError: it is not installed

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 _METADATA = "tfm.option"
-# By class: reading type hints takes longer than a short translation may.
+# By class: cached, because reading type hints is slow.
 _DECLARED: dict[type, "tuple[tuple[str, Any, OptionSpec], ...]"] = {}
 
 
@@ -59,7 +59,7 @@ def option(
 class DecodingOptions:
     """How to decode. Lengths are in target tokens; EOS is not counted.
 
-    search.py says precisely what each option means.
+    search.py and processors.py say precisely what each option means.
 
     Raises:
         ValueError: a value has the wrong type, is out of its range, or contradicts another
@@ -73,8 +73,8 @@ class DecodingOptions:
         low=1,
         cli="--n-best",
         graph=True,
-        help="Hypotheses returned per sentence, best first; more than the model's own beam_size"
-        " widen the beam.",
+        help="Hypotheses returned per sentence, best first. beam_size grows to it, unless it is"
+        " set too.",
     )
     length_penalty: float = option(
         1.0,
@@ -134,7 +134,7 @@ class DecodingOptions:
     def changed(self, **changes: Any) -> Self:
         """A copy with other values; None leaves an option as it is.
 
-        More hypotheses than beams, where beam_size itself is not changed, widen the beam.
+        num_hypotheses alone widens the beam where needed; beam_size alone lowers num_hypotheses.
 
         Raises:
             TypeError: there is no such option
@@ -145,9 +145,10 @@ class DecodingOptions:
         for name in changes:
             if name not in known:
                 raise TypeError(f"no decoding option {name!r}: the options are {', '.join(known)}")
-        wanted = changes.get("num_hypotheses", 0)
-        if isinstance(wanted, int) and wanted > self.beam_size:
-            changes.setdefault("beam_size", wanted)
+        if "beam_size" not in changes and "num_hypotheses" in changes:
+            changes["beam_size"] = max(self.beam_size, changes["num_hypotheses"])
+        elif "num_hypotheses" not in changes and "beam_size" in changes:
+            changes["num_hypotheses"] = max(1, min(self.num_hypotheses, changes["beam_size"]))
         return dataclasses.replace(self, **changes)
 
     def check_vocabulary(self, vocab_size: int) -> None:
@@ -158,8 +159,8 @@ class DecodingOptions:
                     f"suppress_ids has {token_id}: the model's tokens are 0 to {vocab_size - 1}"
                 )
 
-    def not_neutral(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by name."""
+    def set_options(self) -> dict[str, Any]:
+        """The options whose values differ from their defaults, by name."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

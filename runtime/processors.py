@@ -49,8 +49,8 @@ class SearchContext:
 
 
 def processors_for(options: DecodingOptions, context: SearchContext) -> list[LogitsProcessor]:
-    """The rules that these options ask for; none for those that are neutral."""
-    wanted = options.not_neutral()
+    """The rules that these options ask for; an option at its default needs none."""
+    wanted = options.set_options()
     return [
         PROCESSORS[spec.processor](wanted[name], context)
         for name, _, spec in declared_options(type(options))

@@ -22,13 +22,13 @@ def choose_route(options: DecodingOptions, device: str, graph_options: Collectio
         graph_options: names of the options that the model's translate.onnx has inputs for
 
     Returns:
-        the graph on a CPU, where one call is fastest, unless an option that is not neutral needs
-        the steps; the steps on CUDA, where the search's many small kernels would be slow
+        the graph on a CPU, where one call is fastest, unless an option is set that it does not
+        support; the steps on CUDA, where the search's many small kernels would be slow
     """
     if device != "cpu":
         return Route(False, f"step by step: on {device} the search itself is faster in numpy")
-    wanted = options.not_neutral()
+    wanted = options.set_options()
     for name, _, spec in declared_options(type(options)):
         if name in wanted and not (spec.graph and name in graph_options):
-            return Route(False, f"step by step: translate.onnx has no {name}")
+            return Route(False, f"step by step: translate.onnx does not support {name}")
     return Route(True, "translate.onnx runs the whole search")

@@ -1,11 +1,11 @@
 """Greedy and beam search in numpy, over any decoder.
 
-The rules of the search, by the names that the code, the graph (export/graphs/search.py) and the
+The rules of the search, by the names that the code, the graph (export/graphs/rules.py) and the
 tests use for them:
 
 start
     A sentence begins as one beam that holds only BOS. Of its K beams (K = beam_size) the first
-    has score 0; the others have -inf, which means that they do not exist. K = 1 is greedy search.
+    has score 0; the others have -inf: they are unused. K = 1 is greedy search.
 target prefix
     Where there is a target prefix of P tokens, the first P steps choose nothing: every beam goes
     on with the next token of its sentence's prefix, and keeps its score. The prefix counts in the
@@ -22,10 +22,10 @@ finish
     Each of the K best candidates that is EOS finishes a hypothesis: the tokens before EOS, with
     the score that includes EOS. EOS among the other K candidates counts for nothing.
 continue
-    The K best candidates that are not EOS are the beams of the next step. A beam offers EOS once,
-    so the 2K candidates always hold K others.
+    The K best candidates that are not EOS are the beams of the next step. Each beam has only one
+    EOS candidate, so at least K of the 2K are other tokens.
 max_length
-    At step max_length the K best candidates finish as they stand: EOS is left out of the tokens
+    At step max_length the K best candidates all finish, EOS or not: EOS is left out of the tokens
     as before, any other token is kept.
 end
     A sentence ends at step max_length, or when no beam is left, or when enough hypotheses are
@@ -53,7 +53,8 @@ from .options import DecodingOptions
 from .processors import LogitsProcessor
 
 NO_FINITE_SCORE = (
-    "the model gave no finite score: its weights may hold NaN, or the options allow no token"
+    "the model gave no finite score: its weights may hold NaN, or options such as suppress_ids"
+    " forbid every token"
 )
 
 
@@ -122,7 +123,7 @@ def search(
     """Decode a batch by the rules in the module's docstring.
 
     Args:
-        options: the search's own options; those that are rules on logits come as `processors`
+        options: how to search; rules on logits are not read from here, but passed as `processors`
         target_prefix: [batch_size, P]; None is an empty one
         processors: rules on logits, in the order in which they apply
 
@@ -250,13 +251,13 @@ def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     with np.errstate(divide="ignore"):
         total = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     log_probs: NDArray[np.float32] = shifted - np.where(np.isneginf(total), np.float32(0), total)
-    return log_probs  # -inf for every token where the rules leave none
+    return log_probs  # all -inf if the rules forbid every token
 
 
 def _candidates(
     decoder: Decoder, beams: _Beams, processors: Sequence[LogitsProcessor]
 ) -> Candidates:
-    """Those that the decoder draws, or with rules on logits, those that the rules leave."""
+    """Candidates from the decoder, or, where there are rules on logits, computed here."""
     if not processors:
         return decoder.step(beams.target_ids, beams.origins, beams.scores)
     logits = decoder.step_logits(beams.target_ids, beams.origins)

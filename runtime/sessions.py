@@ -98,7 +98,7 @@ class Sessions:
 
         Args:
             sources: source ids of each sentence, EOS included; padded here
-            options: those that are not neutral are among `graph_options`
+            options: those that differ from their defaults are among `graph_options`
             target_prefix: ids that every translation begins with
 
         Returns:

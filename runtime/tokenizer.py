@@ -73,10 +73,10 @@ class Tokenizer:
 def _look_up(
     processor: sentencepiece.SentencePieceProcessor, text: str, size: int, unk_id: int
 ) -> list[int]:
-    """Ids of the pieces of a text by what they say, as the trainer's vocabulary has them.
+    """Ids of the pieces of a text, found by their text as the trainer's vocabulary does.
 
-    What is unknown to SentencePiece's segmentation may still be a token of the model, and a piece
-    of the segmentation may be none of its `size` tokens.
+    A piece that SentencePiece calls unknown may still be a token of the model, and a piece may
+    have an id of `size` or more, which is no token of the model.
     """
     pieces = processor.encode(text, out_type=str)
     ids: list[int] = processor.piece_to_id(pieces)

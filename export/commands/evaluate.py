@@ -85,7 +85,7 @@ def evaluate(
 
     SYSTEM is a model folder, or a checkpoint, which PyTorch itself decodes by the same rules, on
     the CPU and more slowly. TEST is a .tsv of source, target and corpus; or sources, one a line,
-    and REFERENCES has the translations. Files may be .xz.
+    and REFERENCES has the translations. Files may be .xz or .gz.
 
     Prints a Markdown table with sacrebleu's signatures.
 
@@ -117,6 +117,8 @@ def evaluate(
     comparisons = [] if other is None else scoring.paired_bootstrap(evaluations[0], other)
     if comparisons:
         click.echo("\n" + scoring.comparison_table(evaluations[0].system, comparisons))
+    elif other is not None:
+        click.echo(f"\nthe other system gives the same translations as {evaluations[0].system}")
     if json_file:
         json_file.write_text(scoring.as_json(evaluations, comparisons), "utf-8")
 

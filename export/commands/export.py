@@ -1,5 +1,6 @@
 """`tfm export`: a checkpoint to a verified model folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ from .tables import verification_table
     "stay in float until it loses no more than that.",
 )
 @tokenize_option
-@decoding_options
+@partial(decoding_options, without=("num_hypotheses",))  # whoever translates says how many
 def export(
     checkpoint: Path,
     model_folder: Path,

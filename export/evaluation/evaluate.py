@@ -117,11 +117,14 @@ def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Compa
 
     Paired bootstrap resampling (Koehn 2004) by sacrebleu: BOOTSTRAP_SAMPLES times the test set is
     drawn anew, both systems on the same sentences. p is how probable a difference of this size
-    would be if the systems were equally good.
+    would be if the systems were equally good. Equal translations are not resampled: there is
+    nothing to compare, and the result is empty.
 
     Args:
         other: a translation for every sentence of the test set, in its order
     """
+    if list(other) == evaluation.hypotheses:
+        return []
     _, results = PairedTest(
         [("other", list(other)), ("ours", evaluation.hypotheses)],
         {"BLEU": bleu_metric(evaluation.tokenize), "chrF": sacrebleu.CHRF()},

@@ -80,7 +80,7 @@ def best_candidates(
     """
     by_row = b.Reshape(scores, b.int64([-1, 1]))
     blocks, maxima = _blocks(b, logits, vocab_size)
-    if grid.blocks == 1:  # there are fewer blocks than candidates: look into all of them
+    if grid.blocks == 1:  # one block holds the whole vocabulary: look into all of them
         totals = b.Reshape(b.Add(blocks, by_row), grid.by_sentence)
         values, indices = b.TopK(totals, grid.twice_beams, outputs=2, axis=1)
         block = b.Add(b.Div(indices, b.int64(BLOCK)), grid.first_blocks)

@@ -1,6 +1,6 @@
 """The rules of one step of the search, as operators of translate.onnx.
 
-They have the names that tfm/runtime/search.py gives them. `choose` has the rules "target prefix",
+They have the names that runtime/search.py gives them. `choose` has the rules "target prefix",
 "logits", "candidates" and "continue"; `finish` has "finish", "max_length", "end" and "score".
 
 Shapes: B sentences still running, K beams, N = B x K rows, R hypotheses to return, T steps made,
@@ -29,18 +29,18 @@ class SearchArguments:
     hypotheses: str  # R
     prefix: str  # [A, P]
     prefix_length: str  # P
-    last_length: str  # of the last step: max_length and the prefix
-    shortest: str  # up to this length, prefix counted, EOS is forbidden
+    last_length: str  # max_length + P
+    min_total_length: str  # min_length + P: EOS is forbidden up to this length
     suppressed: str  # [X] ids of tokens that are never written
     repetition_penalty: str  # []
     length_penalty: str  # []
     own_slots: str  # [K, K] float: 0 on the diagonal, -inf elsewhere
-    enough: str  # finished hypotheses at which a sentence may end
-    not_free: str  # bool: length_penalty is not 0
-    has_rules: str  # bool: some rule on logits is wanted
+    finished_needed: str  # finished hypotheses at which a sentence may end
+    has_length_penalty: str  # bool: length_penalty is not 0
+    has_rules: str  # bool: at least one rule on logits is set
     greedy: str  # bool: K = 1
-    plain_greedy: str  # bool: K = 1, no rules on logits and no prefix
-    plain: str  # bool: no rules on logits and no prefix
+    greedy_without_rules: str  # bool: K = 1, no rules on logits and no prefix
+    no_rules_no_prefix: str  # bool: no rules on logits and no prefix
 
 
 def search_arguments(b: GraphBuilder) -> SearchArguments:
@@ -73,23 +73,23 @@ def search_arguments(b: GraphBuilder) -> SearchArguments:
         prefix=prefix,
         prefix_length=prefix_length,
         last_length=b.Add(b.Reshape("max_length", one), prefix_length),
-        shortest=b.Add(min_length, prefix_length),
+        min_total_length=b.Add(min_length, prefix_length),
         suppressed="suppress_ids",
         repetition_penalty="repetition_penalty",
         length_penalty="length_penalty",
         own_slots=b.Where(diagonal, b.float32(0), b.float32(-np.inf)),
-        enough=b.Where(free, hypotheses, enough),
-        not_free=b.Not(free),
+        finished_needed=b.Where(free, hypotheses, enough),
+        has_length_penalty=b.Not(free),
         has_rules=has_rules,
         greedy=greedy,
-        plain_greedy=b.And(plain, greedy),
-        plain=plain,
+        greedy_without_rules=b.And(plain, greedy),
+        no_rules_no_prefix=plain,
     )
 
 
-# What `choose` gives: the candidates, X = 2K or X = K = 1 of them; the beams of the next step,
-# their tokens, and the rows that they continue; and the lowest score among the K best candidates,
-# which is -inf when one of them is EOS or does not exist.
+# What `choose` returns: the candidates (X is 2K in beam search and 1 in greedy search); scores and
+# tokens of the next step's beams, and the rows that they continue; and the lowest score among the
+# K best candidates, which is -inf when one of them is EOS or unused.
 CHOICE: TensorTypes = {
     "scores": (FLOAT, ["B", "X"]),
     "ids": (INT64, ["B", "X"]),
@@ -111,7 +111,7 @@ def choose(
 ) -> dict[str, str]:
     """Append the rules "target prefix", "logits", "candidates" and "continue".
 
-    What is off costs nothing: greedy search passes one If, plain beam search two.
+    Options that are not set add no work: greedy search runs one If per step, beam search two.
 
     Args:
         logits: [N, V]
@@ -152,9 +152,9 @@ def choose(
         )
 
     return b.branch(
-        arguments.plain_greedy,
+        arguments.greedy_without_rules,
         token,
-        lambda inner: inner.branch(arguments.plain, beams, not_plain, CHOICE),
+        lambda inner: inner.branch(arguments.no_rules_no_prefix, beams, not_plain, CHOICE),
         CHOICE,
     )
 
@@ -188,7 +188,7 @@ def _rules_on_logits(
     arguments: SearchArguments,
 ) -> str:
     """The rule "logits": repetition_penalty, suppress_ids and min_length; see
-    tfm/runtime/processors.py."""
+    runtime/processors.py."""
     sequences, penalty = state["sequences"], arguments.repetition_penalty
     written = b.GatherElements(logits, sequences, axis=1)  # [N, T]
     penalized = b.Where(
@@ -197,7 +197,7 @@ def _rules_on_logits(
     logits = b.ScatterElements(logits, sequences, penalized, axis=1)
 
     length = b.Add(state["position"], b.int64([1]))
-    too_short = b.LessOrEqual(length, arguments.shortest)
+    too_short = b.LessOrEqual(length, arguments.min_total_length)
     eos = b.Expand(b.int64([config.eos_id]), b.Cast(too_short, to=INT64))  # [1] or [0]
     forbidden = b.Concat(arguments.suppressed, eos, axis=0)
     by_row = b.Expand(forbidden, b.Concat(b.size(logits, 0), b.Shape(forbidden), axis=0))
@@ -316,7 +316,10 @@ def finish(
     count = b.Add(state["count"], b.ReduceSum(b.Cast(finishes, to=INT64), b.int64([1]), keepdims=1))
     first = (b.int64([0]), b.int64([1]), b.int64([1]))
     best_was_eos = b.Or(state["best_was_eos"], b.Slice(finishes, *first))
-    ends = b.And(b.GreaterOrEqual(count, arguments.enough), b.Or(best_was_eos, arguments.not_free))
+    ends = b.And(
+        b.GreaterOrEqual(count, arguments.finished_needed),
+        b.Or(best_was_eos, arguments.has_length_penalty),
+    )
     alive = b.Greater(b.Slice(state["next_scores"], *first), b.float32(-np.inf))
     running = b.And(b.And(state["running"], alive), b.Not(ends))
     return {

@@ -1,9 +1,9 @@
 """translate.onnx: encoder, decoder and the whole search in one graph, token ids in and out.
 
-The rules are those of tfm/runtime/search.py; rules.py has them as operators. Two loops: the inner
+The rules are those of runtime/search.py; rules.py has them as operators. Two loops: the inner
 one makes COMPACTION_STEPS steps; between these phases the outer one takes finished sentences out
 of the batch and dead slots out of the cache. A slot is dead when no beam descends from it any
-more, which is the fate of most within a few steps.
+more; most slots die within a few steps.
 
 Shapes: B sentences still running, A all sentences, K beams, R hypotheses to return, T steps made,
 P tokens of the target prefix, E slots of the cache, H heads, C head size.
@@ -185,7 +185,7 @@ def _types(config: TransformerConfig, memory_names: list[str], element: int) -> 
         "position": (INT64, [1]),
         "ancestry": (FLOAT, ["N", "E"]),
         "sequences": (INT64, ["N", "T"]),
-        "pool_ids": (INT64, ["B", "R", "P"]),
+        "pool_ids": (INT64, ["B", "R", "T'"]),
         "pool_lengths": (INT64, ["B", "R"]),
         "pool_scores": (FLOAT, ["B", "R"]),
         "count": (INT64, ["B", 1]),
@@ -216,7 +216,7 @@ class Phase:
     first_rows_of_pool: str  # [B, 1] where each sentence's rows begin among R + K per sentence
 
 
-def _constants(
+def _phase_tensors(
     b: GraphBuilder, state: Mapping[str, str], config: TransformerConfig, arguments: SearchArguments
 ) -> Phase:
     batch, one = b.size(state["sentence"], 0), b.int64([1])
@@ -245,7 +245,7 @@ def _phase(
     state = _compact(b, state, config, arguments, memory_names)
     memory = {name: state[name] for name in memory_names}
     memory["source_bias"] = source_bias_by_beam(b, state["source_bias"], arguments.beams)
-    phase = _constants(b, state, config, arguments)
+    phase = _phase_tensors(b, state, config, arguments)
     outside = {*memory_names, "sentence", "result_ids", "result_lengths", "result_scores"}
     sentence = state["sentence"]
     stepped = b.loop(
@@ -348,12 +348,12 @@ def _step(
     length = b.Add(state["position"], b.int64([1]))
     choice = choose(b, logits, state, config, arguments, phase.grid)
     last = b.Equal(length, arguments.last_length)
-    none_ends = b.Greater(choice["lowest"], b.float32([-np.inf]))  # false for NaN too
-    something_ends = b.Or(last, b.Not(none_ends))
+    no_eos_in_best = b.Greater(choice["lowest"], b.float32([-np.inf]))  # false for NaN too
+    needs_finish = b.Or(last, b.Not(no_eos_in_best))
     names = ("pool_ids", "pool_lengths", "pool_scores", "count", "best_was_eos", "running")
     before = {name: state[name] for name in names}
     after = b.branch(
-        something_ends,
+        needs_finish,
         lambda body: finish(
             body, {**before, **choice}, state["sequences"], length, last, config, arguments,
             phase.first_rows_of_pool,

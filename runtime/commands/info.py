@@ -18,7 +18,7 @@ from tfm.runtime.errors import TfmError
     required=False,
     envvar="TFM_MODEL",
 )
-@click.option("--json", "as_json", is_flag=True, help="The same for programs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def info(model: Path | None, as_json: bool) -> None:
     """Say what MODEL is (the bundled model without one), and how it would run here."""
     folder = bundled_model() if model is None else model

@@ -1,11 +1,8 @@
-"""Lines of text into the command line: UTF-8, in order, as soon as they are there."""
+"""Checks and splits input lines; runtime/files/text.py reads them."""
 
 from collections.abc import Iterator
 
 from tfm.runtime.errors import TfmError
-from tfm.runtime.files.text import read_chunks, unpacked
-
-__all__ = ["check_pairs", "one_line", "read_chunks", "split_texts", "unpacked"]
 
 
 def check_pairs(chunks: Iterator[list[str]], name: str) -> Iterator[list[str]]:

@@ -15,7 +15,7 @@ Command = Callable[..., Any]
 
 
 class TokenIds(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
-    """Token ids with commas between them."""
+    """Token ids with commas between them; empty text is no id."""
 
     name = "ID,..."
 
@@ -25,7 +25,7 @@ class TokenIds(click.ParamType):  # type: ignore[type-arg]  # generic since clic
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in value.split(","))
+            return tuple(int(part) for part in value.split(",")) if value.strip() else ()
         except ValueError:
             self.fail(f"{value!r} is not a list of token ids such as 5,17", param, ctx)
 
@@ -74,8 +74,10 @@ def usage_errors(options: type[DecodingOptions] = DecodingOptions) -> Iterator[N
         yield
     except ValueError as error:
         message = str(error)
-        for name, _, spec in declared_options(options):
-            message = re.sub(rf"\b{name}\b", spec.cli, message)
+        names = {name: spec.cli for name, _, spec in declared_options(options)}
+        names |= {"source_language": "--source-language", "target_language": "--target-language"}
+        for name, cli_name in names.items():
+            message = re.sub(rf"\b{name}\b", cli_name, message)
         raise click.UsageError(message) from error
 
 

@@ -91,7 +91,7 @@ class Output:
         self._stream.write(line.encode("utf-8") + b"\n")
 
     def commit(self, chunk: list[str]) -> None:
-        """Everything is written that these lines of the input became: make it last."""
+        """Flush to the disk, and record these input lines as done."""
         self._stream.flush()
         self._count(chunk)
         if self._files is not None:
@@ -130,12 +130,12 @@ def part_of(path: Path) -> Path:
 
 
 def journal_of(path: Path) -> Path:
-    """Where it says how far the part is."""
+    """The path of the journal, which says how far the part is."""
     return path.with_name(path.name + ".part.json")
 
 
 def is_complete(path: Path) -> bool:
-    """Whether there is a file and nothing to continue it with."""
+    """Whether there is a file, and no part that could be continued."""
     return path.is_file() and not part_of(path).exists()
 
 
@@ -169,7 +169,7 @@ def open_output(
     if resume:
         journal = _resumable(part, journal_path, journal.settings)
     else:
-        journal.write(journal_path)  # first: an older part has nothing that would fit it
+        journal.write(journal_path)  # first, so that it never describes an older part
     try:
         with part.open("r+b" if resume else "wb") as stream:
             stream.seek(journal.output_bytes)

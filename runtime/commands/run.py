@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfm.runtime.files.text import read_chunks, unpacked
+
 from . import input_lines, resumable_output
 from .interrupts import sigterm_raises
 from .options import decoding_options, usage_errors
@@ -106,7 +108,7 @@ def run(
     translator = _open_translator(model, device, variant, threads)
     with usage_errors():
         translator.config.languages.prefixes(source_language, target_language)
-        options = translator.options.changed(**decoding)
+        options = translator.options.changed(**{"num_hypotheses": 1, **decoding})
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
     n_best = decoding.get("num_hypotheses")
     job = _Job(translator, options, source_language, target_language, pairs, n_best)
@@ -172,7 +174,7 @@ class _Job:
 
         options = {spec.cli: getattr(self._options, name) for name, _, spec in declared_options()}
         return {
-            # First: the fingerprint differs by it too.
+            # Checked first: another variant changes the fingerprint too, and this says it better.
             "--variant": self._translator.choice.variant,
             "model": self._translator.fingerprint,
             "--pairs": self._pairs,
@@ -218,7 +220,7 @@ def _chunks(text: tuple[str, ...], input_file: Any, name: str) -> Iterator[list[
     stream: Any = sys.stdin.buffer if input_file is None else input_file
     if stream.isatty():
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
-    yield from input_lines.read_chunks(input_lines.unpacked(stream, name), name)
+    yield from read_chunks(unpacked(stream, name), name)
 
 
 def _n_best_of(translation: "Translation", number: int) -> Iterator[str]:

@@ -98,7 +98,7 @@ def _changed_options(decoding: Mapping[str, Any], length: int) -> dict[str, Any]
     if min_length > length:
         raise BenchError(f"--min-length {min_length} is more than --length {length}: lower it")
     options = DecodingOptions(max_length=length, **decoding)
-    return {name: value for name, value in options.not_neutral().items() if name != "max_length"}
+    return {name: value for name, value in options.set_options().items() if name != "max_length"}
 
 
 def _check_kept(folder: Path, subject: Subject) -> None:

@@ -18,7 +18,7 @@ class SearchCase:
     prefix: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        changed = " ".join(f"{k}={v}" for k, v in self.options.not_neutral().items())
+        changed = " ".join(f"{k}={v}" for k, v in self.options.set_options().items())
         return changed + (f" prefix={self.prefix}" if self.prefix else "")
 
 

@@ -82,6 +82,7 @@ def test_none_changes_nothing_and_unknown_names_are_refused() -> None:
 def test_more_hypotheses_widen_the_beam_unless_it_is_given() -> None:
     assert DecodingOptions().changed(num_hypotheses=7).beam_size == 7
     assert DecodingOptions().changed(num_hypotheses=2).beam_size == 4
+    assert DecodingOptions(num_hypotheses=3).changed(beam_size=2).num_hypotheses == 2
     with pytest.raises(ValueError, match="num_hypotheses 7 is more than beam_size 5"):
         DecodingOptions().changed(num_hypotheses=7, beam_size=5)
 
@@ -142,7 +143,7 @@ def test_a_new_option_goes_by_steps_where_no_graph_has_it() -> None:
     assert choose_route(WithNewOption(beam_size=2), "cpu", offered).by_graph
     route = choose_route(WithNewOption(even_only=1), "cpu", offered)
     assert not route.by_graph
-    assert route.reason == "step by step: translate.onnx has no even_only"
+    assert route.reason == "step by step: translate.onnx does not support even_only"
 
 
 def test_a_new_option_is_on_the_command_line_in_config_json_and_in_the_table() -> None:

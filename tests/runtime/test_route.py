@@ -21,7 +21,9 @@ def test_what_the_graph_can_do_it_does(changes: dict[str, Any]) -> None:
 
 def test_what_it_cannot_do_goes_by_steps() -> None:
     route = choose_route(DecodingOptions(no_repeat_ngram_size=2), "cpu", OFFERED)
-    assert route == Route(False, "step by step: translate.onnx has no no_repeat_ngram_size")
+    assert route == Route(
+        False, "step by step: translate.onnx does not support no_repeat_ngram_size"
+    )
 
 
 def test_a_graph_of_an_older_export_lacks_newer_options() -> None:

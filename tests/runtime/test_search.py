@@ -211,7 +211,7 @@ def test_a_batch_is_each_sentence_alone_by_the_literal_loop(
 
 def test_rules_that_leave_no_token_are_named() -> None:
     options = DecodingOptions(suppress_ids=tuple(range(12)))
-    with pytest.raises(ModelError, match="the options allow no token"):
+    with pytest.raises(ModelError, match="forbid every token"):
         run([toy_language(1, 12)], options)
 
 

@@ -235,7 +235,7 @@ def test_the_route_is_logged_when_it_changes(
         translator.translate("一", no_repeat_ngram_size=2)
     assert [record.getMessage() for record in caplog.records] == [
         "translate.onnx runs the whole search",
-        "step by step: translate.onnx has no no_repeat_ngram_size",
+        "step by step: translate.onnx does not support no_repeat_ngram_size",
     ]
 
 

@@ -168,3 +168,14 @@ def test_the_tokenizer_is_that_of_the_target_language(
     assert "|tok:zh|" in run_evaluate(checkpoint, test, "--beam-size", "1")[1]
     stdout = run_evaluate(checkpoint, test, "--beam-size", "1", "--tokenize", "intl")[1]
     assert "|tok:intl|" in stdout
+
+
+def test_equal_translations_are_said_to_be_equal(
+    test_set: Path, toy_model: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.en"
+    arguments = (test_set, "-m", toy_model, "--variant", "int8", "--beam-size", "1")
+    assert run_evaluate(*arguments, "-o", output)[0] == 0
+    status, stdout, _ = run_evaluate(*arguments, "--against", output)
+    assert status == 0
+    assert stdout.endswith("the other system gives the same translations as int8\n")

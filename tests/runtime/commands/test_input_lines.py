@@ -6,7 +6,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfm.runtime.commands.input_lines import read_chunks
+from tfm.runtime.files.text import read_chunks
 
 
 class Dribble(io.BytesIO):
