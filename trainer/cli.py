@@ -54,7 +54,7 @@ def train(
     import matplotlib.figure  # noqa: F401
     import torch
 
-    from .checkpoint import LAST
+    from .checkpoint import CheckpointFolder
     from .config import load_recipe
     from .device import keep_freed_memory
     from .errors import LocalError, TrainError
@@ -82,7 +82,7 @@ def train(
                 tensorboard=tensorboard,
             )
     except LocalError as error:
-        last = folder / LAST
+        last = CheckpointFolder(folder).last
         kept = f"the state in {last} is whole" if last.exists() else "no state was saved yet"
         where = f"process {processes.rank}: " if processes.count > 1 else ""
         raise click.ClickException(f"{where}{error}; {kept}") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from tfm.runtime.files.atomic import write_text
 
-from .checkpoint import METRICS, TENSORBOARD, Progress
+from .checkpoint import CheckpointFolder, Progress
 
 
 def drop_after(path: Path, step: int) -> None:
@@ -26,7 +26,7 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
 
     def __init__(
         self,
-        folder: Path,
+        folder: CheckpointFolder,
         progress: Progress,
         *,
         writes: bool = True,
@@ -35,7 +35,7 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
     ) -> None:
         """Of several processes, only one `writes`; the others only count. peak_tflops is what all
         their devices together could do, if that is known."""
-        self.path = folder / METRICS
+        self.path = folder.metrics
         self._writes, self._peak_tflops = writes, peak_tflops
         self._flops = 0  # since the last line
         self._before = progress.unlogged_tokens  # of an earlier process: not in this one's speed
@@ -44,7 +44,7 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
         if tensorboard and writes:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(folder / TENSORBOARD, purge_step=progress.step + 1)
+            self._events = SummaryWriter(folder.tensorboard, purge_step=progress.step + 1)
 
     def __exit__(self, *_: object) -> None:
         if self._events is not None:

@@ -18,8 +18,8 @@ from tfm.trainer.data.token_store import open_tokens
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.studies.ablations import build_transformer
 
-from . import checkpoint as files
-from .config import Recipe, TrainingRecipe, load_model_config
+from .checkpoint import CheckpointFolder, Progress, load_weights, weights_of
+from .config import Recipe, TrainingRecipe
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
 from .dropout import seed_dropout
@@ -48,7 +48,7 @@ def train(
     init: Path | None = None,
     processes: Processes = ALONE,
     tensorboard: bool = False,
-) -> files.Progress:
+) -> Progress:
     """Train as the recipe says and leave a checkpoint in folder.
 
     Args:
@@ -71,17 +71,17 @@ def train(
     _check_ablations(recipe.model.ablations, processes)
     with processes.together():  # before hours of tokenizing
         device = choose_device(recipe.training, processes.local_rank)
-    initial = None
+    checkpoint, initial = CheckpointFolder(folder), None
     with contextlib.ExitStack() as held:
         with processes.main_first():
             if processes.is_main:
-                refuse_to_overwrite(folder, init, resume=resume)  # nor leave a lock in it
-                held.enter_context(files.claim(folder))
-                initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
-        resume = processes.broadcast((folder / files.LAST).exists())
-        recipe = _in_precision(recipe, folder, device, processes, resume=resume)
+                refuse_to_overwrite(checkpoint, init, resume=resume)  # nor leave a lock in it
+                held.enter_context(checkpoint.claim())
+                initial = prepare(recipe, recipe_path, checkpoint, resume=resume, init=init)
+        resume = processes.broadcast(checkpoint.last.exists())
+        recipe = _in_precision(recipe, checkpoint, device, processes, resume=resume)
         with processes.together():
-            trainer = Trainer(recipe, recipe_path, folder, device, processes)
+            trainer = Trainer(recipe, recipe_path, checkpoint, device, processes)
             if resume:
                 trainer.resume()
             elif initial is not None:
@@ -96,27 +96,32 @@ def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:
 
 
 def _in_precision(
-    recipe: Recipe, folder: Path, device: torch.device, processes: Processes, *, resume: bool
+    recipe: Recipe,
+    folder: CheckpointFolder,
+    device: torch.device,
+    processes: Processes,
+    *,
+    resume: bool,
 ) -> Recipe:
     """The recipe with "auto" replaced by what the main process found, or an earlier run."""
     if recipe.training.precision != "auto":
         return recipe
-    found = files.read_progress(folder).precision if resume else ""
+    found = folder.read_progress().precision if resume else ""
     if not found and processes.is_main:
-        found = faster_precision(load_model_config(folder / files.CONFIG), device)
+        found = faster_precision(folder.read_config(), device)
         logger.info("computing in %s, which is faster here", found)
     chosen: Literal["bf16", "fp32"] = "bf16" if processes.broadcast(found) == "bf16" else "fp32"
     training = dataclasses.replace(recipe.training, precision=chosen)
     return dataclasses.replace(recipe, training=training)
 
 
-def is_over(progress: files.Progress, options: TrainingRecipe) -> bool:
+def is_over(progress: Progress, options: TrainingRecipe) -> bool:
     """Whether nothing is left to do, the last validation included."""
     at_end = progress.step >= options.max_steps or _no_gain(progress, options)
     return at_end and progress.validated_step == progress.step
 
 
-def _no_gain(progress: files.Progress, options: TrainingRecipe) -> bool:
+def _no_gain(progress: Progress, options: TrainingRecipe) -> bool:
     """Whether this is the stop_after_no_gain-th validation that brought nothing."""
     patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
     best_step = progress.best_step if by_loss else progress.best_chrf_step
@@ -132,7 +137,7 @@ class Trainer:
         self,
         recipe: Recipe,
         recipe_path: Path,
-        folder: Path,
+        folder: CheckpointFolder,
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
@@ -143,9 +148,9 @@ class Trainer:
         """
         self.recipe, self.folder, self.processes = recipe, folder, processes
         self.options = recipe.training
-        config = load_model_config(folder / files.CONFIG)
+        config = folder.read_config()
         _check_ablations(config.ablations, processes)  # of --init's model, the recipe does not tell
-        self.vocabulary = Vocabulary.load(folder)
+        self.vocabulary = Vocabulary.load(folder.path)
         self.vocabulary.check(config)
         self.device = device
         self.autocast = torch.autocast(
@@ -158,17 +163,17 @@ class Trainer:
             for layer in (*self.model.encoder_layers, *self.model.decoder_layers):
                 layer.compile(dynamic=True)
         self.optimizer = build_optimizer(self.model, self.options)
-        self.text = open_tokens(folder / files.TOKENS, config)
+        self.text = open_tokens(folder.tokens, config)
         self.validation = Validation(
             recipe, recipe_path, folder, self.vocabulary, self.model, self.autocast
         )
-        self.progress = files.Progress(
+        self.progress = Progress(
             precision=self.options.precision, validation=self.validation.fingerprint
         )
 
     def begin_with(self, model: Transformer) -> None:
         """Take the weights of a model of the same configuration."""
-        files.load_weights(self.model, files.weights_of(model))
+        load_weights(self.model, weights_of(model))
         self.progress = dataclasses.replace(self.progress, initialized=True)
 
     def resume(self) -> None:
@@ -177,18 +182,16 @@ class Trainer:
         Raises:
             TrainError: the state is damaged or of another model
         """
-        self.progress = files.restore_state(self.folder, self.model, self.optimizer)
+        self.progress = self.folder.restore_state(self.model, self.optimizer)
         if self.progress.validation not in ("", self.validation.fingerprint):
             logger.warning("another validation corpus: what is best begins anew")
             self.progress = self.progress.without_best()
         self.progress = dataclasses.replace(self.progress, validation=self.validation.fingerprint)
         if self.processes.is_main:
-            drop_after(self.folder / files.METRICS, self.progress.step)
-            for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
-                if int(path.stem.removeprefix("step-")) > self.progress.step:
-                    path.unlink()
+            drop_after(self.folder.metrics, self.progress.step)
+            self.folder.drop_recent_after(self.progress.step)
 
-    def run(self, *, tensorboard: bool = False) -> files.Progress:
+    def run(self, *, tensorboard: bool = False) -> Progress:
         """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
         options, processes = self.options, self.processes
         processes.broadcast_weights(list(self.model.state_dict().values()))
@@ -330,7 +333,7 @@ class Trainer:
             loss = self.validation.loss(self.model)
             if not math.isfinite(loss):
                 raise self._diverged("validation loss", loss, self.progress.step)
-            if not (self.folder / files.LAST).exists():
+            if not self.folder.last.exists():
                 self._save()  # first: weights without a state could not be continued
             found = self.validation.run(self.progress, loss, lambda: bool(stop.number))
         except DivergedError:
@@ -343,15 +346,15 @@ class Trainer:
         line, self.progress = found
         log.append(line)
         try:
-            draw_curves(self.folder / files.METRICS, self.folder / files.CURVES)
+            draw_curves(self.folder.metrics, self.folder.curves)
         except OSError as error:  # such as a viewer that holds the file, on Windows
-            logger.warning("%s: not drawn: %s", self.folder / files.CURVES, error)
+            logger.warning("%s: not drawn: %s", self.folder.curves, error)
         bar.write(describe(line), file=bar.fp)
 
     def _save(self) -> None:
         """Write the state, where this process is the one that writes."""
         if self.processes.is_main:
-            files.save_state(self.folder, self.model, self.optimizer, self.progress)
+            self.folder.save_state(self.model, self.optimizer, self.progress)
 
     def _seconds_since(self, started: float) -> None:
         self.progress = dataclasses.replace(self.progress, seconds=time.perf_counter() - started)
@@ -366,7 +369,7 @@ class Trainer:
             raise
 
     def _diverged(self, what: str, value: float, step: int) -> DivergedError:
-        state = self.folder / files.LAST
+        state = self.folder.last
         saved = f"the last state is in {state}" if state.exists() else "no state was saved yet"
         return DivergedError(
             f"the {what} is {value} at step {step}: lower learning_rate or raise warmup_steps; "

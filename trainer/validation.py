@@ -16,21 +16,21 @@ from tfm.trainer.data.batches import EncodedText, pad
 from tfm.trainer.data.corpora import read_corpora
 from tfm.trainer.data.vocabulary import Vocabulary
 
-from . import checkpoint as files
 from .bleu import bleu_metric, score, tokenizer_for
+from .checkpoint import CheckpointFolder, Progress, load_weights, weights_of, write_weights
 from .config import Recipe
 from .loss import batch_loss
 from .model import Transformer
 
 
 class Validation:
-    """What every validation of a training needs; the folder is the checkpoint's."""
+    """What every validation of a training needs."""
 
     def __init__(
         self,
         recipe: Recipe,
         recipe_path: Path,
-        folder: Path,
+        folder: CheckpointFolder,
         vocabulary: Vocabulary,
         model: Transformer,
         autocast: torch.autocast,
@@ -59,8 +59,8 @@ class Validation:
         return validation_loss(model, self._text, self._options.max_tokens, self._autocast)
 
     def run(
-        self, progress: files.Progress, loss: float, stopped: Callable[[], bool]
-    ) -> tuple[dict[str, Any], files.Progress] | None:
+        self, progress: Progress, loss: float, stopped: Callable[[], bool]
+    ) -> tuple[dict[str, Any], Progress] | None:
         """Measure the weights as they are and the average, and write what is the better for.
 
         Done again after `stopped` it does the same, so the caller may forget what it began.
@@ -72,27 +72,27 @@ class Validation:
             the line of metrics, and the progress with what was the best; None once `stopped`
         """
         step, folder = progress.step, self._folder
-        current = files.weights_of(self._model)
-        mean = files.keep_recent(folder, current, step, self._options.average_checkpoints)
-        files.write_weights(folder / files.AVERAGE, mean)
+        current = weights_of(self._model)
+        mean = folder.add_recent(current, step, self._options.average_checkpoints)
+        write_weights(folder.average, mean)
         trial = copy.deepcopy(self._model)
-        files.load_weights(trial, mean)
+        load_weights(trial, mean)
         if stopped():
             return None
         average_loss = self.loss(trial)
         if stopped():
             return None
         if loss < progress.best_loss:
-            files.write_weights(folder / files.BEST, current)
+            write_weights(folder.best, current)
             progress = dataclasses.replace(progress, best_loss=loss, best_step=step)
         better = self._model if loss < average_loss else trial
         if min(loss, average_loss) < progress.exported_loss:
-            files.write_weights(folder / files.MODEL, files.weights_of(better))
+            write_weights(folder.model, weights_of(better))
             progress = dataclasses.replace(progress, exported_loss=min(loss, average_loss))
         outputs = self._translate(better, stopped)
         if stopped():
             return None
-        write_text(folder / files.SAMPLES, self._samples(step, outputs))
+        write_text(folder.samples, self._samples(step, outputs))
         tokenizer = self._options.validation_tokenizer
         scores = score(outputs, self._references, self._language, tokenizer)
         if scores.chrf > progress.best_chrf:

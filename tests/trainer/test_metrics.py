@@ -15,7 +15,7 @@ event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.ev
 
 def written(folder: Path, progress: files.Progress, steps: range) -> None:
     """Steps of 2 tokens and a loss of `step` nats each, logged every second step."""
-    with MetricsLog(folder, progress, tensorboard=True) as log:
+    with MetricsLog(files.CheckpointFolder(folder), progress, tensorboard=True) as log:
         for step in steps:
             progress = dataclasses.replace(progress, step=step)
             progress = log.add(progress, float(step), 2, 3_000_000)
@@ -49,7 +49,9 @@ def test_resuming_hides_what_came_after_the_state_from_tensorboard(tmp_path: Pat
 
 
 def test_of_several_processes_one_writes(tmp_path: Path) -> None:
-    with MetricsLog(tmp_path, files.Progress(), writes=False, tensorboard=True) as log:
+    with MetricsLog(
+        files.CheckpointFolder(tmp_path), files.Progress(), writes=False, tensorboard=True
+    ) as log:
         progress = log.add(files.Progress(step=1), 3.0, 2, 5)
         line, _ = log.write(progress, 0.1)
     assert line["loss"] == 1.5
@@ -59,7 +61,7 @@ def test_of_several_processes_one_writes(tmp_path: Path) -> None:
 def test_speeds_leave_pauses_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0, 101.0, 102.0, 106.0])
     monkeypatch.setattr("tfm.trainer.metrics.time.perf_counter", lambda: next(clock))
-    with MetricsLog(tmp_path, files.Progress(), peak_tflops=8.0) as log:
+    with MetricsLog(files.CheckpointFolder(tmp_path), files.Progress(), peak_tflops=8.0) as log:
         progress = log.add(files.Progress(step=1), 1.0, 5, 3 * 10**12)
         with log.paused():  # for 100 s
             progress = log.add(progress, 1.0, 5, 10**12)

@@ -125,7 +125,7 @@ def test_stopped_with_two_processes_and_resumed_with_one_is_unbroken(
     assert process.returncode != 0
     step = metrics(stopped)[-1]["step"]
     assert stderr.count(f"stopped at step {step}; continue with: tfm train") == 1
-    assert files.read_progress(stopped).step == step
+    assert files.CheckpointFolder(stopped).read_progress().step == step
 
     recipe_path.write_text(RECIPE.replace("max_steps = 12", f"max_steps = {step + 4}"), "utf-8")
     recipe = load_recipe(recipe_path)
@@ -152,7 +152,7 @@ def test_a_killed_process_ends_the_training_and_the_state_is_whole(
     last = folder / files.LAST
     assert len(lines) == 1
     assert lines[0].endswith(f"; the state in {last} is whole")
-    progress = files.read_progress(folder)
+    progress = files.CheckpointFolder(folder).read_progress()
     assert progress.step == metrics(folder)[-1]["step"] >= 7  # the first one saved it
     recipe_path.write_text(
         RECIPE.replace("max_steps = 12", f"max_steps = {progress.step + 1}"), "utf-8"
@@ -203,10 +203,16 @@ def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) 
     folder = tmp_path / "alone"
     folder.mkdir()
     recipe = dataclasses.replace(recipe, model=model)
-    prepare(recipe, recipe_path, folder, resume=False, init=None)
+    prepare(recipe, recipe_path, files.CheckpointFolder(folder), resume=False, init=None)
     plain = load_recipe(recipe_path)  # as with --init, where the recipe's ablations do not count
     with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
-        Trainer(plain, recipe_path, folder, torch.device("cpu"), Processes(count=2))
+        Trainer(
+            plain,
+            recipe_path,
+            files.CheckpointFolder(folder),
+            torch.device("cpu"),
+            Processes(count=2),
+        )
 
 
 def test_numbers_and_states_go_by_the_cpu_beside_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,8 +102,8 @@ def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Pa
     """One that has not begun, with the vocabulary of checkpoint."""
     if folder != checkpoint:
         folder.mkdir(exist_ok=True)
-        prepare(recipe, recipe_path, folder, resume=False, init=checkpoint)
-    return Trainer(recipe, recipe_path, folder, torch.device("cpu"))
+        prepare(recipe, recipe_path, files.CheckpointFolder(folder), resume=False, init=checkpoint)
+    return Trainer(recipe, recipe_path, files.CheckpointFolder(folder), torch.device("cpu"))
 
 
 def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
@@ -204,10 +204,10 @@ def test_killed_training_goes_back_to_its_last_state(
         raise Killed
 
     recipe = load_recipe(recipe_path)
-    save = files.save_state
+    save = files.CheckpointFolder.save_state
     with monkeypatch.context() as patch:
         patch.setattr(
-            files,
+            files.CheckpointFolder,
             "save_state",
             lambda folder, model, optimizer, progress: (
                 kill() if progress.step == 10 else save(folder, model, optimizer, progress)
@@ -337,7 +337,7 @@ def test_a_validation_that_fails_costs_no_steps(
         patch.setattr(validation, "translate", failing)
         with pytest.raises(RuntimeError, match="no memory"):
             train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
-    assert files.read_progress(tmp_path).step == step
+    assert files.CheckpointFolder(tmp_path).read_progress().step == step
     train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
@@ -384,7 +384,7 @@ def test_out_of_memory_costs_no_steps(
     last = result.stderr.splitlines()[-1]
     assert last.startswith("Error: the batch of step 7 does not fit into the memory of cpu: lower")
     assert last.endswith(f"the state in {tmp_path / files.LAST} is whole")
-    assert files.read_progress(tmp_path).step == 6
+    assert files.CheckpointFolder(tmp_path).read_progress().step == 6
     train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
@@ -492,7 +492,7 @@ def test_with_another_validation_corpus_the_best_begins_anew(
     folder = shutil.copytree(unbroken, tmp_path / "checkpoint")
     path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 15")
     valid = tmp_path / "valid.tsv"
-    before = files.read_progress(folder)
+    before = files.CheckpointFolder(folder).read_progress()
     losses = iter([9.0, 8.0, 10.0, 11.0])
     monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     valid.write_text(valid.read_text("utf-8") + "ab\tBA\n", "utf-8")
@@ -620,7 +620,7 @@ def test_files_are_chosen_by_validation_loss(
         chosen = history[first - 1 : last]
         return {k: sum(w[k].double() for w in chosen).div(len(chosen)).float() for k in chosen[0]}
 
-    def check(folder: Path, model: Any, _optimizer: Any, progress: files.Progress) -> None:
+    def check(folder: Any, model: Any, _optimizer: Any, progress: files.Progress) -> None:
         if progress.validated_step != progress.step:
             return  # before the first validation
         history.append({k: v.clone() for k, v in files.weights_of(model).items()})
@@ -633,7 +633,7 @@ def test_files_are_chosen_by_validation_loss(
         assert progress.exported_loss == min(itertools.chain(*script[:step]))
         seen.append(step)
 
-    monkeypatch.setattr(files, "save_state", check)
+    monkeypatch.setattr(files.CheckpointFolder, "save_state", check)
     progress = train(recipe, recipe_path, tmp_path, resume=False)
     assert seen == [1, 2, 3, 4, 5, 6]
     assert progress.best_loss == 2.8
@@ -673,7 +673,7 @@ def test_training_stops_at_validations_only(
     longer = change(recipe, max_steps=100, stop_after_no_gain=2)
     progress = train(longer, recipe_path, tmp_path, resume=True)
     assert (progress.step, progress.best_step) == (15, 3)
-    assert files.read_progress(tmp_path).step == 15
+    assert files.CheckpointFolder(tmp_path).read_progress().step == 15
 
 
 def test_stops_without_gain_in_chrf(
@@ -705,7 +705,9 @@ def test_weights_that_draw_nothing_stop(recipe_path: Path, unbroken: Path, tmp_p
     trainer = make_trainer(change(recipe, max_steps=100), recipe_path, tmp_path, unbroken)
     with pytest.raises(TrainError, match="no pair in 1000 epochs from epoch 1 on: raise the wei"):
         trainer.run()
-    assert files.read_progress(tmp_path).step == metrics(tmp_path)[-1]["step"] > 0
+    assert (
+        files.CheckpointFolder(tmp_path).read_progress().step == metrics(tmp_path)[-1]["step"] > 0
+    )
 
 
 def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
@@ -740,7 +742,11 @@ def test_init_takes_the_languages_of_the_recipe(
     recipe = load_recipe(recipe_path)
     data = dataclasses.replace(recipe.data, target_language="zh")
     prepare(
-        dataclasses.replace(recipe, data=data), recipe_path, tmp_path, resume=False, init=unbroken
+        dataclasses.replace(recipe, data=data),
+        recipe_path,
+        files.CheckpointFolder(tmp_path),
+        resume=False,
+        init=unbroken,
     )
     config = load_model_config(tmp_path / files.CONFIG)
     assert (config.source_language, config.target_language) == ("source", "zh")
@@ -846,7 +852,7 @@ def test_precision_is_chosen_once(
         monkeypatch.setattr(loop, "faster_precision", lambda *_: "another")
         train(change(recipe, max_steps=2), recipe_path, tmp_path / name, resume=True)
         assert used == [name == "bf16"] * 4  # two updates of two batches
-        assert files.read_progress(tmp_path / name).precision == name
+        assert files.CheckpointFolder(tmp_path / name).read_progress().precision == name
 
 
 @pytest.mark.parametrize(("slow_in_bf16", "precision"), [(True, "fp32"), (False, "bf16")])

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from tfm.runtime.files.atomic import replace_file, write_text
-from tfm.trainer import checkpoint as files
-from tfm.trainer.config import load_model_config
+from tfm.trainer.checkpoint import CheckpointFolder
 from tfm.trainer.curves import series
 
 from .ablations import build_transformer
@@ -58,7 +57,7 @@ class Result:
 
 
 def read_result(
-    checkpoint: Path,
+    checkpoint: CheckpointFolder,
     name: str,
     claim: str,
     group: str,
@@ -66,7 +65,7 @@ def read_result(
     diverged: int | None,
 ) -> Result:
     """The result of the training in a folder, as far as it has come."""
-    path = checkpoint / files.METRICS
+    path = checkpoint.metrics
     text = path.read_text("utf-8") if path.exists() else ""
     lines = [json.loads(line) for line in text.splitlines()]
     validations = [line for line in lines if "validation_loss" in line]
@@ -74,7 +73,7 @@ def read_result(
     speeds = series(lines, "tokens_per_second")[1]
     steps, losses = series(lines, "validation_loss")
     with torch.device("meta"):
-        model = build_transformer(load_model_config(checkpoint / files.CONFIG))
+        model = build_transformer(checkpoint.read_config())
     return Result(
         name=name,
         claim=claim,

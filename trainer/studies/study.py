@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfm.runtime.files.atomic import write_text
-from tfm.trainer import checkpoint as files
+from tfm.trainer.checkpoint import CheckpointFolder
 from tfm.trainer.config import load_checked, load_recipe, read_toml, recipe_of
 from tfm.trainer.errors import DivergedError, TrainError
 from tfm.trainer.train import is_over, train
@@ -172,9 +172,9 @@ def results_of(study: Study, folder: Path) -> list[Result]:
     """What the folder's metrics files say of every variant that has begun."""
     results = []
     for variant in study.variants:
-        checkpoint = folder / variant.name
-        if (checkpoint / files.METRICS).exists() or (checkpoint / DIVERGED).exists():
-            diverged = _diverged(checkpoint)
+        checkpoint = CheckpointFolder(folder / variant.name)
+        diverged = _diverged(checkpoint.path)
+        if checkpoint.metrics.exists() or diverged is not None:
             texts = (variant.name, variant.claim, variant.group, variant.changes)
             results.append(read_result(checkpoint, *texts, diverged))
     return results
@@ -190,7 +190,7 @@ def write_recipe(study: Study, variant: Variant, folder: Path) -> Path:
     data["train"] = [_moved(corpus, study.base.parent, folder) for corpus in data["train"]]
     data["validation"] = _moved(data["validation"], study.base.parent, folder)
     recipe = {**variant.recipe, "data": data}
-    trained = folder / variant.name / files.RECIPE
+    trained = CheckpointFolder(folder / variant.name).recipe
     if trained.exists() and (found := read_toml(trained)) != recipe:
         key = next(iter(_differences(found, recipe)))
         raise TrainError(
@@ -257,7 +257,8 @@ def _is_over(variant: Variant, checkpoint: Path) -> bool:
     """Whether nothing is left to train: it diverged, or came to its end."""
     if _diverged(checkpoint) is not None:
         return True
-    if not (checkpoint / files.LAST).exists():
+    trained = CheckpointFolder(checkpoint)
+    if not trained.last.exists():
         return False
     options = recipe_of(variant.recipe, variant.name).training
-    return is_over(files.read_progress(checkpoint), options)
+    return is_over(trained.read_progress(), options)
