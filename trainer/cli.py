@@ -74,7 +74,6 @@ def train(
             logging.basicConfig(level=level, format="%(message)s")
             progress = run(
                 load_recipe(recipe),
-                recipe,
                 folder,
                 resume=resume,
                 init=init,

@@ -28,7 +28,7 @@ FREE = {"dropout", "source_language", "target_language"}  # what --resume may ch
 
 
 def prepare(
-    recipe: Recipe, recipe_path: Path, folder: CheckpointFolder, *, resume: bool, init: Path | None
+    recipe: Recipe, folder: CheckpointFolder, *, resume: bool, init: Path | None
 ) -> Transformer | None:
     """Bring folder, which is there, to where every process can begin, or go on, from its files.
 
@@ -38,11 +38,12 @@ def prepare(
     Raises:
         TrainError: bad data, a state of another model
     """
-    recipe_text = recipe_path.read_text("utf-8")  # before anything in folder is removed
+    if not recipe.text:
+        raise ValueError("the recipe has no text to copy into the checkpoint: use load_recipe")
     resume = resume and folder.last.exists()
-    corpora = Corpora(recipe.data.train, recipe_path.parent)
+    corpora = Corpora(recipe.data.train)
     corpora.check()
-    validation = read_corpora([recipe.data.validation], recipe_path.parent)
+    validation = read_corpora([recipe.data.validation])
     vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
     if resume:
         _check_unchanged(folder, folder.read_config(), config)
@@ -53,8 +54,8 @@ def prepare(
         vocabulary.save(folder.path)
         if init is not None and (origin := CheckpointFolder(init).origin).exists():
             shutil.copytree(origin, folder.origin)
-    if not resume or recipe_text != folder.recipe.read_text("utf-8"):
-        write_text(folder.recipe, recipe_text)
+    if not resume or recipe.text != folder.recipe.read_text("utf-8"):
+        write_text(folder.recipe, recipe.text)
     skipped = store_tokens(folder.tokens, corpora, vocabulary, config, recipe.data.max_length)
     if skipped:
         logger.info("%d pairs are over max_length and left out", skipped)

@@ -41,7 +41,6 @@ ALONE = Processes()
 
 def train(
     recipe: Recipe,
-    recipe_path: Path,
     folder: Path,
     *,
     resume: bool,
@@ -52,6 +51,7 @@ def train(
     """Train as the recipe says and leave a checkpoint in folder.
 
     Args:
+        recipe: what load_recipe returns: its text is copied into the folder
         init: a checkpoint to begin from, unless there is something to resume. Its model and
             vocabulary are kept: of the recipe's [model] only dropout counts, and nothing of
             [vocabulary]
@@ -77,11 +77,11 @@ def train(
             if processes.is_main:
                 refuse_to_overwrite(checkpoint, init, resume=resume)  # nor leave a lock in it
                 held.enter_context(checkpoint.claim())
-                initial = prepare(recipe, recipe_path, checkpoint, resume=resume, init=init)
+                initial = prepare(recipe, checkpoint, resume=resume, init=init)
         resume = processes.broadcast(checkpoint.last.exists())
         recipe = _in_precision(recipe, checkpoint, device, processes, resume=resume)
         with processes.together():
-            trainer = Trainer(recipe, recipe_path, checkpoint, device, processes)
+            trainer = Trainer(recipe, checkpoint, device, processes)
             if resume:
                 trainer.resume()
             elif initial is not None:
@@ -136,7 +136,6 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        recipe_path: Path,
         folder: CheckpointFolder,
         device: torch.device,
         processes: Processes = ALONE,
@@ -164,9 +163,7 @@ class Trainer:
                 layer.compile(dynamic=True)
         self.optimizer = build_optimizer(self.model, self.options)
         self.text = open_tokens(folder.tokens, config)
-        self.validation = Validation(
-            recipe, recipe_path, folder, self.vocabulary, self.model, self.autocast
-        )
+        self.validation = Validation(recipe, folder, self.vocabulary, self.model, self.autocast)
         self.progress = Progress(
             precision=self.options.precision, validation=self.validation.fingerprint
         )

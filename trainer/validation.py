@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ class Validation:
     def __init__(
         self,
         recipe: Recipe,
-        recipe_path: Path,
         folder: CheckpointFolder,
         vocabulary: Vocabulary,
         model: Transformer,
@@ -42,7 +40,7 @@ class Validation:
         """
         self._folder, self._vocabulary, self._model = folder, vocabulary, model
         self._options, self._autocast = recipe.training, autocast
-        text = read_corpora([recipe.data.validation], recipe_path.parent)
+        text = read_corpora([recipe.data.validation])
         self._text = EncodedText.of(text, vocabulary, model.config)
         lines = "\n".join(f"{s}\t{t}" for s, t in zip(text.sources, text.targets, strict=True))
         self.fingerprint = hashlib.sha256(lines.encode()).hexdigest()

@@ -106,7 +106,7 @@ def test_two_processes_are_one_training(recipe_path: Path, tmp_path: Path) -> No
     assert stdout == ""
     assert stderr.count("done: 12 steps") == 1
     assert stderr.count("step 10: validation loss") == 1
-    train(load_recipe(recipe_path), recipe_path, alone, resume=False)
+    train(load_recipe(recipe_path), alone, resume=False)
     assert_same_training(shared, alone)
     assert {p.name for p in shared.iterdir()} == {p.name for p in alone.iterdir()}
     assert len(metrics(shared)) == len(metrics(alone))
@@ -129,8 +129,8 @@ def test_stopped_with_two_processes_and_resumed_with_one_is_unbroken(
 
     recipe_path.write_text(RECIPE.replace("max_steps = 12", f"max_steps = {step + 4}"), "utf-8")
     recipe = load_recipe(recipe_path)
-    train(recipe, recipe_path, stopped, resume=True)
-    train(recipe, recipe_path, alone, resume=False)
+    train(recipe, stopped, resume=True)
+    train(recipe, alone, resume=False)
     assert_same_training(stopped, alone)
 
 
@@ -157,7 +157,7 @@ def test_a_killed_process_ends_the_training_and_the_state_is_whole(
     recipe_path.write_text(
         RECIPE.replace("max_steps = 12", f"max_steps = {progress.step + 1}"), "utf-8"
     )
-    train(load_recipe(recipe_path), recipe_path, folder, resume=True)
+    train(load_recipe(recipe_path), folder, resume=True)
     assert losses(folder)[progress.step + 1] > 0
 
 
@@ -195,7 +195,6 @@ def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) 
     with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
         train(
             dataclasses.replace(recipe, model=model),
-            recipe_path,
             tmp_path / "out",
             resume=False,
             processes=Processes(count=2),
@@ -203,7 +202,7 @@ def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) 
     folder = tmp_path / "alone"
     folder.mkdir()
     recipe = dataclasses.replace(recipe, model=model)
-    prepare(recipe, recipe_path, files.CheckpointFolder(folder), resume=False, init=None)
+    prepare(recipe, files.CheckpointFolder(folder), resume=False, init=None)
     plain = load_recipe(recipe_path)  # as with --init, where the recipe's ablations do not count
     with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
         Trainer(
@@ -228,7 +227,6 @@ def test_more_processes_than_batches_are_refused(recipe_path: Path, tmp_path: Pa
     with pytest.raises(TrainError, match="accumulate_steps is 3, fewer than the 4 processes"):
         train(
             load_recipe(recipe_path),
-            recipe_path,
             tmp_path / "out",
             resume=False,
             processes=Processes(count=4),

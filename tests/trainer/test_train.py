@@ -52,7 +52,7 @@ def unbroken(recipe_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The checkpoint of a training that nothing stopped."""
     folder = tmp_path_factory.mktemp("unbroken") / "checkpoint"
     torch.set_num_threads(1)
-    train(load_recipe(recipe_path), recipe_path, folder, resume=False)
+    train(load_recipe(recipe_path), folder, resume=False)
     return folder
 
 
@@ -98,12 +98,12 @@ def call_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], obj
     monkeypatch.setattr(Trainer, "_step", interrupted)
 
 
-def make_trainer(recipe: Recipe, recipe_path: Path, folder: Path, checkpoint: Path) -> Trainer:
+def make_trainer(recipe: Recipe, folder: Path, checkpoint: Path) -> Trainer:
     """One that has not begun, with the vocabulary of checkpoint."""
     if folder != checkpoint:
         folder.mkdir(exist_ok=True)
-        prepare(recipe, recipe_path, files.CheckpointFolder(folder), resume=False, init=checkpoint)
-    return Trainer(recipe, recipe_path, files.CheckpointFolder(folder), torch.device("cpu"))
+        prepare(recipe, files.CheckpointFolder(folder), resume=False, init=checkpoint)
+    return Trainer(recipe, files.CheckpointFolder(folder), torch.device("cpu"))
 
 
 def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_checkpoint_is_complete(unbroken: Path, recipe_path: Path) -> None:
 
 
 def test_losses_of_the_files_are_those_in_the_metrics(unbroken: Path, recipe_path: Path) -> None:
-    trainer = make_trainer(load_recipe(recipe_path), recipe_path, unbroken, unbroken)
+    trainer = make_trainer(load_recipe(recipe_path), unbroken, unbroken)
     validations = [line for line in metrics(unbroken) if "validation_loss" in line]
 
     def loss_of(name: str) -> float:
@@ -165,7 +165,7 @@ def test_stopped_and_resumed_is_unbroken(
     with monkeypatch.context() as patch:
         call_at(patch, step, lambda: signal.raise_signal(number))
         with pytest.raises(Interrupted) as stop:
-            train(recipe, recipe_path, tmp_path, resume=False)
+            train(recipe, tmp_path, resume=False)
     assert (stop.value.step, stop.value.signal_number) == (step, number)
     assert signal.getsignal(number) == before
     lines = [line for line in metrics(unbroken) if line["step"] <= step]
@@ -174,7 +174,7 @@ def test_stopped_and_resumed_is_unbroken(
     assert metrics(tmp_path) == lines
 
     torch.rand(5)  # a resumed run must not depend on the random state it finds
-    progress = train(recipe, recipe_path, tmp_path, resume=True)
+    progress = train(recipe, tmp_path, resume=True)
     assert progress.step == 14
     assert_same_training(tmp_path, unbroken)
 
@@ -183,12 +183,12 @@ def test_stopped_between_logged_steps_logs_the_same(
     recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = change(load_recipe(recipe_path), log_steps=4, max_steps=4)
-    train(recipe, recipe_path, tmp_path / "unbroken", resume=False)
+    train(recipe, tmp_path / "unbroken", resume=False)
     with monkeypatch.context() as patch:
         call_at(patch, 2, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Interrupted):
-            train(recipe, recipe_path, tmp_path / "stopped", resume=False)
-    train(recipe, recipe_path, tmp_path / "stopped", resume=True)
+            train(recipe, tmp_path / "stopped", resume=False)
+    train(recipe, tmp_path / "stopped", resume=True)
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "unbroken")
 
 
@@ -214,12 +214,12 @@ def test_killed_training_goes_back_to_its_last_state(
             ),
         )
         with pytest.raises(Killed):
-            train(recipe, recipe_path, tmp_path, resume=False)
+            train(recipe, tmp_path, resume=False)
     assert metrics(tmp_path)[-1]["step"] == 10
     # as validations at other steps would have left it
     recent = tmp_path / files.RECENT
     (recent / "step-00000010.safetensors").rename(recent / "step-00000012.safetensors")
-    train(recipe, recipe_path, tmp_path, resume=True)
+    train(recipe, tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
 
@@ -255,8 +255,8 @@ def test_process_stopped_by_sigterm_and_resumed_is_unbroken(
     assert "Traceback" not in stderr
 
     recipe = change(load_recipe(endless), max_steps=step + 4)
-    train(recipe, endless, stopped, resume=True)
-    train(recipe, endless, tmp_path / "unbroken", resume=False)
+    train(recipe, stopped, resume=True)
+    train(recipe, tmp_path / "unbroken", resume=False)
     assert_same_training(stopped, tmp_path / "unbroken")
 
 
@@ -291,10 +291,10 @@ def test_nohup_is_left_alone_and_hangup_is_not(
     call_at(monkeypatch, 2, lambda: signal.raise_signal(signal.SIGHUP))
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert train(recipe, recipe_path, tmp_path / "nohup", resume=False).step == 3
+        assert train(recipe, tmp_path / "nohup", resume=False).step == 3
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with pytest.raises(Interrupted) as stop:
-            train(recipe, recipe_path, tmp_path / "terminal", resume=False)
+            train(recipe, tmp_path / "terminal", resume=False)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert (stop.value.step, stop.value.signal_number) == (2, signal.SIGHUP)
@@ -315,10 +315,10 @@ def test_stopped_while_validating_and_resumed_is_unbroken(
     with monkeypatch.context() as patch:
         patch.setattr(validation, part, stopped)
         with pytest.raises(Interrupted) as stop:
-            train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+            train(load_recipe(recipe_path), tmp_path, resume=False)
     assert stop.value.step == 10
     assert not any("chrf" in line for line in metrics(tmp_path) if line["step"] == 10)
-    train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
+    train(load_recipe(recipe_path), tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
 
@@ -336,9 +336,9 @@ def test_a_validation_that_fails_costs_no_steps(
     with monkeypatch.context() as patch:
         patch.setattr(validation, "translate", failing)
         with pytest.raises(RuntimeError, match="no memory"):
-            train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+            train(load_recipe(recipe_path), tmp_path, resume=False)
     assert files.CheckpointFolder(tmp_path).read_progress().step == step
-    train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
+    train(load_recipe(recipe_path), tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
 
@@ -354,7 +354,7 @@ def test_curves_that_cannot_be_written_stop_nothing(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "draw_curves", held)
-        train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+        train(load_recipe(recipe_path), tmp_path, resume=False)
     assert caplog.text.count("curves.png: not drawn:") == 3
     assert_same_training(tmp_path, unbroken)
 
@@ -385,7 +385,7 @@ def test_out_of_memory_costs_no_steps(
     assert last.startswith("Error: the batch of step 7 does not fit into the memory of cpu: lower")
     assert last.endswith(f"the state in {tmp_path / files.LAST} is whole")
     assert files.CheckpointFolder(tmp_path).read_progress().step == 6
-    train(load_recipe(recipe_path), recipe_path, tmp_path, resume=True)
+    train(load_recipe(recipe_path), tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
 
@@ -395,7 +395,7 @@ def test_nothing_of_the_state_stays_mapped(recipe_path: Path, unbroken: Path) ->
     if not maps.exists():
         pytest.skip("no list of mapped files here")
     recipe = load_recipe(recipe_path)
-    trainer = make_trainer(recipe, recipe_path, unbroken, unbroken)
+    trainer = make_trainer(recipe, unbroken, unbroken)
     trainer.resume()
     assert "tokens" in maps.read_text()  # what stays mapped is seen
     assert files.LAST not in maps.read_text()
@@ -412,7 +412,7 @@ def test_a_second_ctrl_c_gets_through(
     call_at(monkeypatch, 2, twice)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+        train(load_recipe(recipe_path), tmp_path, resume=False)
     assert signal.getsignal(signal.SIGINT) == before
 
 
@@ -420,7 +420,7 @@ def test_finished_training_resumed_changes_nothing(
     recipe_path: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     contents = {path: path.read_bytes() for path in unbroken.iterdir() if path.is_file()}
-    progress = train(load_recipe(recipe_path), recipe_path, unbroken, resume=True)
+    progress = train(load_recipe(recipe_path), unbroken, resume=True)
     assert progress.step == 14
     assert {path: path.read_bytes() for path in contents} == contents
 
@@ -444,14 +444,14 @@ def test_a_folder_has_one_training_at_a_time(
 
     with monkeypatch.context() as patch:
         call_at(patch, 8, train_there_too)
-        train(load_recipe(recipe_path), recipe_path, tmp_path, resume=False)
+        train(load_recipe(recipe_path), tmp_path, resume=False)
     expected = f"Error: another training is writing {tmp_path}: stop it first, or choose another"
     assert said == [(1, f"{expected} folder\n")]
     assert_same_training(tmp_path, unbroken)
 
 
 def test_resume_of_nothing_is_a_start(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:
-    train(load_recipe(recipe_path), recipe_path, tmp_path / "new", resume=True)
+    train(load_recipe(recipe_path), tmp_path / "new", resume=True)
     assert_same_training(tmp_path / "new", unbroken)
 
 
@@ -459,7 +459,7 @@ def test_another_seed_is_another_training(
     recipe_path: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     recipe = change(load_recipe(recipe_path), seed=2, max_steps=1)
-    train(recipe, recipe_path, tmp_path, resume=False)
+    train(recipe, tmp_path, resume=False)
     assert metrics(tmp_path)[0]["loss"] != metrics(unbroken)[0]["loss"]
 
 
@@ -469,7 +469,7 @@ def test_resume_with_another_model_is_refused(
     recipe = load_recipe(recipe_path)
     wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, d_ff=20))
     with pytest.raises(TrainError, match="was trained with d_ff 16, not 20: use that recipe"):
-        train(wider, recipe_path, unbroken, resume=True)
+        train(wider, unbroken, resume=True)
 
 
 def test_resume_with_another_vocabulary_is_refused(
@@ -478,7 +478,7 @@ def test_resume_with_another_vocabulary_is_refused(
     recipe = load_recipe(recipe_path)
     smaller = dataclasses.replace(recipe.vocabulary, size=270)
     with pytest.raises(TrainError, match="was trained with size 275, not 270: use that recipe"):
-        train(dataclasses.replace(recipe, vocabulary=smaller), recipe_path, unbroken, resume=True)
+        train(dataclasses.replace(recipe, vocabulary=smaller), unbroken, resume=True)
 
 
 def test_with_another_validation_corpus_the_best_begins_anew(
@@ -496,13 +496,13 @@ def test_with_another_validation_corpus_the_best_begins_anew(
     losses = iter([9.0, 8.0, 10.0, 11.0])
     monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     valid.write_text(valid.read_text("utf-8") + "ab\tBA\n", "utf-8")
-    progress = train(load_recipe(path), path, folder, resume=True)
+    progress = train(load_recipe(path), folder, resume=True)
     assert "another validation corpus: what is best begins anew" in caplog.text
     assert before.exported_loss < 8
     assert (progress.exported_loss, progress.best_loss, progress.best_step) == (8.0, 9.0, 15)
     model, average = load_file(folder / files.MODEL), load_file(folder / files.AVERAGE)
     assert all(torch.equal(model[name], average[name]) for name in average)
-    progress = train(change(load_recipe(path), max_steps=16), path, folder, resume=True)
+    progress = train(change(load_recipe(path), max_steps=16), folder, resume=True)
     assert (progress.exported_loss, progress.best_loss, progress.best_step) == (8.0, 9.0, 15)
     assert caplog.text.count("another validation corpus") == 1
 
@@ -543,8 +543,8 @@ def test_a_loss_that_is_no_number_leaves_the_last_state(
             lambda step, *rest: 1e30 if step == broken else rate(step, *rest),
         )
         with pytest.raises(TrainError, match=match):
-            train(recipe, recipe_path, tmp_path, resume=False)
-    train(recipe, recipe_path, tmp_path, resume=True)
+            train(recipe, tmp_path, resume=False)
+    train(recipe, tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
 
@@ -553,7 +553,7 @@ def test_accumulated_batches_give_the_gradient_of_their_mean_loss_per_token(
 ) -> None:
     recipe = change(load_recipe(recipe_path), clip_norm=0.0)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dropout=0.0))
-    trainer = make_trainer(recipe, recipe_path, tmp_path, unbroken)
+    trainer = make_trainer(recipe, tmp_path, unbroken)
     whole = trainer.text.batch(np.arange(6))
     logits = trainer.model(whole.source_ids, whole.target_ids[:, :-1])
     labels = whole.target_ids[:, 1:]
@@ -564,7 +564,7 @@ def test_accumulated_batches_give_the_gradient_of_their_mean_loss_per_token(
     expected = {name: p.grad for name, p in trainer.model.named_parameters()}
 
     for group in ([[0, 1, 2], [3], [4, 5]], [[5, 3, 4, 1, 2, 0]]):
-        trainer = make_trainer(recipe, recipe_path, tmp_path, unbroken)
+        trainer = make_trainer(recipe, tmp_path, unbroken)
         loss, tokens, _ = trainer._step([np.array(batch) for batch in group], 0.01)
         assert tokens == int((labels != trainer.text.pad_id).sum())
         assert loss / tokens == pytest.approx(mean.item(), rel=1e-5)
@@ -577,7 +577,7 @@ def test_accumulated_batches_give_the_gradient_of_their_mean_loss_per_token(
 def test_groups_cover_every_batch_of_every_epoch(
     recipe_path: Path, unbroken: Path, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(load_recipe(recipe_path), recipe_path, tmp_path, unbroken)
+    trainer = make_trainer(load_recipe(recipe_path), tmp_path, unbroken)
     seen: dict[int, list[list[int]]] = {0: [], 1: []}
     for epoch, used, group in trainer._batch_groups():
         if epoch > 1:
@@ -592,7 +592,7 @@ def test_gradients_are_clipped(recipe_path: Path, unbroken: Path, tmp_path: Path
     norms = []
     for clip_norm in (0.0, 1e-3):
         recipe = change(load_recipe(recipe_path), clip_norm=clip_norm)
-        trainer = make_trainer(recipe, recipe_path, tmp_path, unbroken)
+        trainer = make_trainer(recipe, tmp_path, unbroken)
         trainer._step([np.arange(6)], 0.01)
         moments = [s["exp_avg"] for s in trainer.optimizer.state_dict()["state"].values()]
         norms.append(10 * torch.cat([m.flatten() for m in moments]).norm().item())
@@ -634,7 +634,7 @@ def test_files_are_chosen_by_validation_loss(
         seen.append(step)
 
     monkeypatch.setattr(files.CheckpointFolder, "save_state", check)
-    progress = train(recipe, recipe_path, tmp_path, resume=False)
+    progress = train(recipe, tmp_path, resume=False)
     assert seen == [1, 2, 3, 4, 5, 6]
     assert progress.best_loss == 2.8
     lines = [line for line in metrics(tmp_path) if "validation_loss" in line]
@@ -647,7 +647,7 @@ def test_training_stops_after_validations_without_gain(
     losses = iter([5.0, 9.0, 4.0, 9.0, 4.1, 9.0, 4.0, 9.0])
     monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     recipe = change(load_recipe(recipe_path), validate_steps=2, stop_after_no_gain=2)
-    progress = train(recipe, recipe_path, tmp_path, resume=False)
+    progress = train(recipe, tmp_path, resume=False)
     assert (progress.step, progress.best_step, progress.best_loss) == (8, 4, 4.0)
 
 
@@ -657,8 +657,8 @@ def test_max_steps_lowered_ends_with_a_validation(
     recipe = load_recipe(recipe_path)
     call_at(monkeypatch, 8, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Interrupted):
-        train(recipe, recipe_path, tmp_path, resume=False)
-    progress = train(change(recipe, max_steps=6), recipe_path, tmp_path, resume=True)
+        train(recipe, tmp_path, resume=False)
+    progress = train(change(recipe, max_steps=6), tmp_path, resume=True)
     assert (progress.step, progress.validated_step) == (8, 8)
 
 
@@ -669,9 +669,9 @@ def test_training_stops_at_validations_only(
     losses = iter([4.0, 9.0, 5.0, 9.0, 5.0, 9.0, 5.0, 9.0])
     monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     recipe = change(load_recipe(recipe_path), max_steps=3, validate_steps=5)
-    train(recipe, recipe_path, tmp_path, resume=False)
+    train(recipe, tmp_path, resume=False)
     longer = change(recipe, max_steps=100, stop_after_no_gain=2)
-    progress = train(longer, recipe_path, tmp_path, resume=True)
+    progress = train(longer, tmp_path, resume=True)
     assert (progress.step, progress.best_step) == (15, 3)
     assert files.CheckpointFolder(tmp_path).read_progress().step == 15
 
@@ -686,7 +686,7 @@ def test_stops_without_gain_in_chrf(
     monkeypatch.setattr(validation, "score", lambda *_: Scores(0.0, next(found), "", ""))
     recipe = load_recipe(recipe_path)
     recipe = change(recipe, validate_steps=2, stop_after_no_gain=2, stop_metric="chrf")
-    progress = train(recipe, recipe_path, tmp_path, resume=False)
+    progress = train(recipe, tmp_path, resume=False)
     assert (progress.step, progress.best_chrf_step, progress.best_chrf) == (8, 4, 7.0)
 
 
@@ -695,14 +695,14 @@ def test_no_cuda_no_training(recipe_path: Path, tmp_path: Path) -> None:
         pytest.skip("there is a CUDA device")
     recipe = change(load_recipe(recipe_path), device="cuda")
     with pytest.raises(TrainError, match="finds no CUDA device; use 'auto' or 'cpu'"):
-        train(recipe, recipe_path, tmp_path, resume=False)
+        train(recipe, tmp_path, resume=False)
 
 
 def test_weights_that_draw_nothing_stop(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:
     recipe = load_recipe(recipe_path)
     corpus = dataclasses.replace(recipe.data.train[0], until_epoch=1)
     recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, train=(corpus,)))
-    trainer = make_trainer(change(recipe, max_steps=100), recipe_path, tmp_path, unbroken)
+    trainer = make_trainer(change(recipe, max_steps=100), tmp_path, unbroken)
     with pytest.raises(TrainError, match="no pair in 1000 epochs from epoch 1 on: raise the wei"):
         trainer.run()
     assert (
@@ -711,7 +711,7 @@ def test_weights_that_draw_nothing_stop(recipe_path: Path, unbroken: Path, tmp_p
 
 
 def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
-    text = read_corpora(load_recipe(recipe_path).data.train, recipe_path.parent)
+    text = read_corpora(load_recipe(recipe_path).data.train)
     sources, targets = text.sample(7)
     positions = [text.sources.index(s) for s in sources]
     assert len(sources) == 7 and targets == [s.upper() for s in sources]
@@ -726,7 +726,7 @@ def test_init_begins_with_the_weights_and_the_vocabulary(
     recipe = change(load_recipe(recipe_path), max_steps=1, learning_rate=1e-30)
     model = dataclasses.replace(recipe.model, d_ff=20, norm="pre", dropout=0.0)
     recipe = dataclasses.replace(recipe, model=model)
-    train(recipe, recipe_path, tmp_path, resume=False, init=unbroken)
+    train(recipe, tmp_path, resume=False, init=unbroken)
     ours, theirs = load_file(tmp_path / files.MODEL), load_file(unbroken / files.MODEL)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -758,7 +758,7 @@ def test_init_stopped_and_resumed_is_unbroken(
     recipe = load_recipe(recipe_path)
     wider = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, d_ff=20))
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(wider, recipe_path, whole, resume=False, init=unbroken)
+    train(wider, whole, resume=False, init=unbroken)
     arguments = [str(recipe_path), "--out", str(stopped), "--threads", "1", "--init", str(unbroken)]
     with monkeypatch.context() as patch:
         patch.setattr("tfm.trainer.config.load_recipe", lambda _: wider)
@@ -766,7 +766,7 @@ def test_init_stopped_and_resumed_is_unbroken(
         result = CliRunner().invoke(cli.train, arguments)
     assert result.exit_code == 143
     assert result.stderr.splitlines()[-1].endswith(f"--out {stopped} --resume --threads 1")
-    train(wider, recipe_path, stopped, resume=True)  # the checkpoint it began from may be gone
+    train(wider, stopped, resume=True)  # the checkpoint it began from may be gone
     assert_same_training(stopped, whole)
 
 
@@ -775,7 +775,7 @@ def test_what_cannot_be_made_again_is_not_overwritten(
 ) -> None:
     recipe = load_recipe(recipe_path)
     with pytest.raises(TrainError, match="--init and --out are both"):
-        train(recipe, recipe_path, unbroken, resume=False, init=unbroken)
+        train(recipe, unbroken, resume=False, init=unbroken)
     names = {
         "imported": [files.CONFIG, files.MODEL, "source.spm"],
         "exported": [files.CONFIG, files.RECIPE, "source.spm"],
@@ -789,7 +789,7 @@ def test_what_cannot_be_made_again_is_not_overwritten(
         what = "a model that was not trained there" if kind == "exported" else "weights, but no"
         for resume in (False, True):
             with pytest.raises(TrainError, match=f"holds {what}"):
-                train(recipe, recipe_path, folder, resume=resume)
+                train(recipe, folder, resume=resume)
         assert {path.name for path in folder.iterdir()} == set(chosen)
         for name in chosen:
             assert (folder / name).read_bytes() == (unbroken / name).read_bytes()
@@ -797,7 +797,7 @@ def test_what_cannot_be_made_again_is_not_overwritten(
 
 def test_a_recipe_in_the_folder_that_is_written(recipe_path: Path, tmp_path: Path) -> None:
     path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 1")
-    train(load_recipe(path), path, tmp_path, resume=False)
+    train(load_recipe(path), tmp_path, resume=False)
     assert path.read_text("utf-8") == RECIPE.replace("max_steps = 14", "max_steps = 1")
     assert (tmp_path / files.MODEL).exists()
 
@@ -805,7 +805,7 @@ def test_a_recipe_in_the_folder_that_is_written(recipe_path: Path, tmp_path: Pat
 def test_recipe_that_continued_is_kept(recipe_path: Path, unbroken: Path, tmp_path: Path) -> None:
     path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 15")
     folder = shutil.copytree(unbroken, tmp_path / "continued")
-    train(load_recipe(path), path, folder, resume=True)
+    train(load_recipe(path), folder, resume=True)
     assert (folder / files.RECIPE).read_text("utf-8") == path.read_text("utf-8")
 
 
@@ -818,7 +818,7 @@ def test_a_new_training_takes_nothing_of_the_one_before(
     for name in (files.CONFIG, files.RECIPE):
         shutil.copy(unbroken / name, tmp_path / name)
     recipe = change(load_recipe(recipe_path), max_steps=1)
-    train(recipe, recipe_path, tmp_path, resume=False)
+    train(recipe, tmp_path, resume=False)
     assert not (tmp_path / files.ORIGIN).exists()
 
 
@@ -848,9 +848,9 @@ def test_precision_is_chosen_once(
         used.clear()
         monkeypatch.setattr(loop, "faster_precision", lambda *_, name=name: name)
         recipe = change(load_recipe(recipe_path), precision="auto", max_steps=1)
-        train(recipe, recipe_path, tmp_path / name, resume=False)
+        train(recipe, tmp_path / name, resume=False)
         monkeypatch.setattr(loop, "faster_precision", lambda *_: "another")
-        train(change(recipe, max_steps=2), recipe_path, tmp_path / name, resume=True)
+        train(change(recipe, max_steps=2), tmp_path / name, resume=True)
         assert used == [name == "bf16"] * 4  # two updates of two batches
         assert files.CheckpointFolder(tmp_path / name).read_progress().precision == name
 
@@ -878,8 +878,8 @@ def test_the_faster_precision_is_found(
 def test_compiled_layers_train_the_same(recipe_path: Path, tmp_path: Path) -> None:
     recipe = change(load_recipe(recipe_path), max_steps=3, validate_steps=3)
     recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, dropout=0.0))
-    train(recipe, recipe_path, tmp_path / "eager", resume=False)
-    train(change(recipe, compile=True), recipe_path, tmp_path / "compiled", resume=False)
+    train(recipe, tmp_path / "eager", resume=False)
+    train(change(recipe, compile=True), tmp_path / "compiled", resume=False)
     eager, compiled = (metrics(tmp_path / name) for name in ("eager", "compiled"))
     for ours, theirs in zip(compiled, eager, strict=True):
         key = "loss" if "loss" in theirs else "validation_loss"

@@ -162,7 +162,7 @@ def run_study(study: Study, folder: Path, *, jobs: int = 1, threads: int = 0) ->
 def train_variant(recipe: Path, checkpoint: Path) -> None:
     """Train one, from where it stopped, to its end or until its loss is no number."""
     try:
-        train(load_recipe(recipe), recipe, checkpoint, resume=True)
+        train(load_recipe(recipe), checkpoint, resume=True)
     except DivergedError as error:
         logger.info("%s: %s", checkpoint.name, error)
         write_text(checkpoint / DIVERGED, json.dumps({"step": error.step}) + "\n")

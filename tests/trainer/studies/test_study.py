@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -145,7 +144,7 @@ def test_a_recipe_is_what_was_trained(
     recipe, base = load_recipe(written), load_recipe(study_path.parent / "recipes" / "base.toml")
     assert recipe.model == dataclasses.replace(base.model, ablations=("batch_norm",))
     assert recipe.training == dataclasses.replace(base.training, warmup="none")
-    train(recipe, written, tmp_path, resume=False)
+    train(recipe, tmp_path, resume=False)
     ours = load_file(tmp_path / files.MODEL)
     theirs = load_file(folder / "batch-norm" / files.MODEL)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours.keys() | theirs.keys())
@@ -459,7 +458,7 @@ def test_written_recipes_find_their_corpora(tmp_path: Path) -> None:
     corpus = load_recipe(path).data.train[0]
     name = corpus.path or corpus.source
     assert name is not None
-    assert Path(os.path.realpath(link), name).exists()
+    assert Path(name).exists()
 
 
 def test_torchrun_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
