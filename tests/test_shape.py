@@ -15,17 +15,9 @@ PACKAGES = ("runtime", "trainer", "export", "tests/bench")
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60  # without decorators and docstring
 
-LONG_FILES = {"export/cli.py", "export/graphs/search.py"}
-LONG_FUNCTIONS = {"runtime/commands/cli.py:run", "trainer/cli.py:train"}
-SHARED_CLASS_NAMES = {
-    "Candidates",
-    "ModelConfig",
-    "Progress",
-    "System",
-    "Tokenizer",
-    "Variant",
-    "Weights",
-}
+LONG_FILES: set[str] = set()
+LONG_FUNCTIONS = {"export/model_folder.py:_write", "trainer/cli.py:train"}
+SHARED_CLASS_NAMES: set[str] = set()
 
 # Stays green when the circle is opened; then this becomes empty.
 MODULES_IN_A_CIRCLE = {"tfm.trainer.model", "tfm.trainer.studies.ablations"}

@@ -4,8 +4,8 @@ config.json  source.spm [target.spm]  recipe.toml
 model.safetensors     the weights to export: best or average, whichever validates better
 best.safetensors      the weights of the best validation
 average.safetensors   the mean of the last validations' weights
-last.safetensors      weights, Adam's moments and progress: one file, so that
-                      an interruption can never leave halves of two states
+last.safetensors      weights, Adam's moments and TrainingState: one file, so that an
+                      interruption never leaves parts of two states
 recent/               the weights that the average is made of
 origin/               of an imported model: its own files, for `tfm convert` to write them again
 validation.tsv        the pairs that validation translates, for the export to verify on
@@ -22,7 +22,6 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,6 +37,7 @@ from tfm.trainer.studies.ablations import build_transformer
 from .config import TransformerConfig, load_model_config
 from .errors import TrainError
 from .model import Transformer
+from .training_state import TrainingState
 
 CONFIG, MODEL, BEST = "config.json", "model.safetensors", "best.safetensors"
 AVERAGE, LAST, RECENT = "average.safetensors", "last.safetensors", "recent"
@@ -46,39 +46,6 @@ ORIGIN, CURVES, SAMPLES = "origin", "curves.png", "samples.txt"
 TOKENS, TENSORBOARD, LOCK = "tokens", "tensorboard", "lock"
 
 Weights = dict[str, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where training stands. `batch` counts the batches of `epoch` that are used up."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-    best_loss: float = float("inf")  # validation cross-entropy, nats per token
-    best_step: int = 0
-    exported_loss: float = float("inf")  # that of model.safetensors
-    best_chrf: float = float("-inf")
-    best_chrf_step: int = 0
-    validated_step: int = 0  # the last one that was validated
-    validation: str = ""  # the fingerprint of what it is validated on
-    precision: str = ""  # that it began in
-    initialized: bool = False  # from another checkpoint, by --init
-    seconds: float = 0.0
-    unlogged_loss: float = 0.0  # summed since the last line of metrics.jsonl, nats
-    unlogged_tokens: int = 0
-
-    def without_best(self) -> "Progress":
-        """As if no validation had been the best yet: no figure of another corpus compares."""
-        new = Progress()
-        return dataclasses.replace(
-            self,
-            best_loss=new.best_loss,
-            best_step=new.best_step,
-            exported_loss=new.exported_loss,
-            best_chrf=new.best_chrf,
-            best_chrf_step=new.best_chrf_step,
-        )
 
 
 class CheckpointFolder:
@@ -166,16 +133,16 @@ class CheckpointFolder:
         write_text(self.validation, "".join(lines))
 
     def save_state(
-        self, model: Transformer, optimizer: torch.optim.Optimizer, progress: Progress
+        self, model: Transformer, optimizer: torch.optim.Optimizer, state: TrainingState
     ) -> None:
         """Write last.safetensors: everything that an exact continuation needs."""
         tensors = {f"model.{name}": tensor for name, tensor in weights_of(model).items()}
         for index, moments in optimizer.state_dict()["state"].items():
             for key, value in moments.items():
                 tensors[f"optimizer.{index}.{key}"] = torch.as_tensor(value)
-        write_weights(self.last, tensors, {"progress": json.dumps(dataclasses.asdict(progress))})
+        write_weights(self.last, tensors, {"progress": json.dumps(dataclasses.asdict(state))})
 
-    def read_progress(self) -> Progress:
+    def read_state(self) -> TrainingState:
         """What last.safetensors says of where training stands.
 
         Raises:
@@ -190,18 +157,18 @@ class CheckpointFolder:
             raise TrainError(
                 f"{self.last}: holds no training state; it was not written by `tfm train`"
             )
-        progress = json.loads(metadata["progress"])
-        progress.setdefault("validated_step", progress["step"])  # older states
-        return Progress(**progress)
+        values = json.loads(metadata["progress"])
+        values.setdefault("validated_step", values["step"])  # older states
+        return TrainingState(**values)
 
-    def restore_state(self, model: Transformer, optimizer: torch.optim.Optimizer) -> Progress:
+    def restore_state(self, model: Transformer, optimizer: torch.optim.Optimizer) -> TrainingState:
         """Give a model and its optimizer what save_state wrote.
 
         Raises:
             TrainError: last.safetensors is missing, damaged or of another model
         """
         tensors = read_weights(self.last)
-        progress = self.read_progress()
+        state = self.read_state()
         load_weights(
             model,
             {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")},
@@ -214,7 +181,7 @@ class CheckpointFolder:
                 moments.setdefault(int(index), {})[key] = tensor.clone()
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": moments, "param_groups": groups})
-        return progress
+        return state
 
     def add_recent(self, weights: Weights, step: int, count: int) -> Weights:
         """Add weights to recent/, remove all but the last `count`, and return their mean."""

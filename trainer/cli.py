@@ -72,7 +72,7 @@ def train(
         with join_processes() as processes:
             level = logging.INFO if processes.is_main else logging.ERROR
             logging.basicConfig(level=level, format="%(message)s")
-            progress = run(
+            state = run(
                 load_recipe(recipe),
                 folder,
                 resume=resume,
@@ -98,7 +98,7 @@ def train(
         raise click.exceptions.Exit(128 + stop.signal_number) from stop
     if processes.is_main:
         click.echo(
-            f"done: {progress.step} steps, validation loss {progress.exported_loss:.4f}; "
+            f"done: {state.step} steps, validation loss {state.exported_loss:.4f}; "
             f"next: tfm export {folder} MODEL_FOLDER",
             err=True,
         )

@@ -115,36 +115,15 @@ OLD_KEYS = {
     "forbidden_ids": "suppress_ids",
 }
 
+_DIMENSIONS = ("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers")
 PRESETS: dict[str, dict[str, Any]] = {
-    # tiny: Wu et al. 2021's Multi30k model; base, big: table 3 of the paper
-    "tiny": {
-        "d_model": 128,
-        "d_ff": 256,
-        "num_heads": 4,
-        "encoder_layers": 4,
-        "decoder_layers": 4,
-    },
-    "edge": {
-        "d_model": 256,
-        "d_ff": 1024,
-        "num_heads": 4,
-        "encoder_layers": 6,
-        "decoder_layers": 2,
-    },
-    "base": {
-        "d_model": 512,
-        "d_ff": 2048,
-        "num_heads": 8,
-        "encoder_layers": 6,
-        "decoder_layers": 6,
-    },
-    "big": {
-        "d_model": 1024,
-        "d_ff": 4096,
-        "num_heads": 16,
-        "encoder_layers": 6,
-        "decoder_layers": 6,
-    },
+    name: dict(zip(_DIMENSIONS, values, strict=True))
+    for name, values in {
+        "tiny": (128, 256, 4, 4, 4),  # the Multi30k model of Wu et al. 2021
+        "edge": (256, 1024, 4, 6, 2),
+        "base": (512, 2048, 8, 6, 6),  # table 3 of the paper
+        "big": (1024, 4096, 16, 6, 6),  # table 3 of the paper
+    }.items()
 }
 
 

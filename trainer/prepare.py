@@ -47,7 +47,7 @@ def prepare(
     vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
     if resume:
         _check_unchanged(folder, folder.read_config(), config)
-        if not folder.read_progress().initialized:
+        if not folder.read_state().initialized:
             _check_unchanged(folder, _vocabulary_of(folder), recipe.vocabulary)
     else:
         folder.clear()
@@ -71,7 +71,7 @@ def _network(
     are not random."""
     if resume:
         vocabulary = Vocabulary.load(folder.path)
-        if folder.read_progress().initialized:
+        if folder.read_state().initialized:
             return vocabulary, _tuned(folder.read_config(), recipe), None
     elif init is not None:
         initial, vocabulary = load_checkpoint(init)

@@ -18,7 +18,7 @@ from tfm.trainer.data.token_store import open_tokens
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.studies.ablations import build_transformer
 
-from .checkpoint import CheckpointFolder, Progress, load_weights, weights_of
+from .checkpoint import CheckpointFolder, load_weights, weights_of
 from .config import Recipe, TrainingRecipe
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
@@ -32,6 +32,7 @@ from .optimizer import build_optimizer, learning_rate
 from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
+from .training_state import TrainingState
 from .validation import Validation, describe
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def train(
     init: Path | None = None,
     processes: Processes = ALONE,
     tensorboard: bool = False,
-) -> Progress:
+) -> TrainingState:
     """Train as the recipe says and leave a checkpoint in folder.
 
     Args:
@@ -106,7 +107,7 @@ def _in_precision(
     """The recipe with "auto" replaced by what the main process found, or an earlier run."""
     if recipe.training.precision != "auto":
         return recipe
-    found = folder.read_progress().precision if resume else ""
+    found = folder.read_state().precision if resume else ""
     if not found and processes.is_main:
         found = faster_precision(folder.read_config(), device)
         logger.info("computing in %s, which is faster here", found)
@@ -115,19 +116,19 @@ def _in_precision(
     return dataclasses.replace(recipe, training=training)
 
 
-def is_over(progress: Progress, options: TrainingRecipe) -> bool:
+def is_over(state: TrainingState, options: TrainingRecipe) -> bool:
     """Whether nothing is left to do, the last validation included."""
-    at_end = progress.step >= options.max_steps or _no_gain(progress, options)
-    return at_end and progress.validated_step == progress.step
+    at_end = state.step >= options.max_steps or _no_gain(state, options)
+    return at_end and state.validated_step == state.step
 
 
-def _no_gain(progress: Progress, options: TrainingRecipe) -> bool:
+def _no_gain(state: TrainingState, options: TrainingRecipe) -> bool:
     """Whether this is the stop_after_no_gain-th validation that brought nothing."""
     patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
-    best_step = progress.best_step if by_loss else progress.best_chrf_step
+    best_step = state.best_step if by_loss else state.best_chrf_step
     if patience is None or best_step == 0:
         return False
-    return (progress.step - best_step) // options.validate_steps >= patience
+    return (state.step - best_step) // options.validate_steps >= patience
 
 
 class Trainer:
@@ -164,14 +165,14 @@ class Trainer:
         self.optimizer = build_optimizer(self.model, self.options)
         self.text = open_tokens(folder.tokens, config)
         self.validation = Validation(recipe, folder, self.vocabulary, self.model, self.autocast)
-        self.progress = Progress(
+        self.state = TrainingState(
             precision=self.options.precision, validation=self.validation.fingerprint
         )
 
     def begin_with(self, model: Transformer) -> None:
         """Take the weights of a model of the same configuration."""
         load_weights(self.model, weights_of(model))
-        self.progress = dataclasses.replace(self.progress, initialized=True)
+        self.state.initialized = True
 
     def resume(self) -> None:
         """Continue from last.safetensors; metrics of steps after it are dropped.
@@ -179,35 +180,35 @@ class Trainer:
         Raises:
             TrainError: the state is damaged or of another model
         """
-        self.progress = self.folder.restore_state(self.model, self.optimizer)
-        if self.progress.validation not in ("", self.validation.fingerprint):
+        self.state = self.folder.restore_state(self.model, self.optimizer)
+        if self.state.validation not in ("", self.validation.fingerprint):
             logger.warning("another validation corpus: what is best begins anew")
-            self.progress = self.progress.without_best()
-        self.progress = dataclasses.replace(self.progress, validation=self.validation.fingerprint)
+            self.state.forget_best()
+        self.state.validation = self.validation.fingerprint
         if self.processes.is_main:
-            drop_after(self.folder.metrics, self.progress.step)
-            self.folder.drop_recent_after(self.progress.step)
+            drop_after(self.folder.metrics, self.state.step)
+            self.folder.drop_recent_after(self.state.step)
 
-    def run(self, *, tensorboard: bool = False) -> Progress:
+    def run(self, *, tensorboard: bool = False) -> TrainingState:
         """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
         options, processes = self.options, self.processes
         processes.broadcast_weights(list(self.model.state_dict().values()))
-        self.progress = processes.broadcast(self.progress)
-        started = time.perf_counter() - self.progress.seconds
+        self.state = processes.broadcast(self.state)
+        started = time.perf_counter() - self.state.seconds
         groups = self._batch_groups()
         peak = peak_tflops(self.device, options.precision)
         with (
             StopSignals(echo=1.0 if processes.count > 1 else 0.0) as stop,
             MetricsLog(
                 self.folder,
-                self.progress,
+                self.state,
                 writes=processes.is_main,
                 tensorboard=tensorboard,
                 peak_tflops=None if peak is None else processes.count * peak,
             ) as log,
             tqdm(
                 total=options.max_steps,
-                initial=self.progress.step,
+                initial=self.state.step,
                 unit="step",
                 mininterval=1.0,
                 dynamic_ncols=True,
@@ -222,35 +223,33 @@ class Trainer:
                             self._validate(log, stop, bar)
                             self._seconds_since(started)
                             self._save()
-                        self.progress = processes.broadcast(self.progress)
+                        self.state = processes.broadcast(self.state)
                 number = processes.all_reduce_max(stop.number)
                 if number:
                     self._save()
                     processes.broadcast(None)  # or the others' end could look like a loss of them
-                    raise Interrupted(self.progress.step, number)
-                if is_over(self.progress, options):
+                    raise Interrupted(self.state.step, number)
+                if is_over(self.state, options):
                     break
                 epoch, batch, indices = next(groups)
-                step = self.progress.step + 1
+                step = self.state.step + 1
                 rate = learning_rate(step, self.model.config.d_model, options)
                 loss, tokens, flops = self._step(indices, rate)
-                self.progress = dataclasses.replace(
-                    self.progress, step=step, epoch=epoch, batch=batch
-                )
+                self.state.step, self.state.epoch, self.state.batch = step, epoch, batch
                 self._seconds_since(started)
                 bar.update()
-                self.progress = log.add(self.progress, loss, tokens, flops)
+                log.add(self.state, loss, tokens, flops)
                 if step % options.log_steps == 0 or step == options.max_steps:
-                    line, self.progress = log.write(self.progress, rate)
+                    line = log.write(self.state, rate)
                     bar.set_postfix_str(
                         f"loss {line['loss']:.3f}, {line['tokens_per_second']:.0f} tokens/s"
                     )
-        return self.progress
+        return self.state
 
     def _batch_groups(self) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
-        """accumulate_steps batches at a time, from where progress stands on, without end; with
+        """accumulate_steps batches at a time, from where training stands, without end; with
         the epoch and the number of its batches used up after them."""
-        epoch, used = self.progress.epoch, self.progress.batch
+        epoch, used = self.state.epoch, self.state.batch
         count = self.options.accumulate_steps
         empty = 0
         while empty < 1000:  # a weight far below 1 can leave an epoch empty, not a thousand
@@ -268,7 +267,7 @@ class Trainer:
 
     def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int, int]:
         """One update over a group of batches; returns summed loss in nats, target tokens, FLOPs."""
-        step = self.progress.step + 1
+        step = self.state.step + 1
         drawn = np.concatenate(indices)
         targets = self.text.target_lengths[drawn] - 1
         tokens = int(targets.sum())
@@ -316,9 +315,9 @@ class Trainer:
         return loss.detach()
 
     def _validation_is_due(self) -> bool:
-        step, options = self.progress.step, self.options
+        step, options = self.state.step, self.options
         on_time = step % options.validate_steps == 0 or step >= options.max_steps
-        return on_time and step > self.progress.validated_step
+        return on_time and step > self.state.validated_step
 
     def _validate(self, log: MetricsLog, stop: StopSignals, bar: "tqdm[Any]") -> None:
         """Validate, unless a signal comes: then the next run does it, from the state saved.
@@ -329,18 +328,17 @@ class Trainer:
         try:
             loss = self.validation.loss(self.model)
             if not math.isfinite(loss):
-                raise self._diverged("validation loss", loss, self.progress.step)
+                raise self._diverged("validation loss", loss, self.state.step)
             if not self.folder.last.exists():
                 self._save()  # first: weights without a state could not be continued
-            found = self.validation.run(self.progress, loss, lambda: bool(stop.number))
+            line = self.validation.run(self.state, loss, lambda: bool(stop.number))
         except DivergedError:
             raise
         except BaseException:  # whatever failed, it must not cost the steps since the last state
             self._save()
             raise
-        if found is None:
+        if line is None:
             return
-        line, self.progress = found
         log.append(line)
         try:
             draw_curves(self.folder.metrics, self.folder.curves)
@@ -351,10 +349,10 @@ class Trainer:
     def _save(self) -> None:
         """Write the state, where this process is the one that writes."""
         if self.processes.is_main:
-            self.folder.save_state(self.model, self.optimizer, self.progress)
+            self.folder.save_state(self.model, self.optimizer, self.state)
 
     def _seconds_since(self, started: float) -> None:
-        self.progress = dataclasses.replace(self.progress, seconds=time.perf_counter() - started)
+        self.state.seconds = time.perf_counter() - started
 
     @contextlib.contextmanager
     def _saved_where_lost(self) -> Iterator[None]:

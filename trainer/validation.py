@@ -16,10 +16,11 @@ from tfm.trainer.data.corpora import read_corpora
 from tfm.trainer.data.vocabulary import Vocabulary
 
 from .bleu import bleu_metric, score, tokenizer_for
-from .checkpoint import CheckpointFolder, Progress, load_weights, weights_of, write_weights
+from .checkpoint import CheckpointFolder, load_weights, weights_of, write_weights
 from .config import Recipe
 from .loss import batch_loss
 from .model import Transformer
+from .training_state import TrainingState
 
 
 class Validation:
@@ -57,19 +58,21 @@ class Validation:
         return validation_loss(model, self._text, self._options.max_tokens, self._autocast)
 
     def run(
-        self, progress: Progress, loss: float, stopped: Callable[[], bool]
-    ) -> tuple[dict[str, Any], Progress] | None:
-        """Measure the weights as they are and the average, and write what is the better for.
+        self, state: TrainingState, loss: float, stopped: Callable[[], bool]
+    ) -> dict[str, Any] | None:
+        """Measure the current weights and the average, and write the files that they improve.
 
-        Done again after `stopped` it does the same, so the caller may forget what it began.
+        Until the end the state is left alone, so that a validation that was stopped or failed can
+        be repeated.
 
         Args:
-            loss: of the weights as they are
+            loss: of the current weights
+            stopped: asked between the parts of the work
 
         Returns:
-            the line of metrics, and the progress with what was the best; None once `stopped`
+            the line of metrics; None if it was stopped
         """
-        step, folder = progress.step, self._folder
+        step, folder = state.step, self._folder
         current = weights_of(self._model)
         mean = folder.add_recent(current, step, self._options.average_checkpoints)
         write_weights(folder.average, mean)
@@ -80,29 +83,25 @@ class Validation:
         average_loss = self.loss(trial)
         if stopped():
             return None
-        if loss < progress.best_loss:
+        if loss < state.best_loss:
             write_weights(folder.best, current)
-            progress = dataclasses.replace(progress, best_loss=loss, best_step=step)
         better = self._model if loss < average_loss else trial
-        if min(loss, average_loss) < progress.exported_loss:
+        if min(loss, average_loss) < state.exported_loss:
             write_weights(folder.model, weights_of(better))
-            progress = dataclasses.replace(progress, exported_loss=min(loss, average_loss))
         outputs = self._translate(better, stopped)
         if stopped():
             return None
         write_text(folder.samples, self._samples(step, outputs))
         tokenizer = self._options.validation_tokenizer
         scores = score(outputs, self._references, self._language, tokenizer)
-        if scores.chrf > progress.best_chrf:
-            progress = dataclasses.replace(progress, best_chrf=scores.chrf, best_chrf_step=step)
-        line = {
+        state.record_validation(loss, average_loss, scores.chrf)
+        return {
             "step": step,
             "validation_loss": loss,
             "average_loss": average_loss,
             **dataclasses.asdict(scores),
-            "seconds": progress.seconds,
+            "seconds": state.seconds,
         }
-        return line, dataclasses.replace(progress, validated_step=step)
 
     def _translate(self, model: Transformer, stopped: Callable[[], bool]) -> list[str]:
         most = self._options.validation_max_length

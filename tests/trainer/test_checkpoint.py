@@ -20,6 +20,7 @@ from tfm.trainer.data.vocabulary import train_vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 from tfm.trainer.optimizer import build_optimizer
+from tfm.trainer.training_state import TrainingState
 
 VOCABULARY = train_vocabulary(["一 二 三 四"] * 9, ["one two"] * 9, VocabularyRecipe(size=280))
 CONFIG = TransformerConfig(
@@ -73,13 +74,13 @@ def test_state_survives_bit_for_bit(tmp_path: Path, tied: str) -> None:
     model, optimizer = build(config)
     for _ in range(3):
         step(model, optimizer)
-    progress = files.Progress(step=3, epoch=1, batch=2, best_loss=0.1 + 0.2, seconds=1 / 3)
-    files.CheckpointFolder(tmp_path).save_state(model, optimizer, progress)
+    state = TrainingState(step=3, epoch=1, batch=2, best_loss=0.1 + 0.2, seconds=1 / 3)
+    files.CheckpointFolder(tmp_path).save_state(model, optimizer, state)
     torch.manual_seed(5)  # the noise of a step is the trainer's affair: see seed_noise
     expected = [step(model, optimizer) for _ in range(3)]
 
     other, other_optimizer = build(config, seed=9)
-    assert files.CheckpointFolder(tmp_path).restore_state(other, other_optimizer) == progress
+    assert files.CheckpointFolder(tmp_path).restore_state(other, other_optimizer) == state
     torch.manual_seed(5)
     found = [step(other, other_optimizer) for _ in range(3)]
     assert torch.equal(torch.stack(found), torch.stack(expected))
@@ -93,12 +94,12 @@ def test_state_survives_bit_for_bit(tmp_path: Path, tied: str) -> None:
 
 def test_state_before_the_first_validation_has_infinite_losses(tmp_path: Path) -> None:
     model, optimizer = build()
-    files.CheckpointFolder(tmp_path).save_state(model, optimizer, files.Progress())
-    assert files.CheckpointFolder(tmp_path).restore_state(*build(seed=1)) == files.Progress()
+    files.CheckpointFolder(tmp_path).save_state(model, optimizer, TrainingState())
+    assert files.CheckpointFolder(tmp_path).restore_state(*build(seed=1)) == TrainingState()
 
 
 def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
-    files.CheckpointFolder(tmp_path).save_state(*build(), files.Progress())
+    files.CheckpointFolder(tmp_path).save_state(*build(), TrainingState())
     with pytest.raises(TrainError, match="weights do not fit"):
         files.CheckpointFolder(tmp_path).restore_state(*build(dataclasses.replace(CONFIG, d_ff=10)))
 
@@ -106,7 +107,7 @@ def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
 def test_missing_and_damaged_state(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"last\.safetensors: not found"):
         files.CheckpointFolder(tmp_path).restore_state(*build())
-    files.CheckpointFolder(tmp_path).save_state(*build(), files.Progress())
+    files.CheckpointFolder(tmp_path).save_state(*build(), TrainingState())
     truncate(tmp_path / files.LAST)
     with pytest.raises(TrainError, match=r"last\.safetensors: damaged"):
         files.CheckpointFolder(tmp_path).restore_state(*build())

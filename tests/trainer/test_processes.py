@@ -125,7 +125,7 @@ def test_stopped_with_two_processes_and_resumed_with_one_is_unbroken(
     assert process.returncode != 0
     step = metrics(stopped)[-1]["step"]
     assert stderr.count(f"stopped at step {step}; continue with: tfm train") == 1
-    assert files.CheckpointFolder(stopped).read_progress().step == step
+    assert files.CheckpointFolder(stopped).read_state().step == step
 
     recipe_path.write_text(RECIPE.replace("max_steps = 12", f"max_steps = {step + 4}"), "utf-8")
     recipe = load_recipe(recipe_path)
@@ -152,13 +152,13 @@ def test_a_killed_process_ends_the_training_and_the_state_is_whole(
     last = folder / files.LAST
     assert len(lines) == 1
     assert lines[0].endswith(f"; the state in {last} is whole")
-    progress = files.CheckpointFolder(folder).read_progress()
-    assert progress.step == metrics(folder)[-1]["step"] >= 7  # the first one saved it
+    state = files.CheckpointFolder(folder).read_state()
+    assert state.step == metrics(folder)[-1]["step"] >= 7  # the first one saved it
     recipe_path.write_text(
-        RECIPE.replace("max_steps = 12", f"max_steps = {progress.step + 1}"), "utf-8"
+        RECIPE.replace("max_steps = 12", f"max_steps = {state.step + 1}"), "utf-8"
     )
     train(load_recipe(recipe_path), folder, resume=True)
-    assert losses(folder)[progress.step + 1] > 0
+    assert losses(folder)[state.step + 1] > 0
 
 
 def test_errors_are_said_once(recipe_path: Path, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from tfm.trainer.model import EncoderLayer
 from tfm.trainer.prepare import prepare
 from tfm.trainer.stopping import Interrupted
 from tfm.trainer.train import Trainer, train
+from tfm.trainer.training_state import TrainingState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -91,7 +92,7 @@ def call_at(monkeypatch: pytest.MonkeyPatch, step: int, action: Callable[[], obj
     whole = Trainer._step
 
     def interrupted(self: Trainer, *arguments: Any) -> tuple[float, int, int]:
-        if self.progress.step + 1 == step:
+        if self.state.step + 1 == step:
             action()
         return whole(self, *arguments)
 
@@ -174,8 +175,8 @@ def test_stopped_and_resumed_is_unbroken(
     assert metrics(tmp_path) == lines
 
     torch.rand(5)  # a resumed run must not depend on the random state it finds
-    progress = train(recipe, tmp_path, resume=True)
-    assert progress.step == 14
+    state = train(recipe, tmp_path, resume=True)
+    assert state.step == 14
     assert_same_training(tmp_path, unbroken)
 
 
@@ -209,8 +210,8 @@ def test_killed_training_goes_back_to_its_last_state(
         patch.setattr(
             files.CheckpointFolder,
             "save_state",
-            lambda folder, model, optimizer, progress: (
-                kill() if progress.step == 10 else save(folder, model, optimizer, progress)
+            lambda folder, model, optimizer, state: (
+                kill() if state.step == 10 else save(folder, model, optimizer, state)
             ),
         )
         with pytest.raises(Killed):
@@ -337,7 +338,7 @@ def test_a_validation_that_fails_costs_no_steps(
         patch.setattr(validation, "translate", failing)
         with pytest.raises(RuntimeError, match="no memory"):
             train(load_recipe(recipe_path), tmp_path, resume=False)
-    assert files.CheckpointFolder(tmp_path).read_progress().step == step
+    assert files.CheckpointFolder(tmp_path).read_state().step == step
     train(load_recipe(recipe_path), tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
@@ -384,7 +385,7 @@ def test_out_of_memory_costs_no_steps(
     last = result.stderr.splitlines()[-1]
     assert last.startswith("Error: the batch of step 7 does not fit into the memory of cpu: lower")
     assert last.endswith(f"the state in {tmp_path / files.LAST} is whole")
-    assert files.CheckpointFolder(tmp_path).read_progress().step == 6
+    assert files.CheckpointFolder(tmp_path).read_state().step == 6
     train(load_recipe(recipe_path), tmp_path, resume=True)
     assert_same_training(tmp_path, unbroken)
 
@@ -399,7 +400,7 @@ def test_nothing_of_the_state_stays_mapped(recipe_path: Path, unbroken: Path) ->
     trainer.resume()
     assert "tokens" in maps.read_text()  # what stays mapped is seen
     assert files.LAST not in maps.read_text()
-    assert trainer.progress.step == 14
+    assert trainer.state.step == 14
 
 
 def test_a_second_ctrl_c_gets_through(
@@ -420,8 +421,8 @@ def test_finished_training_resumed_changes_nothing(
     recipe_path: Path, unbroken: Path, tmp_path: Path
 ) -> None:
     contents = {path: path.read_bytes() for path in unbroken.iterdir() if path.is_file()}
-    progress = train(load_recipe(recipe_path), unbroken, resume=True)
-    assert progress.step == 14
+    state = train(load_recipe(recipe_path), unbroken, resume=True)
+    assert state.step == 14
     assert {path: path.read_bytes() for path in contents} == contents
 
 
@@ -492,18 +493,18 @@ def test_with_another_validation_corpus_the_best_begins_anew(
     folder = shutil.copytree(unbroken, tmp_path / "checkpoint")
     path = copy_recipe(recipe_path, tmp_path, "max_steps = 14", "max_steps = 15")
     valid = tmp_path / "valid.tsv"
-    before = files.CheckpointFolder(folder).read_progress()
+    before = files.CheckpointFolder(folder).read_state()
     losses = iter([9.0, 8.0, 10.0, 11.0])
     monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     valid.write_text(valid.read_text("utf-8") + "ab\tBA\n", "utf-8")
-    progress = train(load_recipe(path), folder, resume=True)
+    state = train(load_recipe(path), folder, resume=True)
     assert "another validation corpus: what is best begins anew" in caplog.text
     assert before.exported_loss < 8
-    assert (progress.exported_loss, progress.best_loss, progress.best_step) == (8.0, 9.0, 15)
+    assert (state.exported_loss, state.best_loss, state.best_step) == (8.0, 9.0, 15)
     model, average = load_file(folder / files.MODEL), load_file(folder / files.AVERAGE)
     assert all(torch.equal(model[name], average[name]) for name in average)
-    progress = train(change(load_recipe(path), max_steps=16), folder, resume=True)
-    assert (progress.exported_loss, progress.best_loss, progress.best_step) == (8.0, 9.0, 15)
+    state = train(change(load_recipe(path), max_steps=16), folder, resume=True)
+    assert (state.exported_loss, state.best_loss, state.best_step) == (8.0, 9.0, 15)
     assert caplog.text.count("another validation corpus") == 1
 
 
@@ -620,23 +621,23 @@ def test_files_are_chosen_by_validation_loss(
         chosen = history[first - 1 : last]
         return {k: sum(w[k].double() for w in chosen).div(len(chosen)).float() for k in chosen[0]}
 
-    def check(folder: Any, model: Any, _optimizer: Any, progress: files.Progress) -> None:
-        if progress.validated_step != progress.step:
+    def check(folder: Any, model: Any, _optimizer: Any, state: TrainingState) -> None:
+        if state.validated_step != state.step:
             return  # before the first validation
         history.append({k: v.clone() for k, v in files.weights_of(model).items()})
-        step = progress.step
+        step = state.step
         assert equal(files.BEST, history[expected_best[step - 1] - 1])
         steps = [int(s) for s in expected_model[step - 1].split("-")]
         assert equal(files.MODEL, mean(steps[0], steps[-1]))
         assert equal(files.AVERAGE, mean(max(1, step - 2), step))
-        assert progress.best_step == expected_best[step - 1]
-        assert progress.exported_loss == min(itertools.chain(*script[:step]))
+        assert state.best_step == expected_best[step - 1]
+        assert state.exported_loss == min(itertools.chain(*script[:step]))
         seen.append(step)
 
     monkeypatch.setattr(files.CheckpointFolder, "save_state", check)
-    progress = train(recipe, tmp_path, resume=False)
+    state = train(recipe, tmp_path, resume=False)
     assert seen == [1, 2, 3, 4, 5, 6]
-    assert progress.best_loss == 2.8
+    assert state.best_loss == 2.8
     lines = [line for line in metrics(tmp_path) if "validation_loss" in line]
     assert [(line["validation_loss"], line["average_loss"]) for line in lines] == script
 
@@ -647,8 +648,8 @@ def test_training_stops_after_validations_without_gain(
     losses = iter([5.0, 9.0, 4.0, 9.0, 4.1, 9.0, 4.0, 9.0])
     monkeypatch.setattr(validation, "validation_loss", lambda *_: next(losses))
     recipe = change(load_recipe(recipe_path), validate_steps=2, stop_after_no_gain=2)
-    progress = train(recipe, tmp_path, resume=False)
-    assert (progress.step, progress.best_step, progress.best_loss) == (8, 4, 4.0)
+    state = train(recipe, tmp_path, resume=False)
+    assert (state.step, state.best_step, state.best_loss) == (8, 4, 4.0)
 
 
 def test_max_steps_lowered_ends_with_a_validation(
@@ -658,8 +659,8 @@ def test_max_steps_lowered_ends_with_a_validation(
     call_at(monkeypatch, 8, lambda: signal.raise_signal(signal.SIGTERM))
     with pytest.raises(Interrupted):
         train(recipe, tmp_path, resume=False)
-    progress = train(change(recipe, max_steps=6), tmp_path, resume=True)
-    assert (progress.step, progress.validated_step) == (8, 8)
+    state = train(change(recipe, max_steps=6), tmp_path, resume=True)
+    assert (state.step, state.validated_step) == (8, 8)
 
 
 def test_training_stops_at_validations_only(
@@ -671,9 +672,9 @@ def test_training_stops_at_validations_only(
     recipe = change(load_recipe(recipe_path), max_steps=3, validate_steps=5)
     train(recipe, tmp_path, resume=False)
     longer = change(recipe, max_steps=100, stop_after_no_gain=2)
-    progress = train(longer, tmp_path, resume=True)
-    assert (progress.step, progress.best_step) == (15, 3)
-    assert files.CheckpointFolder(tmp_path).read_progress().step == 15
+    state = train(longer, tmp_path, resume=True)
+    assert (state.step, state.best_step) == (15, 3)
+    assert files.CheckpointFolder(tmp_path).read_state().step == 15
 
 
 def test_stops_without_gain_in_chrf(
@@ -686,8 +687,8 @@ def test_stops_without_gain_in_chrf(
     monkeypatch.setattr(validation, "score", lambda *_: Scores(0.0, next(found), "", ""))
     recipe = load_recipe(recipe_path)
     recipe = change(recipe, validate_steps=2, stop_after_no_gain=2, stop_metric="chrf")
-    progress = train(recipe, tmp_path, resume=False)
-    assert (progress.step, progress.best_chrf_step, progress.best_chrf) == (8, 4, 7.0)
+    state = train(recipe, tmp_path, resume=False)
+    assert (state.step, state.best_chrf_step, state.best_chrf) == (8, 4, 7.0)
 
 
 def test_no_cuda_no_training(recipe_path: Path, tmp_path: Path) -> None:
@@ -705,9 +706,7 @@ def test_weights_that_draw_nothing_stop(recipe_path: Path, unbroken: Path, tmp_p
     trainer = make_trainer(change(recipe, max_steps=100), tmp_path, unbroken)
     with pytest.raises(TrainError, match="no pair in 1000 epochs from epoch 1 on: raise the wei"):
         trainer.run()
-    assert (
-        files.CheckpointFolder(tmp_path).read_progress().step == metrics(tmp_path)[-1]["step"] > 0
-    )
+    assert files.CheckpointFolder(tmp_path).read_state().step == metrics(tmp_path)[-1]["step"] > 0
 
 
 def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
@@ -743,7 +742,6 @@ def test_init_takes_the_languages_of_the_recipe(
     data = dataclasses.replace(recipe.data, target_language="zh")
     prepare(
         dataclasses.replace(recipe, data=data),
-        recipe_path,
         files.CheckpointFolder(tmp_path),
         resume=False,
         init=unbroken,
@@ -852,7 +850,7 @@ def test_precision_is_chosen_once(
         monkeypatch.setattr(loop, "faster_precision", lambda *_: "another")
         train(change(recipe, max_steps=2), tmp_path / name, resume=True)
         assert used == [name == "bf16"] * 4  # two updates of two batches
-        assert files.CheckpointFolder(tmp_path / name).read_progress().precision == name
+        assert files.CheckpointFolder(tmp_path / name).read_state().precision == name
 
 
 @pytest.mark.parametrize(("slow_in_bf16", "precision"), [(True, "fp32"), (False, "bf16")])

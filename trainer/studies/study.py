@@ -261,4 +261,4 @@ def _is_over(variant: Variant, checkpoint: Path) -> bool:
     if not trained.last.exists():
         return False
     options = recipe_of(variant.recipe, variant.name).training
-    return is_over(trained.read_progress(), options)
+    return is_over(trained.read_state(), options)

@@ -168,7 +168,7 @@ def test_stopped_and_resumed_is_unbroken(
     whole = Trainer._step
 
     def stopped(self: Trainer, *arguments: Any) -> Any:
-        if self.folder.name == "batch-norm" and self.progress.step == 4:
+        if self.folder.path.name == "batch-norm" and self.state.step == 4:
             signal.raise_signal(number)
         return whole(self, *arguments)
 
@@ -204,7 +204,7 @@ def test_stopped_in_the_last_validation_is_not_done(
     with monkeypatch.context() as patch:
         patch.setattr(validation, "translate", failing)
         command(study_path, tmp_path)
-    assert files.CheckpointFolder(tmp_path / "baseline").read_progress().step == 6
+    assert files.CheckpointFolder(tmp_path / "baseline").read_state().step == 6
     assert command(study_path, tmp_path).exit_code == 0
     assert without_clock(tmp_path) == without_clock(unbroken[0])
 
@@ -218,7 +218,7 @@ def test_a_variant_that_ended_early_is_done(
     with monkeypatch.context() as patch:
         patch.setattr(validation, "validation_loss", lambda *_: next(losses))
         assert command(path, tmp_path / "out").exit_code == 0
-    assert files.CheckpointFolder(tmp_path / "out" / "baseline").read_progress().step == 3
+    assert files.CheckpointFolder(tmp_path / "out" / "baseline").read_state().step == 3
     monkeypatch.setattr(experiments, "train", None)
     assert command(path, tmp_path / "out").exit_code == 0
 
@@ -265,7 +265,7 @@ def test_side_by_side_is_stopped_saved_and_resumed(
     assert stderr.splitlines()[-1].startswith("stopped, all is saved; continue with: tfm exp")
     for folder in checkpoints:
         lines = (folder / files.METRICS).read_text("utf-8").splitlines()
-        assert files.CheckpointFolder(folder).read_progress().step == json.loads(lines[-1])["step"]
+        assert files.CheckpointFolder(folder).read_state().step == json.loads(lines[-1])["step"]
 
 
 def test_a_failure_side_by_side_is_said(study_path: Path, tmp_path: Path) -> None:
