@@ -76,7 +76,7 @@ def test_state_survives_bit_for_bit(tmp_path: Path, tied: str) -> None:
         step(model, optimizer)
     state = TrainingState(step=3, epoch=1, batch=2, best_loss=0.1 + 0.2, seconds=1 / 3)
     files.CheckpointFolder(tmp_path).save_state(model, optimizer, state)
-    torch.manual_seed(5)  # the noise of a step is the trainer's affair: see seed_noise
+    torch.manual_seed(5)  # the trainer seeds each step itself: see seed_dropout
     expected = [step(model, optimizer) for _ in range(3)]
 
     other, other_optimizer = build(config, seed=9)

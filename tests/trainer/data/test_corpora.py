@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfm.trainer.config import CorpusRecipe
+from tfm.trainer.config import CorpusRecipe, load_recipe
 from tfm.trainer.data.corpora import FOREVER, Corpora, draw_sample, read_corpora
 from tfm.trainer.errors import TrainError
 
@@ -141,3 +141,12 @@ def test_a_sample_is_drawn_by_weight_and_bounded(tmp_path: Path) -> None:
     # 45 of about 450 pairs: each of the 300 is drawn a tenth of the times, early or late
     assert drawn.mean() == pytest.approx(20, rel=0.1)
     assert drawn[:100].mean() == pytest.approx(drawn[200:].mean(), rel=0.15)
+
+
+def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
+    text = read_corpora(load_recipe(recipe_path).data.train)
+    sources, targets = text.sample(7)
+    positions = [text.sources.index(s) for s in sources]
+    assert len(sources) == 7 and targets == [s.upper() for s in sources]
+    assert positions[0] == 0 and sources[-1] == text.sources[-1]
+    assert text.sample(999) == (text.sources, text.targets)
