@@ -16,7 +16,7 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60  # without decorators and docstring
 
 LONG_FILES: set[str] = set()
-LONG_FUNCTIONS = {"export/model_folder.py:_write", "trainer/cli.py:train"}
+LONG_FUNCTIONS = {"export/model_folder.py:_write"}
 SHARED_CLASS_NAMES: set[str] = set()
 
 # Stays green when the circle is opened; then this becomes empty.

@@ -1,5 +1,5 @@
 """`tfm bench`, `tfm bench-training`. Only click and the peers' names are imported here: see
-trainer/cli.py."""
+trainer/commands."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.paths import ROOT
 
-from tfm.trainer.cli import train
+from tfm.trainer.commands.train import train
 from tfm.trainer.config import (
     PRESETS,
     DataRecipe,

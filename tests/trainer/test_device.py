@@ -17,8 +17,8 @@ from helpers.training import (
 from safetensors.torch import load_file
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli
 from tfm.trainer import train as loop
+from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_model_config, load_recipe
 from tfm.trainer.device import faster_precision
 from tfm.trainer.errors import TrainError
@@ -95,7 +95,7 @@ def test_out_of_memory_costs_no_steps(
     with monkeypatch.context() as patch:
         call_at(patch, 7, full)
         arguments = [str(recipe_path), "--out", str(tmp_path), "--threads", "1"]
-        result = CliRunner().invoke(cli.train, arguments)
+        result = CliRunner().invoke(train_command, arguments)
         monkeypatch.undo()
     assert result.exit_code == 1
     last = result.stderr.splitlines()[-1]

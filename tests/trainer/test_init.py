@@ -15,7 +15,7 @@ from helpers.training import (
 from safetensors.torch import load_file
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli
+from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_model_config, load_recipe
 from tfm.trainer.prepare import prepare
 from tfm.trainer.train import train
@@ -66,7 +66,7 @@ def test_init_stopped_and_resumed_is_unbroken(
     with monkeypatch.context() as patch:
         patch.setattr("tfm.trainer.config.load_recipe", lambda _: wider)
         call_at(patch, 7, lambda: signal.raise_signal(signal.SIGTERM))
-        result = CliRunner().invoke(cli.train, arguments)
+        result = CliRunner().invoke(train_command, arguments)
     assert result.exit_code == 143
     assert result.stderr.splitlines()[-1].endswith(f"--out {stopped} --resume --threads 1")
     train(wider, stopped, resume=True)  # the checkpoint it began from may be gone

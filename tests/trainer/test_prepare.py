@@ -9,7 +9,7 @@ from helpers.capitals import RECIPE
 from helpers.training import assert_same_training, call_at, change, copy_recipe
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli
+from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_recipe
 from tfm.trainer.errors import TrainError
 from tfm.trainer.train import train
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_existing_training_is_not_overwritten(recipe_path: Path, unbroken: Path) -> None:
-    result = CliRunner().invoke(cli.train, [str(recipe_path), "--out", str(unbroken)])
+    result = CliRunner().invoke(train_command, [str(recipe_path), "--out", str(unbroken)])
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 1
     assert f"{unbroken} already holds a training; continue it with --resume" in result.stderr
@@ -31,7 +31,7 @@ def test_a_folder_has_one_training_at_a_time(
 
     def train_there_too() -> None:
         command = [str(recipe_path), "--out", str(tmp_path), "--resume"]
-        result = CliRunner().invoke(cli.train, command)
+        result = CliRunner().invoke(train_command, command)
         said.append((result.exit_code, result.stderr))
 
     with monkeypatch.context() as patch:

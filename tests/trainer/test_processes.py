@@ -33,7 +33,7 @@ WORKER = """
 import os, sys
 from pathlib import Path
 Path(sys.argv.pop(1), os.environ["RANK"]).write_text(str(os.getpid()))
-from tfm.trainer.cli import train
+from tfm.trainer.commands.train import train
 train()
 """
 

@@ -112,7 +112,12 @@ def test_process_stopped_by_sigterm_and_resumed_is_unbroken(
     text = endless.read_text("utf-8").replace('precision = "fp32"', 'precision = "bf16"')
     endless.write_text(text, "utf-8")
     stopped = tmp_path / "stopped"
-    command = [sys.executable, "-c", "from tfm.trainer.cli import train; train()", str(endless)]
+    command = [
+        sys.executable,
+        "-c",
+        "from tfm.trainer.commands.train import train; train()",
+        str(endless),
+    ]
     with subprocess.Popen(
         [*command, "--out", str(stopped), "--threads", "1"],
         stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from helpers.training import call_at, change
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli
+from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_recipe
 from tfm.trainer.stopping import Interrupted
 from tfm.trainer.train import train
@@ -27,7 +27,7 @@ def test_command_says_how_to_continue(
     with monkeypatch.context() as patch:
         call_at(patch, 2, lambda: signal.raise_signal(number))
         arguments = [str(recipe_path), "--out", str(tmp_path), "--threads", "1"]
-        result = CliRunner().invoke(cli.train, arguments)
+        result = CliRunner().invoke(train_command, arguments)
     assert result.exit_code == status
     assert result.stdout == ""
     last = result.stderr.splitlines()[-1]

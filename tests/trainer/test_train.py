@@ -18,8 +18,8 @@ from helpers.training import (
 )
 
 from tfm.trainer import checkpoint as files
-from tfm.trainer import cli
 from tfm.trainer import train as loop
+from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_recipe
 from tfm.trainer.errors import TrainError
 from tfm.trainer.train import train
@@ -66,7 +66,7 @@ def test_another_seed_is_another_training(
 
 def test_loss_that_is_no_number_stops(recipe_path: Path, tmp_path: Path) -> None:
     path = copy_recipe(recipe_path, tmp_path, "learning_rate = 1e-2", "learning_rate = 1e30")
-    result = CliRunner().invoke(cli.train, [str(path), "--out", str(tmp_path / "out")])
+    result = CliRunner().invoke(train_command, [str(path), "--out", str(tmp_path / "out")])
     assert result.exit_code == 1
     message = result.stderr.splitlines()[-1]
     assert message.startswith("Error: the loss is ")

@@ -248,7 +248,7 @@ def test_side_by_side_is_stopped_saved_and_resumed(
     assert steps in text
     (endless / "base.toml").write_text(text.replace(steps, "max_steps = 1000000"), "utf-8")
     study, out = shutil.copy(study_path, endless.parent), tmp_path / "out"
-    code = "from tfm.trainer.cli import experiments; experiments()"
+    code = "from tfm.trainer.commands.experiments import experiments; experiments()"
     command = [sys.executable, "-c", code, str(study), "--out", str(out), "--jobs", "2"]
     checkpoints = [out / name for name in ("baseline", "batch-norm")]  # "hot" has ended by then
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
