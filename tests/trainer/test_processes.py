@@ -207,7 +207,6 @@ def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) 
     with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
         Trainer(
             plain,
-            recipe_path,
             files.CheckpointFolder(folder),
             torch.device("cpu"),
             Processes(count=2),
