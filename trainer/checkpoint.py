@@ -245,9 +245,9 @@ def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
     expected = {name: tensor.shape for name, tensor in weights_of(model).items()}
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     if expected != shapes:
-        odd = sorted(expected.items() ^ shapes.items())[0][0]
+        name = sorted(expected.items() ^ shapes.items())[0][0]
         raise TrainError(
-            f"weights do not fit config.json: {odd} differs; use files of one training"
+            f"weights do not fit config.json: {name} differs; use files of one training"
         )
     model.load_state_dict(weights, strict=False)
 

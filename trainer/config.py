@@ -146,10 +146,10 @@ class ModelRecipe:
         self, data: "DataRecipe", source_size: int, target_size: int, **ids: int
     ) -> TransformerConfig:
         """The configuration of the network for vocabularies of these sizes."""
-        chosen = {
+        values = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"
         }
-        overrides = {name: value for name, value in chosen.items() if value is not None}
+        overrides = {name: value for name, value in values.items() if value is not None}
         return TransformerConfig(
             source_vocab_size=source_size,
             target_vocab_size=target_size,

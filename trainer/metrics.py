@@ -89,14 +89,14 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what happens inside out of the speeds."""
+        """Do not count the time of the block in the speeds."""
         began = time.perf_counter()
         yield
         self._since += time.perf_counter() - began
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinity for one that a kill cut short."""
+    """The step of a line of metrics.jsonl; infinity for a line that was cut short."""
     try:
         return float(json.loads(line)["step"])
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""What there is to do before the first step: vocabulary, configuration and tokens in a folder."""
+"""Before the first step: write vocabulary, configuration and tokens to the checkpoint folder."""
 
 import dataclasses
 import logging
@@ -30,10 +30,10 @@ FREE = {"dropout", "source_language", "target_language"}  # what --resume may ch
 def prepare(
     recipe: Recipe, folder: CheckpointFolder, *, resume: bool, init: Path | None
 ) -> Transformer | None:
-    """Bring folder, which is there, to where every process can begin, or go on, from its files.
+    """Write to the existing folder what every process reads before it begins or resumes.
 
     Returns:
-        the model whose weights to begin with, if there is one
+        the model of --init, whose weights training begins with, or None
 
     Raises:
         TrainError: bad data, a state of another model
@@ -94,11 +94,11 @@ Fixed = TypeVar("Fixed", TransformerConfig, VocabularyRecipe)
 
 def _check_unchanged(folder: CheckpointFolder, before: Fixed, wanted: Fixed) -> None:
     """Raise TrainError where the recipe wants another model or vocabulary than it resumes."""
-    found = dataclasses.asdict(before)
+    trained = dataclasses.asdict(before)
     for name, value in dataclasses.asdict(wanted).items():
-        if name not in FREE and found[name] != value:
+        if name not in FREE and trained[name] != value:
             raise TrainError(
-                f"{folder} was trained with {name} {found[name]}, not {value}: use that recipe"
+                f"{folder} was trained with {name} {trained[name]}, not {value}: use that recipe"
             )
 
 
@@ -129,7 +129,7 @@ def refuse_to_overwrite(folder: CheckpointFolder, init: Path | None, *, resume: 
 
 
 def _tuned(config: TransformerConfig, recipe: Recipe) -> TransformerConfig:
-    """The configuration of a model that others trained, as the recipe has it go on."""
+    """The configuration of --init's model with the recipe's dropout and languages."""
     changes: dict[str, Any] = {"dropout": recipe.model.dropout}
     for side in ("source_language", "target_language"):
         language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +76,8 @@ def train(
     with contextlib.ExitStack() as held:
         with processes.main_first():
             if processes.is_main:
-                refuse_to_overwrite(checkpoint, init, resume=resume)  # nor leave a lock in it
+                # Before claim(), which makes a lock file.
+                refuse_to_overwrite(checkpoint, init, resume=resume)
                 held.enter_context(checkpoint.claim())
                 initial = prepare(recipe, checkpoint, resume=resume, init=init)
         resume = processes.broadcast(checkpoint.last.exists())
@@ -87,7 +88,7 @@ def train(
                 trainer.resume()
             elif initial is not None:
                 trainer.begin_with(initial)
-        del initial  # of no use any more, and large
+        del initial  # a whole model, needed no more
         return trainer.run(tensorboard=tensorboard)
 
 
@@ -104,15 +105,15 @@ def _in_precision(
     *,
     resume: bool,
 ) -> Recipe:
-    """The recipe with "auto" replaced by what the main process found, or an earlier run."""
+    """The recipe with precision "auto" replaced by the faster one, or that of the run resumed."""
     if recipe.training.precision != "auto":
         return recipe
-    found = folder.read_state().precision if resume else ""
-    if not found and processes.is_main:
-        found = faster_precision(folder.read_config(), device)
-        logger.info("computing in %s, which is faster here", found)
-    chosen: Literal["bf16", "fp32"] = "bf16" if processes.broadcast(found) == "bf16" else "fp32"
-    training = dataclasses.replace(recipe.training, precision=chosen)
+    precision = folder.read_state().precision if resume else ""
+    if not precision and processes.is_main:
+        precision = faster_precision(folder.read_config(), device)
+        logger.info("computing in %s, which is faster here", precision)
+    is_bf16 = processes.broadcast(precision) == "bf16"
+    training = dataclasses.replace(recipe.training, precision="bf16" if is_bf16 else "fp32")
     return dataclasses.replace(recipe, training=training)
 
 
@@ -123,7 +124,7 @@ def is_over(state: TrainingState, options: TrainingRecipe) -> bool:
 
 
 def _no_gain(state: TrainingState, options: TrainingRecipe) -> bool:
-    """Whether this is the stop_after_no_gain-th validation that brought nothing."""
+    """Whether the last stop_after_no_gain validations brought no better result."""
     patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
     best_step = state.best_step if by_loss else state.best_chrf_step
     if patience is None or best_step == 0:
@@ -149,7 +150,8 @@ class Trainer:
         self.recipe, self.folder, self.processes = recipe, folder, processes
         self.options = recipe.training
         config = folder.read_config()
-        _check_ablations(config.ablations, processes)  # of --init's model, the recipe does not tell
+        # Again: the model of --init may have ablations that the recipe does not name.
+        _check_ablations(config.ablations, processes)
         self.vocabulary = Vocabulary.load(folder.path)
         self.vocabulary.check(config)
         self.device = device
@@ -323,7 +325,7 @@ class Trainer:
         """Validate, unless a signal comes: then the next run does it, from the state saved.
 
         Raises:
-            DivergedError: the weights are no numbers; the last state stays
+            DivergedError: the loss is NaN or infinite; the last state stays
         """
         try:
             loss = self.validation.loss(self.model)
@@ -356,7 +358,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _saved_where_lost(self) -> Iterator[None]:
-        """The end of another process costs no steps: it is noticed before weights change."""
+        """Save the state when another process ends, which is noticed before weights change."""
         try:
             yield
         except ProcessLostError:

@@ -125,19 +125,19 @@ def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
         TrainError: as `Corpora`
     """
     generator = np.random.default_rng(seed)
-    kept: list[tuple[str, str, int]] = []
+    sample: list[tuple[str, str, int]] = []
     seen = 0
     for pair in corpora:
         weight = corpora.groups[pair[2]].weight
         if weight < 1 and generator.random() >= weight:
             continue
         seen += 1
-        if len(kept) < count:
-            kept.append(pair)
-        elif (index := int(generator.integers(seen))) < count:  # a reservoir: all alike likely
-            kept[index] = pair
-    names = [corpora.groups[index].corpus for _, _, index in kept]
-    return ParallelText([s for s, _, _ in kept], [t for _, t, _ in kept], names)
+        if len(sample) < count:
+            sample.append(pair)
+        elif (index := int(generator.integers(seen))) < count:  # reservoir sampling
+            sample[index] = pair
+    names = [corpora.groups[index].corpus for _, _, index in sample]
+    return ParallelText([s for s, _, _ in sample], [t for _, t, _ in sample], names)
 
 
 def read_pairs(recipe: CorpusRecipe) -> Iterator[tuple[str, str, str]]:

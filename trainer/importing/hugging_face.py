@@ -150,12 +150,12 @@ def _languages(
 ) -> dict[str, Any]:
     """source_language, target_language and language_token of the configuration."""
     settings = read_optional_json(source / "tokenizer_config.json")
-    chosen = {
+    languages = {
         "source_language": source_language or _first(settings, "source_lang", "src_lang"),
         "target_language": target_language or _first(settings, "target_lang", "tgt_lang"),
     }
     language_token = family.language_token if tokens.language_ids else "none"
-    for name, language in chosen.items():
+    for name, language in languages.items():
         needed = language_token == "both" or (
             language_token == "source" and name == "target_language"
         )
@@ -170,8 +170,8 @@ def _languages(
                 f"{', '.join(sorted(tokens.language_ids))}"
             )
     return {
-        "source_language": chosen["source_language"] or "source",
-        "target_language": chosen["target_language"] or "target",
+        "source_language": languages["source_language"] or "source",
+        "target_language": languages["target_language"] or "target",
         "language_token": language_token,
     }
 

@@ -29,7 +29,7 @@ class Result:
 
     Attributes:
         changes: what its recipe changes, as lines of TOML
-        diverged: the step whose loss was no number
+        diverged: the step whose loss was NaN or infinite
         steps, losses: every validation, nats per token; NaN and infinity are None
         loss, average_loss, bleu, chrf: of the last validation; scores are of greedy translations
         tokens_per_second: target tokens, the median of the logged lines
@@ -52,7 +52,7 @@ class Result:
 
     @property
     def step(self) -> int:
-        """The one that was validated last."""
+        """The last validated step."""
         return self.steps[-1] if self.steps else 0
 
 
@@ -121,7 +121,7 @@ def as_table(results: Sequence[Result]) -> str:
         ["chrF", *(_last(r, r.chrf, ".1f") for r in results)],
         ["tokens/s", *(_number(r.tokens_per_second, ",.0f") for r in results)],
     ]
-    if all(r.average_loss == r.loss for r in results):  # the mean of one
+    if all(r.average_loss == r.loss for r in results):  # averages of a single checkpoint
         columns = [column for column in columns if column[0] != "averaged weights"]
     cells = [_aligned(column, left=index < TEXTS) for index, column in enumerate(columns)]
     lines = [f"| {' | '.join(row)} |" for row in zip(*cells, strict=True)]
