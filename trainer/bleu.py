@@ -65,7 +65,7 @@ def score(
 
 
 def tokenizer_for(language: str) -> str:
-    """The name of sacrebleu's tokenizer for a language: "zh", "zho_Hans" and "zh-CN" are one.
+    """The name of sacrebleu's tokenizer for a language; "zh", "zho_Hans" and "zh-CN" are the same.
 
     Japanese and Korean are scored by characters where sacrebleu[ja] or sacrebleu[ko] is not
     installed: the default's words are what stands between spaces, and there are none.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from tfm.runtime.files.schema import SchemaError, limited, limits, load_dataclass
+from tfm.runtime.files.schema import SchemaError, internal, limited, limits, load_dataclass
 
 from .errors import TrainError
 
@@ -115,36 +115,15 @@ OLD_KEYS = {
     "forbidden_ids": "suppress_ids",
 }
 
+_DIMENSIONS = ("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers")
 PRESETS: dict[str, dict[str, Any]] = {
-    # tiny: Wu et al. 2021's Multi30k model; base, big: table 3 of the paper
-    "tiny": {
-        "d_model": 128,
-        "d_ff": 256,
-        "num_heads": 4,
-        "encoder_layers": 4,
-        "decoder_layers": 4,
-    },
-    "edge": {
-        "d_model": 256,
-        "d_ff": 1024,
-        "num_heads": 4,
-        "encoder_layers": 6,
-        "decoder_layers": 2,
-    },
-    "base": {
-        "d_model": 512,
-        "d_ff": 2048,
-        "num_heads": 8,
-        "encoder_layers": 6,
-        "decoder_layers": 6,
-    },
-    "big": {
-        "d_model": 1024,
-        "d_ff": 4096,
-        "num_heads": 16,
-        "encoder_layers": 6,
-        "decoder_layers": 6,
-    },
+    name: dict(zip(_DIMENSIONS, values, strict=True))
+    for name, values in {
+        "tiny": (128, 256, 4, 4, 4),  # the Multi30k model of Wu et al. 2021
+        "edge": (256, 1024, 4, 6, 2),
+        "base": (512, 2048, 8, 6, 6),  # table 3 of the paper
+        "big": (1024, 4096, 16, 6, 6),  # table 3 of the paper
+    }.items()
 }
 
 
@@ -167,10 +146,10 @@ class ModelRecipe:
         self, data: "DataRecipe", source_size: int, target_size: int, **ids: int
     ) -> TransformerConfig:
         """The configuration of the network for vocabularies of these sizes."""
-        chosen = {
+        values = {
             f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "preset"
         }
-        overrides = {name: value for name, value in chosen.items() if value is not None}
+        overrides = {name: value for name, value in values.items() if value is not None}
         return TransformerConfig(
             source_vocab_size=source_size,
             target_vocab_size=target_size,
@@ -199,7 +178,7 @@ class CorpusRecipe:
     `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
     times). `corpora` overrides it by the name in the third column. The corpus is drawn from in
     epochs `from_epoch` (counted from 0) up to `until_epoch`, that one left out. With `reverse` a
-    .tsv's first two columns are target<TAB>source. Paths are relative to the recipe.
+    .tsv's first two columns are target<TAB>source. In the file, paths are relative to the recipe.
     """
 
     path: str | None = None
@@ -210,6 +189,23 @@ class CorpusRecipe:
     from_epoch: int = limited(0, low=0)
     until_epoch: int | None = None
     reverse: bool = False
+
+    def files(self) -> list[Path]:
+        """The files it names: one, or source and target."""
+        return [Path(name) for name in (self.path, self.source, self.target) if name is not None]
+
+    def relative_to(self, folder: Path) -> "CorpusRecipe":
+        """The same corpus, its relative paths taken from folder."""
+
+        def joined(name: str | None) -> str | None:
+            return None if name is None else str(folder / name)
+
+        return dataclasses.replace(
+            self,
+            path=joined(self.path),
+            source=joined(self.source),
+            target=joined(self.target),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,29 +264,50 @@ class TrainingRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A whole recipe file."""
+    """A whole recipe file, and its text if it was read from one."""
 
     data: DataRecipe
     model: ModelRecipe = field(default_factory=ModelRecipe)
     vocabulary: VocabularyRecipe = field(default_factory=VocabularyRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
+    text: str = internal("")
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read and check a recipe.
+    """Read and check a recipe; the paths of its corpora are then relative to the working directory.
 
     Raises:
         TrainError: not readable, not TOML, an unknown or missing key, a value of the wrong type
     """
-    return recipe_of(read_toml(path), str(path))
+    text = _read_text(path)
+    recipe = recipe_of(_parse_toml(text, path), str(path))
+    data = dataclasses.replace(
+        recipe.data,
+        train=tuple(corpus.relative_to(path.parent) for corpus in recipe.data.train),
+        validation=recipe.data.validation.relative_to(path.parent),
+    )
+    return dataclasses.replace(recipe, data=data, text=text)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """Raises TrainError when path is not readable or not TOML."""
+    """Parse a TOML file.
+
+    Raises:
+        TrainError: not readable or not TOML
+    """
+    return _parse_toml(_read_text(path), path)
+
+
+def _read_text(path: Path) -> str:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise TrainError(f"{path}: cannot be read: {error}") from error
+
+
+def _parse_toml(text: str, path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TrainError(f"{path}: not TOML: {error}") from error
 

@@ -56,5 +56,5 @@ def draw_curves(metrics: Path, image: Path) -> None:
 
 def series(lines: Sequence[Line], key: str) -> tuple[list[int], list[float]]:
     """Steps and values of the lines that hold the key."""
-    found = [(line["step"], line[key]) for line in lines if key in line]
-    return [step for step, _ in found], [value for _, value in found]
+    points = [(line["step"], line[key]) for line in lines if key in line]
+    return [step for step, _ in points], [value for _, value in points]

@@ -20,10 +20,10 @@ def choose_device(options: TrainingRecipe, local_rank: int = 0) -> torch.device:
     Raises:
         TrainError: there is no such device
     """
-    wanted = options.device
-    if wanted == "auto":
-        wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cpu":
+    name = options.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
         raise TrainError("device = 'cuda', but torch finds no CUDA device; use 'auto' or 'cpu'")
@@ -60,7 +60,7 @@ def faster_precision(config: TransformerConfig, device: torch.device) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this is a tensor for which there was no memory."""
+    """Whether an error says that there was no memory for a tensor."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         "can't allocate memory" in str(error)  # a CPU's is a plain RuntimeError
     )

@@ -48,10 +48,10 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
         total = hidden.new_zeros((), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
             for first in range(0, len(rows), chunk):
-                some = rows[first : first + chunk]
+                chunk_rows = rows[first : first + chunk]
                 targets = labels[first : first + chunk].unsqueeze(1)
-                z, p = logits[: len(some)], probs[: len(some)]
-                torch.mm(some, projection.t(), out=z)
+                z, p = logits[: len(chunk_rows)], probs[: len(chunk_rows)]
+                torch.mm(chunk_rows, projection.t(), out=z)
                 if added is not None:
                     z += added
                 torch.softmax(z, 1, torch.float32, out=p)
@@ -64,7 +64,7 @@ class _ProjectedCrossEntropy(torch.autograd.Function):
                         bias_grad += p.sum(dim=0)
                     z.copy_(p)
                     torch.mm(z, projection, out=hidden_grad[first : first + chunk])
-                    torch.mm(z.t(), some, out=weight_part)
+                    torch.mm(z.t(), chunk_rows, out=weight_part)
                     weight_grad += weight_part
             if smoothing:
                 weight_sum, row_sum = weight.sum(dim=0).float(), hidden.float().sum(dim=0)

@@ -1,7 +1,6 @@
 """metrics.jsonl: one line of means per logged step, one line per validation."""
 
 import contextlib
-import dataclasses
 import json
 import math
 import time
@@ -11,7 +10,8 @@ from typing import Any
 
 from tfm.runtime.files.atomic import write_text
 
-from .checkpoint import METRICS, TENSORBOARD, Progress
+from .checkpoint import CheckpointFolder
+from .training_state import TrainingState
 
 
 def drop_after(path: Path, step: int) -> None:
@@ -22,12 +22,12 @@ def drop_after(path: Path, step: int) -> None:
 
 
 class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
-    """metrics.jsonl: means since the last line, whose sums are part of the progress."""
+    """metrics.jsonl: means since the last line, whose sums are part of the state."""
 
     def __init__(
         self,
-        folder: Path,
-        progress: Progress,
+        folder: CheckpointFolder,
+        state: TrainingState,
         *,
         writes: bool = True,
         tensorboard: bool = False,
@@ -35,48 +35,46 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
     ) -> None:
         """Of several processes, only one `writes`; the others only count. peak_tflops is what all
         their devices together could do, if that is known."""
-        self.path = folder / METRICS
+        self.path = folder.metrics
         self._writes, self._peak_tflops = writes, peak_tflops
         self._flops = 0  # since the last line
-        self._before = progress.unlogged_tokens  # of an earlier process: not in this one's speed
+        self._before = state.unlogged_tokens  # of an earlier process: not in this one's speed
         self._since = time.perf_counter()
         self._events = None
         if tensorboard and writes:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(folder / TENSORBOARD, purge_step=progress.step + 1)
+            self._events = SummaryWriter(folder.tensorboard, purge_step=state.step + 1)
 
     def __exit__(self, *_: object) -> None:
         if self._events is not None:
             self._events.close()
 
-    def add(self, progress: Progress, loss: float, tokens: int, flops: int) -> Progress:
-        """Count a step's summed loss, in nats, target tokens, and FLOPs."""
+    def add(self, state: TrainingState, loss: float, tokens: int, flops: int) -> None:
+        """Add a step's summed loss, in nats, and target tokens to the state, and count FLOPs."""
+        state.unlogged_loss += loss
+        state.unlogged_tokens += tokens
         self._flops += flops
-        return dataclasses.replace(
-            progress,
-            unlogged_loss=progress.unlogged_loss + loss,
-            unlogged_tokens=progress.unlogged_tokens + tokens,
-        )
 
-    def write(self, progress: Progress, rate: float) -> tuple[dict[str, Any], Progress]:
-        """Write the means since the last line; returns the line, and the sums at zero."""
+    def write(self, state: TrainingState, rate: float) -> dict[str, Any]:
+        """Write the means since the last line, set the sums to zero, and return the line."""
         now = time.perf_counter()
         elapsed = now - self._since
         tflops = self._flops / elapsed / 1e12
         line = {
-            "step": progress.step,
-            "epoch": progress.epoch,
-            "loss": progress.unlogged_loss / progress.unlogged_tokens,
+            "step": state.step,
+            "epoch": state.epoch,
+            "loss": state.unlogged_loss / state.unlogged_tokens,
             "learning_rate": rate,
-            "tokens_per_second": (progress.unlogged_tokens - self._before) / elapsed,
+            "tokens_per_second": (state.unlogged_tokens - self._before) / elapsed,
             "tflops": tflops,
             **({} if self._peak_tflops is None else {"mfu": tflops / self._peak_tflops}),
-            "seconds": progress.seconds,
+            "seconds": state.seconds,
         }
         self.append(line)
         self._since, self._before, self._flops = now, 0, 0
-        return line, dataclasses.replace(progress, unlogged_loss=0.0, unlogged_tokens=0)
+        state.unlogged_loss, state.unlogged_tokens = 0.0, 0
+        return line
 
     def append(self, line: dict[str, Any]) -> None:
         """Write one line."""
@@ -91,14 +89,14 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what happens inside out of the speeds."""
+        """Do not count the time of the block in the speeds."""
         began = time.perf_counter()
         yield
         self._since += time.perf_counter() - began
 
 
 def _step_of(line: str) -> float:
-    """The step of a line of metrics.jsonl; infinity for one that a kill cut short."""
+    """The step of a line of metrics.jsonl; infinity for a line that was cut short."""
     try:
         return float(json.loads(line)["step"])
     except json.JSONDecodeError:

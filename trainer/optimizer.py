@@ -11,7 +11,7 @@ from .config import TrainingRecipe
 def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
     """The rate at a step counted from 1: linear warm-up, then peak * sqrt(warmup / step).
 
-    Without warm-up the peak stands in the line's place, and what follows is the same.
+    With warmup "none" the rate is the peak up to warmup_steps, and the same afterwards.
 
     With the default peak this is section 5.3's d_model^-0.5 min(step^-0.5, step warmup^-1.5); over
     the last cooldown_steps it is multiplied by a factor that falls from 1 to 0.

@@ -1,4 +1,4 @@
-"""What there is to do before the first step: vocabulary, configuration and tokens in a folder."""
+"""Before the first step: write vocabulary, configuration and tokens to the checkpoint folder."""
 
 import dataclasses
 import logging
@@ -11,13 +11,12 @@ from tfm.trainer.data.corpora import Corpora, draw_sample, read_corpora
 from tfm.trainer.data.token_store import store_tokens
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 
-from . import checkpoint as files
+from .checkpoint import CheckpointFolder, load_checkpoint
 from .config import (
     Recipe,
     TransformerConfig,
     VocabularyRecipe,
     load_checked,
-    load_model_config,
     read_toml,
 )
 from .errors import TrainError
@@ -29,56 +28,53 @@ FREE = {"dropout", "source_language", "target_language"}  # what --resume may ch
 
 
 def prepare(
-    recipe: Recipe, recipe_path: Path, folder: Path, *, resume: bool, init: Path | None
+    recipe: Recipe, folder: CheckpointFolder, *, resume: bool, init: Path | None
 ) -> Transformer | None:
-    """Bring folder, which is there, to where every process can begin, or go on, from its files.
+    """Write to the existing folder what every process reads before it begins or resumes.
 
     Returns:
-        the model whose weights to begin with, if there is one
+        the model of --init, whose weights training begins with, or None
 
     Raises:
         TrainError: bad data, a state of another model
     """
-    recipe_text = recipe_path.read_text("utf-8")  # before anything in folder is removed
-    resume = resume and (folder / files.LAST).exists()
-    corpora = Corpora(recipe.data.train, recipe_path.parent)
+    if not recipe.text:
+        raise ValueError("the recipe has no text to copy into the checkpoint: use load_recipe")
+    resume = resume and folder.last.exists()
+    corpora = Corpora(recipe.data.train)
     corpora.check()
-    validation = read_corpora([recipe.data.validation], recipe_path.parent)
+    validation = read_corpora([recipe.data.validation])
     vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
     if resume:
-        _check_unchanged(folder, load_model_config(folder / files.CONFIG), config)
-        if not files.read_progress(folder).initialized:
+        _check_unchanged(folder, folder.read_config(), config)
+        if not folder.read_state().initialized:
             _check_unchanged(folder, _vocabulary_of(folder), recipe.vocabulary)
     else:
-        _clear(folder)
-        vocabulary.save(folder)
-        if init is not None and (init / files.ORIGIN).exists():
-            shutil.copytree(init / files.ORIGIN, folder / files.ORIGIN)
-    if not resume or recipe_text != (folder / files.RECIPE).read_text("utf-8"):
-        write_text(folder / files.RECIPE, recipe_text)
-    skipped = store_tokens(
-        folder / files.TOKENS, corpora, vocabulary, config, recipe.data.max_length
-    )
+        folder.clear()
+        vocabulary.save(folder.path)
+        if init is not None and (origin := CheckpointFolder(init).origin).exists():
+            shutil.copytree(origin, folder.origin)
+    if not resume or recipe.text != folder.recipe.read_text("utf-8"):
+        write_text(folder.recipe, recipe.text)
+    skipped = store_tokens(folder.tokens, corpora, vocabulary, config, recipe.data.max_length)
     if skipped:
         logger.info("%d pairs are over max_length and left out", skipped)
-    files.write_pairs(
-        folder / files.VALIDATION, *validation.sample(recipe.training.validation_max_sentences)
-    )
-    files.write_config(folder, config)  # last: without it, nothing takes this for a checkpoint
+    folder.write_validation(*validation.sample(recipe.training.validation_max_sentences))
+    folder.write_config(config)  # last: a folder without it is no checkpoint
     return initial
 
 
 def _network(
-    recipe: Recipe, corpora: Corpora, folder: Path, init: Path | None, *, resume: bool
+    recipe: Recipe, corpora: Corpora, folder: CheckpointFolder, init: Path | None, *, resume: bool
 ) -> tuple[Vocabulary, TransformerConfig, Transformer | None]:
     """The vocabulary and the configuration of the network, and the weights it begins with if they
     are not random."""
     if resume:
-        vocabulary = Vocabulary.load(folder)
-        if files.read_progress(folder).initialized:
-            return vocabulary, _tuned(load_model_config(folder / files.CONFIG), recipe), None
+        vocabulary = Vocabulary.load(folder.path)
+        if folder.read_state().initialized:
+            return vocabulary, _tuned(folder.read_config(), recipe), None
     elif init is not None:
-        initial, vocabulary = files.load_checkpoint(init)
+        initial, vocabulary = load_checkpoint(init)
         return vocabulary, _tuned(initial.config, recipe), initial
     else:
         text = draw_sample(corpora, recipe.vocabulary.max_sentences, recipe.training.seed)
@@ -96,43 +92,44 @@ def _network(
 Fixed = TypeVar("Fixed", TransformerConfig, VocabularyRecipe)
 
 
-def _check_unchanged(folder: Path, before: Fixed, wanted: Fixed) -> None:
+def _check_unchanged(folder: CheckpointFolder, before: Fixed, wanted: Fixed) -> None:
     """Raise TrainError where the recipe wants another model or vocabulary than it resumes."""
-    found = dataclasses.asdict(before)
+    trained = dataclasses.asdict(before)
     for name, value in dataclasses.asdict(wanted).items():
-        if name not in FREE and found[name] != value:
+        if name not in FREE and trained[name] != value:
             raise TrainError(
-                f"{folder} was trained with {name} {found[name]}, not {value}: use that recipe"
+                f"{folder} was trained with {name} {trained[name]}, not {value}: use that recipe"
             )
 
 
-def _vocabulary_of(folder: Path) -> VocabularyRecipe:
-    path = folder / files.RECIPE
+def _vocabulary_of(folder: CheckpointFolder) -> VocabularyRecipe:
+    path = folder.recipe
     return load_checked(VocabularyRecipe, read_toml(path).get("vocabulary", {}), str(path))
 
 
-def refuse_to_overwrite(folder: Path, init: Path | None, *, resume: bool) -> None:
+def refuse_to_overwrite(folder: CheckpointFolder, init: Path | None, *, resume: bool) -> None:
     """Raise TrainError where training would overwrite what it cannot make again."""
-    if init is not None and init.resolve() == folder.resolve():
+    if init is not None and init.resolve() == folder.path.resolve():
         raise TrainError(f"--init and --out are both {folder}: choose another folder to write")
-    if (folder / files.LAST).exists() and not resume:
+    if folder.last.exists() and not resume:
         raise TrainError(
             f"{folder} already holds a training; continue it with --resume or choose another folder"
         )
-    if (folder / files.LAST).exists():
+    if folder.last.exists():
         return
-    if (folder / files.MODEL).exists():
+    if folder.model.exists():
         raise TrainError(
-            f"{folder} holds weights, but no {files.LAST} to continue from: choose another folder"
+            f"{folder} holds weights, but no {folder.last.name} to continue from: "
+            "choose another folder"
         )
-    if (folder / files.CONFIG).exists() and not (folder / files.TOKENS).exists():
+    if folder.config.exists() and not folder.tokens.exists():
         raise TrainError(
             f"{folder} holds a model that was not trained there: choose another folder"
         )
 
 
 def _tuned(config: TransformerConfig, recipe: Recipe) -> TransformerConfig:
-    """The configuration of a model that others trained, as the recipe has it go on."""
+    """The configuration of --init's model with the recipe's dropout and languages."""
     changes: dict[str, Any] = {"dropout": recipe.model.dropout}
     for side in ("source_language", "target_language"):
         language, unsaid = getattr(recipe.data, side), side.removesuffix("_language")
@@ -144,12 +141,3 @@ def _tuned(config: TransformerConfig, recipe: Recipe) -> TransformerConfig:
                 )
             changes[side] = language
     return dataclasses.replace(config, **changes)
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier training left that never came to save its state."""
-    for name in (files.RECENT, files.ORIGIN, files.TENSORBOARD):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    stale = (files.MODEL, files.BEST, files.AVERAGE, files.METRICS, files.CURVES, files.SAMPLES)
-    for name in (*stale, files.CONFIG):
-        (folder / name).unlink(missing_ok=True)

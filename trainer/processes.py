@@ -1,4 +1,4 @@
-"""Several processes as one training: what they have to tell each other, under torchrun.
+"""Several processes, started by torchrun, that share one training.
 
 An update is `accumulate_steps` batches whatever the number of processes: they share them out, add
 up their gradients, and each takes the same step. So the recipe alone says what is trained, and a
@@ -45,7 +45,7 @@ class Processes:
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
-        """The main process does what is inside; the others wait for it, and end when it fails."""
+        """Run the block in the main process first; the others wait, and end if it fails."""
         if self.count == 1:
             yield
         elif self.is_main:
@@ -62,10 +62,10 @@ class Processes:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """What is inside succeeds in every process, or fails in every one.
+        """The block succeeds in every process, or fails in every one.
 
         Raises:
-            TrainError: the first process's that has one
+            TrainError: that of the first process that has one
         """
         error = None
         try:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,8 @@ from tfm.trainer.data.token_store import open_tokens
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.studies.ablations import build_transformer
 
-from . import checkpoint as files
-from .config import Recipe, TrainingRecipe, load_model_config
+from .checkpoint import CheckpointFolder, load_weights, weights_of
+from .config import Recipe, TrainingRecipe
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
 from .dropout import seed_dropout
@@ -32,6 +32,7 @@ from .optimizer import build_optimizer, learning_rate
 from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
+from .training_state import TrainingState
 from .validation import Validation, describe
 
 logger = logging.getLogger(__name__)
@@ -41,17 +42,17 @@ ALONE = Processes()
 
 def train(
     recipe: Recipe,
-    recipe_path: Path,
     folder: Path,
     *,
     resume: bool,
     init: Path | None = None,
     processes: Processes = ALONE,
     tensorboard: bool = False,
-) -> files.Progress:
+) -> TrainingState:
     """Train as the recipe says and leave a checkpoint in folder.
 
     Args:
+        recipe: what load_recipe returns: its text is copied into the folder
         init: a checkpoint to begin from, unless there is something to resume. Its model and
             vocabulary are kept: of the recipe's [model] only dropout counts, and nothing of
             [vocabulary]
@@ -71,22 +72,23 @@ def train(
     _check_ablations(recipe.model.ablations, processes)
     with processes.together():  # before hours of tokenizing
         device = choose_device(recipe.training, processes.local_rank)
-    initial = None
+    checkpoint, initial = CheckpointFolder(folder), None
     with contextlib.ExitStack() as held:
         with processes.main_first():
             if processes.is_main:
-                refuse_to_overwrite(folder, init, resume=resume)  # nor leave a lock in it
-                held.enter_context(files.claim(folder))
-                initial = prepare(recipe, recipe_path, folder, resume=resume, init=init)
-        resume = processes.broadcast((folder / files.LAST).exists())
-        recipe = _in_precision(recipe, folder, device, processes, resume=resume)
+                # Before claim(), which makes a lock file.
+                refuse_to_overwrite(checkpoint, init, resume=resume)
+                held.enter_context(checkpoint.claim())
+                initial = prepare(recipe, checkpoint, resume=resume, init=init)
+        resume = processes.broadcast(checkpoint.last.exists())
+        recipe = _in_precision(recipe, checkpoint, device, processes, resume=resume)
         with processes.together():
-            trainer = Trainer(recipe, recipe_path, folder, device, processes)
+            trainer = Trainer(recipe, checkpoint, device, processes)
             if resume:
                 trainer.resume()
             elif initial is not None:
                 trainer.begin_with(initial)
-        del initial  # of no use any more, and large
+        del initial  # a whole model, needed no more
         return trainer.run(tensorboard=tensorboard)
 
 
@@ -96,33 +98,38 @@ def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:
 
 
 def _in_precision(
-    recipe: Recipe, folder: Path, device: torch.device, processes: Processes, *, resume: bool
+    recipe: Recipe,
+    folder: CheckpointFolder,
+    device: torch.device,
+    processes: Processes,
+    *,
+    resume: bool,
 ) -> Recipe:
-    """The recipe with "auto" replaced by what the main process found, or an earlier run."""
+    """The recipe with precision "auto" replaced by the faster one, or that of the run resumed."""
     if recipe.training.precision != "auto":
         return recipe
-    found = files.read_progress(folder).precision if resume else ""
-    if not found and processes.is_main:
-        found = faster_precision(load_model_config(folder / files.CONFIG), device)
-        logger.info("computing in %s, which is faster here", found)
-    chosen: Literal["bf16", "fp32"] = "bf16" if processes.broadcast(found) == "bf16" else "fp32"
-    training = dataclasses.replace(recipe.training, precision=chosen)
+    precision = folder.read_state().precision if resume else ""
+    if not precision and processes.is_main:
+        precision = faster_precision(folder.read_config(), device)
+        logger.info("computing in %s, which is faster here", precision)
+    is_bf16 = processes.broadcast(precision) == "bf16"
+    training = dataclasses.replace(recipe.training, precision="bf16" if is_bf16 else "fp32")
     return dataclasses.replace(recipe, training=training)
 
 
-def is_over(progress: files.Progress, options: TrainingRecipe) -> bool:
+def is_over(state: TrainingState, options: TrainingRecipe) -> bool:
     """Whether nothing is left to do, the last validation included."""
-    at_end = progress.step >= options.max_steps or _no_gain(progress, options)
-    return at_end and progress.validated_step == progress.step
+    at_end = state.step >= options.max_steps or _no_gain(state, options)
+    return at_end and state.validated_step == state.step
 
 
-def _no_gain(progress: files.Progress, options: TrainingRecipe) -> bool:
-    """Whether this is the stop_after_no_gain-th validation that brought nothing."""
+def _no_gain(state: TrainingState, options: TrainingRecipe) -> bool:
+    """Whether the last stop_after_no_gain validations brought no better result."""
     patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
-    best_step = progress.best_step if by_loss else progress.best_chrf_step
+    best_step = state.best_step if by_loss else state.best_chrf_step
     if patience is None or best_step == 0:
         return False
-    return (progress.step - best_step) // options.validate_steps >= patience
+    return (state.step - best_step) // options.validate_steps >= patience
 
 
 class Trainer:
@@ -131,8 +138,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        recipe_path: Path,
-        folder: Path,
+        folder: CheckpointFolder,
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
@@ -143,9 +149,10 @@ class Trainer:
         """
         self.recipe, self.folder, self.processes = recipe, folder, processes
         self.options = recipe.training
-        config = load_model_config(folder / files.CONFIG)
-        _check_ablations(config.ablations, processes)  # of --init's model, the recipe does not tell
-        self.vocabulary = Vocabulary.load(folder)
+        config = folder.read_config()
+        # Again: the model of --init may have ablations that the recipe does not name.
+        _check_ablations(config.ablations, processes)
+        self.vocabulary = Vocabulary.load(folder.path)
         self.vocabulary.check(config)
         self.device = device
         self.autocast = torch.autocast(
@@ -158,18 +165,16 @@ class Trainer:
             for layer in (*self.model.encoder_layers, *self.model.decoder_layers):
                 layer.compile(dynamic=True)
         self.optimizer = build_optimizer(self.model, self.options)
-        self.text = open_tokens(folder / files.TOKENS, config)
-        self.validation = Validation(
-            recipe, recipe_path, folder, self.vocabulary, self.model, self.autocast
-        )
-        self.progress = files.Progress(
+        self.text = open_tokens(folder.tokens, config)
+        self.validation = Validation(recipe, folder, self.vocabulary, self.model, self.autocast)
+        self.state = TrainingState(
             precision=self.options.precision, validation=self.validation.fingerprint
         )
 
     def begin_with(self, model: Transformer) -> None:
         """Take the weights of a model of the same configuration."""
-        files.load_weights(self.model, files.weights_of(model))
-        self.progress = dataclasses.replace(self.progress, initialized=True)
+        load_weights(self.model, weights_of(model))
+        self.state.initialized = True
 
     def resume(self) -> None:
         """Continue from last.safetensors; metrics of steps after it are dropped.
@@ -177,37 +182,35 @@ class Trainer:
         Raises:
             TrainError: the state is damaged or of another model
         """
-        self.progress = files.restore_state(self.folder, self.model, self.optimizer)
-        if self.progress.validation not in ("", self.validation.fingerprint):
+        self.state = self.folder.restore_state(self.model, self.optimizer)
+        if self.state.validation not in ("", self.validation.fingerprint):
             logger.warning("another validation corpus: what is best begins anew")
-            self.progress = self.progress.without_best()
-        self.progress = dataclasses.replace(self.progress, validation=self.validation.fingerprint)
+            self.state.forget_best()
+        self.state.validation = self.validation.fingerprint
         if self.processes.is_main:
-            drop_after(self.folder / files.METRICS, self.progress.step)
-            for path in (self.folder / files.RECENT).glob("step-*.safetensors"):
-                if int(path.stem.removeprefix("step-")) > self.progress.step:
-                    path.unlink()
+            drop_after(self.folder.metrics, self.state.step)
+            self.folder.drop_recent_after(self.state.step)
 
-    def run(self, *, tensorboard: bool = False) -> files.Progress:
+    def run(self, *, tensorboard: bool = False) -> TrainingState:
         """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
         options, processes = self.options, self.processes
         processes.broadcast_weights(list(self.model.state_dict().values()))
-        self.progress = processes.broadcast(self.progress)
-        started = time.perf_counter() - self.progress.seconds
+        self.state = processes.broadcast(self.state)
+        started = time.perf_counter() - self.state.seconds
         groups = self._batch_groups()
         peak = peak_tflops(self.device, options.precision)
         with (
             StopSignals(echo=1.0 if processes.count > 1 else 0.0) as stop,
             MetricsLog(
                 self.folder,
-                self.progress,
+                self.state,
                 writes=processes.is_main,
                 tensorboard=tensorboard,
                 peak_tflops=None if peak is None else processes.count * peak,
             ) as log,
             tqdm(
                 total=options.max_steps,
-                initial=self.progress.step,
+                initial=self.state.step,
                 unit="step",
                 mininterval=1.0,
                 dynamic_ncols=True,
@@ -222,35 +225,33 @@ class Trainer:
                             self._validate(log, stop, bar)
                             self._seconds_since(started)
                             self._save()
-                        self.progress = processes.broadcast(self.progress)
+                        self.state = processes.broadcast(self.state)
                 number = processes.all_reduce_max(stop.number)
                 if number:
                     self._save()
                     processes.broadcast(None)  # or the others' end could look like a loss of them
-                    raise Interrupted(self.progress.step, number)
-                if is_over(self.progress, options):
+                    raise Interrupted(self.state.step, number)
+                if is_over(self.state, options):
                     break
                 epoch, batch, indices = next(groups)
-                step = self.progress.step + 1
+                step = self.state.step + 1
                 rate = learning_rate(step, self.model.config.d_model, options)
                 loss, tokens, flops = self._step(indices, rate)
-                self.progress = dataclasses.replace(
-                    self.progress, step=step, epoch=epoch, batch=batch
-                )
+                self.state.step, self.state.epoch, self.state.batch = step, epoch, batch
                 self._seconds_since(started)
                 bar.update()
-                self.progress = log.add(self.progress, loss, tokens, flops)
+                log.add(self.state, loss, tokens, flops)
                 if step % options.log_steps == 0 or step == options.max_steps:
-                    line, self.progress = log.write(self.progress, rate)
+                    line = log.write(self.state, rate)
                     bar.set_postfix_str(
                         f"loss {line['loss']:.3f}, {line['tokens_per_second']:.0f} tokens/s"
                     )
-        return self.progress
+        return self.state
 
     def _batch_groups(self) -> Iterator[tuple[int, int, list[NDArray[np.int64]]]]:
-        """accumulate_steps batches at a time, from where progress stands on, without end; with
+        """accumulate_steps batches at a time, from where training stands, without end; with
         the epoch and the number of its batches used up after them."""
-        epoch, used = self.progress.epoch, self.progress.batch
+        epoch, used = self.state.epoch, self.state.batch
         count = self.options.accumulate_steps
         empty = 0
         while empty < 1000:  # a weight far below 1 can leave an epoch empty, not a thousand
@@ -268,7 +269,7 @@ class Trainer:
 
     def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int, int]:
         """One update over a group of batches; returns summed loss in nats, target tokens, FLOPs."""
-        step = self.progress.step + 1
+        step = self.state.step + 1
         drawn = np.concatenate(indices)
         targets = self.text.target_lengths[drawn] - 1
         tokens = int(targets.sum())
@@ -316,49 +317,48 @@ class Trainer:
         return loss.detach()
 
     def _validation_is_due(self) -> bool:
-        step, options = self.progress.step, self.options
+        step, options = self.state.step, self.options
         on_time = step % options.validate_steps == 0 or step >= options.max_steps
-        return on_time and step > self.progress.validated_step
+        return on_time and step > self.state.validated_step
 
     def _validate(self, log: MetricsLog, stop: StopSignals, bar: "tqdm[Any]") -> None:
         """Validate, unless a signal comes: then the next run does it, from the state saved.
 
         Raises:
-            DivergedError: the weights are no numbers; the last state stays
+            DivergedError: the loss is NaN or infinite; the last state stays
         """
         try:
             loss = self.validation.loss(self.model)
             if not math.isfinite(loss):
-                raise self._diverged("validation loss", loss, self.progress.step)
-            if not (self.folder / files.LAST).exists():
+                raise self._diverged("validation loss", loss, self.state.step)
+            if not self.folder.last.exists():
                 self._save()  # first: weights without a state could not be continued
-            found = self.validation.run(self.progress, loss, lambda: bool(stop.number))
+            line = self.validation.run(self.state, loss, lambda: bool(stop.number))
         except DivergedError:
             raise
         except BaseException:  # whatever failed, it must not cost the steps since the last state
             self._save()
             raise
-        if found is None:
+        if line is None:
             return
-        line, self.progress = found
         log.append(line)
         try:
-            draw_curves(self.folder / files.METRICS, self.folder / files.CURVES)
+            draw_curves(self.folder.metrics, self.folder.curves)
         except OSError as error:  # such as a viewer that holds the file, on Windows
-            logger.warning("%s: not drawn: %s", self.folder / files.CURVES, error)
+            logger.warning("%s: not drawn: %s", self.folder.curves, error)
         bar.write(describe(line), file=bar.fp)
 
     def _save(self) -> None:
         """Write the state, where this process is the one that writes."""
         if self.processes.is_main:
-            files.save_state(self.folder, self.model, self.optimizer, self.progress)
+            self.folder.save_state(self.model, self.optimizer, self.state)
 
     def _seconds_since(self, started: float) -> None:
-        self.progress = dataclasses.replace(self.progress, seconds=time.perf_counter() - started)
+        self.state.seconds = time.perf_counter() - started
 
     @contextlib.contextmanager
     def _saved_where_lost(self) -> Iterator[None]:
-        """The end of another process costs no steps: it is noticed before weights change."""
+        """Save the state when another process ends, which is noticed before weights change."""
         try:
             yield
         except ProcessLostError:
@@ -366,7 +366,7 @@ class Trainer:
             raise
 
     def _diverged(self, what: str, value: float, step: int) -> DivergedError:
-        state = self.folder / files.LAST
+        state = self.folder.last
         saved = f"the last state is in {state}" if state.exists() else "no state was saved yet"
         return DivergedError(
             f"the {what} is {value} at step {step}: lower learning_rate or raise warmup_steps; "

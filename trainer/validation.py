@@ -5,7 +5,6 @@ import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,21 +15,21 @@ from tfm.trainer.data.batches import EncodedText, pad
 from tfm.trainer.data.corpora import read_corpora
 from tfm.trainer.data.vocabulary import Vocabulary
 
-from . import checkpoint as files
 from .bleu import bleu_metric, score, tokenizer_for
+from .checkpoint import CheckpointFolder, load_weights, weights_of, write_weights
 from .config import Recipe
 from .loss import batch_loss
 from .model import Transformer
+from .training_state import TrainingState
 
 
 class Validation:
-    """What every validation of a training needs; the folder is the checkpoint's."""
+    """What every validation of a training needs."""
 
     def __init__(
         self,
         recipe: Recipe,
-        recipe_path: Path,
-        folder: Path,
+        folder: CheckpointFolder,
         vocabulary: Vocabulary,
         model: Transformer,
         autocast: torch.autocast,
@@ -42,7 +41,7 @@ class Validation:
         """
         self._folder, self._vocabulary, self._model = folder, vocabulary, model
         self._options, self._autocast = recipe.training, autocast
-        text = read_corpora([recipe.data.validation], recipe_path.parent)
+        text = read_corpora([recipe.data.validation])
         self._text = EncodedText.of(text, vocabulary, model.config)
         lines = "\n".join(f"{s}\t{t}" for s, t in zip(text.sources, text.targets, strict=True))
         self.fingerprint = hashlib.sha256(lines.encode()).hexdigest()
@@ -59,52 +58,50 @@ class Validation:
         return validation_loss(model, self._text, self._options.max_tokens, self._autocast)
 
     def run(
-        self, progress: files.Progress, loss: float, stopped: Callable[[], bool]
-    ) -> tuple[dict[str, Any], files.Progress] | None:
-        """Measure the weights as they are and the average, and write what is the better for.
+        self, state: TrainingState, loss: float, stopped: Callable[[], bool]
+    ) -> dict[str, Any] | None:
+        """Measure the current weights and the average, and write the files that they improve.
 
-        Done again after `stopped` it does the same, so the caller may forget what it began.
+        Until the end the state is left alone, so that a validation that was stopped or failed can
+        be repeated.
 
         Args:
-            loss: of the weights as they are
+            loss: of the current weights
+            stopped: asked between the parts of the work
 
         Returns:
-            the line of metrics, and the progress with what was the best; None once `stopped`
+            the line of metrics; None if it was stopped
         """
-        step, folder = progress.step, self._folder
-        current = files.weights_of(self._model)
-        mean = files.keep_recent(folder, current, step, self._options.average_checkpoints)
-        files.write_weights(folder / files.AVERAGE, mean)
+        step, folder = state.step, self._folder
+        current = weights_of(self._model)
+        mean = folder.add_recent(current, step, self._options.average_checkpoints)
+        write_weights(folder.average, mean)
         trial = copy.deepcopy(self._model)
-        files.load_weights(trial, mean)
+        load_weights(trial, mean)
         if stopped():
             return None
         average_loss = self.loss(trial)
         if stopped():
             return None
-        if loss < progress.best_loss:
-            files.write_weights(folder / files.BEST, current)
-            progress = dataclasses.replace(progress, best_loss=loss, best_step=step)
+        if loss < state.best_loss:
+            write_weights(folder.best, current)
         better = self._model if loss < average_loss else trial
-        if min(loss, average_loss) < progress.exported_loss:
-            files.write_weights(folder / files.MODEL, files.weights_of(better))
-            progress = dataclasses.replace(progress, exported_loss=min(loss, average_loss))
+        if min(loss, average_loss) < state.exported_loss:
+            write_weights(folder.model, weights_of(better))
         outputs = self._translate(better, stopped)
         if stopped():
             return None
-        write_text(folder / files.SAMPLES, self._samples(step, outputs))
+        write_text(folder.samples, self._samples(step, outputs))
         tokenizer = self._options.validation_tokenizer
         scores = score(outputs, self._references, self._language, tokenizer)
-        if scores.chrf > progress.best_chrf:
-            progress = dataclasses.replace(progress, best_chrf=scores.chrf, best_chrf_step=step)
-        line = {
+        state.record_validation(loss, average_loss, scores.chrf)
+        return {
             "step": step,
             "validation_loss": loss,
             "average_loss": average_loss,
             **dataclasses.asdict(scores),
-            "seconds": progress.seconds,
+            "seconds": state.seconds,
         }
-        return line, dataclasses.replace(progress, validated_step=step)
 
     def _translate(self, model: Transformer, stopped: Callable[[], bool]) -> list[str]:
         most = self._options.validation_max_length

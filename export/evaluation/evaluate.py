@@ -60,7 +60,7 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
         if aligned
         else CorpusRecipe(path=names[0], reverse=reverse)
     )
-    rows = list(read_pairs(recipe, Path()))
+    rows = list(read_pairs(recipe))
     if not rows:
         raise TrainError(f"{names[0]}: no sentence to score")
     sources, targets, corpora = (list(column) for column in zip(*rows, strict=True))

@@ -111,22 +111,22 @@ def load_dataclass(
         SchemaError: in one line, the key, its value and what is allowed. A TfmError or
             ValueError that the dataclass raises in __post_init__ becomes one, too
     """
-    value = _dataclass(kind, tree, _Place(where), unknown_keys == "refuse")
+    value = _dataclass(kind, tree, _Location(where), unknown_keys == "refuse")
     return typing.cast(T, value)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class _Place:
+class _Location:
     """Where in the file a value stands."""
 
     where: str
     path: str = ""  # such as data.train[0].weight
 
-    def key(self, name: str) -> "_Place":
-        return _Place(self.where, f"{self.path}.{name}" if self.path else name)
+    def key(self, name: str) -> "_Location":
+        return _Location(self.where, f"{self.path}.{name}" if self.path else name)
 
-    def index(self, number: int) -> "_Place":
-        return _Place(self.where, f"{self.path}[{number}]")
+    def index(self, number: int) -> "_Location":
+        return _Location(self.where, f"{self.path}[{number}]")
 
     def error(self, problem: str) -> SchemaError:
         return SchemaError(": ".join(filter(None, (self.where, self.path, problem))))
@@ -137,79 +137,81 @@ class _Place:
         )
 
 
-def _dataclass(kind: type[Any], tree: Any, place: _Place, strict: bool) -> Any:
+def _dataclass(kind: type[Any], tree: Any, location: _Location, strict: bool) -> Any:
     if not isinstance(tree, dict):
-        raise place.error(f"expected a table, got {tree!r}")
+        raise location.error(f"expected a table, got {tree!r}")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if _INTERNAL not in f.metadata}
     for key in tree:
         if strict and key not in fields:
-            raise place.error(f"unknown key {key!r}; known keys: {', '.join(fields)}")
+            raise location.error(f"unknown key {key!r}; known keys: {', '.join(fields)}")
     values = {}
     for name, field in fields.items():
         if name in tree:
             limits = field.metadata.get(_LIMITS)
-            values[name] = _convert(hints[name], tree[name], place.key(name), strict, limits)
+            values[name] = _convert(hints[name], tree[name], location.key(name), strict, limits)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise place.error(f"missing key {name!r}")
+            raise location.error(f"missing key {name!r}")
     try:
         return kind(**values)
     except (TfmError, ValueError) as error:
-        raise place.error(str(error)) from error
+        raise location.error(str(error)) from error
 
 
-def _convert(hint: Any, value: Any, place: _Place, strict: bool, limits: Limits | None) -> Any:
+def _convert(
+    hint: Any, value: Any, location: _Location, strict: bool, limits: Limits | None
+) -> Any:
     """The value as the type hint wants it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if dataclasses.is_dataclass(hint):
-        return _dataclass(typing.cast(type, hint), value, place, strict)
+        return _dataclass(typing.cast(type, hint), value, location, strict)
     if origin in (types.UnionType, typing.Union):
-        return _union(arguments, value, place, strict, limits)
+        return _union(arguments, value, location, strict, limits)
     if origin is Literal:
         if not any(value == choice and type(value) is type(choice) for choice in arguments):
-            raise place.refuse(value, f"choose one of {', '.join(map(repr, arguments))}")
+            raise location.refuse(value, f"choose one of {', '.join(map(repr, arguments))}")
         return value
     if origin is tuple and isinstance(value, list):
         items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(items) != len(value):
-            raise place.refuse(value, f"expected {len(items)} values")
+            raise location.refuse(value, f"expected {len(items)} values")
         return tuple(
-            _convert(item, v, place.index(i), strict, limits)
+            _convert(item, v, location.index(i), strict, limits)
             for i, (item, v) in enumerate(zip(items, value, strict=True))
         )
     if origin is dict and isinstance(value, dict):
         return {
-            k: _convert(arguments[1], v, place.key(k), strict, limits) for k, v in value.items()
+            k: _convert(arguments[1], v, location.key(k), strict, limits) for k, v in value.items()
         }
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:
-        raise place.refuse(value, f"expected {_name(hint)}")
+        raise location.refuse(value, f"expected {_name(hint)}")
     if hint in (int, float):
         if limits is not None and not limits.allow(value):
-            raise place.refuse(value, f"choose {limits}")
+            raise location.refuse(value, f"choose {limits}")
         if not math.isfinite(value):
-            raise place.refuse(value, f"choose {limits or 'a finite number'}")
+            raise location.refuse(value, f"choose {limits or 'a finite number'}")
     return value
 
 
 def _union(
-    choices: tuple[Any, ...], value: Any, place: _Place, strict: bool, limits: Limits | None
+    choices: tuple[Any, ...], value: Any, location: _Location, strict: bool, limits: Limits | None
 ) -> Any:
     """The first type of the union that takes the value."""
     if value is None and types.NoneType in choices:
         return None
-    kinds = [choice for choice in choices if choice is not types.NoneType]
-    if len(kinds) == 1:
-        return _convert(kinds[0], value, place, strict, limits)
-    matching = [kind for kind in kinds if type(value) is kind]
-    for kind in matching or kinds:
+    alternatives = [choice for choice in choices if choice is not types.NoneType]
+    if len(alternatives) == 1:
+        return _convert(alternatives[0], value, location, strict, limits)
+    matching = [kind for kind in alternatives if type(value) is kind]
+    for kind in matching or alternatives:
         try:
-            return _convert(kind, value, place, strict, limits)
+            return _convert(kind, value, location, strict, limits)
         except SchemaError:
             if matching:
                 raise
-    raise place.refuse(value, f"expected {' or '.join(map(_name, kinds))}")
+    raise location.refuse(value, f"expected {' or '.join(map(_name, alternatives))}")
 
 
 def _name(hint: Any) -> str:

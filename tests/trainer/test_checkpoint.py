@@ -20,6 +20,7 @@ from tfm.trainer.data.vocabulary import train_vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 from tfm.trainer.optimizer import build_optimizer
+from tfm.trainer.training_state import TrainingState
 
 VOCABULARY = train_vocabulary(["一 二 三 四"] * 9, ["one two"] * 9, VocabularyRecipe(size=280))
 CONFIG = TransformerConfig(
@@ -73,13 +74,13 @@ def test_state_survives_bit_for_bit(tmp_path: Path, tied: str) -> None:
     model, optimizer = build(config)
     for _ in range(3):
         step(model, optimizer)
-    progress = files.Progress(step=3, epoch=1, batch=2, best_loss=0.1 + 0.2, seconds=1 / 3)
-    files.save_state(tmp_path, model, optimizer, progress)
-    torch.manual_seed(5)  # the noise of a step is the trainer's affair: see seed_noise
+    state = TrainingState(step=3, epoch=1, batch=2, best_loss=0.1 + 0.2, seconds=1 / 3)
+    files.CheckpointFolder(tmp_path).save_state(model, optimizer, state)
+    torch.manual_seed(5)  # the trainer seeds each step itself: see seed_dropout
     expected = [step(model, optimizer) for _ in range(3)]
 
     other, other_optimizer = build(config, seed=9)
-    assert files.restore_state(tmp_path, other, other_optimizer) == progress
+    assert files.CheckpointFolder(tmp_path).restore_state(other, other_optimizer) == state
     torch.manual_seed(5)
     found = [step(other, other_optimizer) for _ in range(3)]
     assert torch.equal(torch.stack(found), torch.stack(expected))
@@ -93,23 +94,23 @@ def test_state_survives_bit_for_bit(tmp_path: Path, tied: str) -> None:
 
 def test_state_before_the_first_validation_has_infinite_losses(tmp_path: Path) -> None:
     model, optimizer = build()
-    files.save_state(tmp_path, model, optimizer, files.Progress())
-    assert files.restore_state(tmp_path, *build(seed=1)) == files.Progress()
+    files.CheckpointFolder(tmp_path).save_state(model, optimizer, TrainingState())
+    assert files.CheckpointFolder(tmp_path).restore_state(*build(seed=1)) == TrainingState()
 
 
 def test_state_of_another_model_is_refused(tmp_path: Path) -> None:
-    files.save_state(tmp_path, *build(), files.Progress())
+    files.CheckpointFolder(tmp_path).save_state(*build(), TrainingState())
     with pytest.raises(TrainError, match="weights do not fit"):
-        files.restore_state(tmp_path, *build(dataclasses.replace(CONFIG, d_ff=10)))
+        files.CheckpointFolder(tmp_path).restore_state(*build(dataclasses.replace(CONFIG, d_ff=10)))
 
 
 def test_missing_and_damaged_state(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match=r"last\.safetensors: not found"):
-        files.restore_state(tmp_path, *build())
-    files.save_state(tmp_path, *build(), files.Progress())
+        files.CheckpointFolder(tmp_path).restore_state(*build())
+    files.CheckpointFolder(tmp_path).save_state(*build(), TrainingState())
     truncate(tmp_path / files.LAST)
     with pytest.raises(TrainError, match=r"last\.safetensors: damaged"):
-        files.restore_state(tmp_path, *build())
+        files.CheckpointFolder(tmp_path).restore_state(*build())
 
 
 def test_model_and_vocabulary_are_loaded_for_use(tmp_path: Path) -> None:
@@ -181,7 +182,7 @@ def test_weights_are_not_a_state(tmp_path: Path) -> None:
     model, optimizer = build()
     files.write_weights(tmp_path / files.LAST, files.weights_of(model))
     with pytest.raises(TrainError, match=r"last\.safetensors"):
-        files.restore_state(tmp_path, model, optimizer)
+        files.CheckpointFolder(tmp_path).restore_state(model, optimizer)
 
 
 @pytest.mark.parametrize("failing", ["save_file", "os.replace"])
@@ -208,8 +209,8 @@ def test_a_failing_write_leaves_the_old_file(
 
 
 def test_pairs_are_tsv(tmp_path: Path) -> None:
-    files.write_pairs(tmp_path / "a.tsv", ["一", "二"], ["one", "two"])
-    assert (tmp_path / "a.tsv").read_text("utf-8") == "一\tone\n二\ttwo\n"
+    files.CheckpointFolder(tmp_path).write_validation(["一", "二"], ["one", "two"])
+    assert (tmp_path / files.VALIDATION).read_text("utf-8") == "一\tone\n二\ttwo\n"
 
 
 def test_average_is_the_mean() -> None:
@@ -226,7 +227,7 @@ def test_average_is_the_mean() -> None:
 def test_recent_weights_are_a_sliding_window(tmp_path: Path) -> None:
     def mean_after(step: int, count: int = 3) -> float:
         weights = {"a": torch.tensor([float(step)])}
-        return files.keep_recent(tmp_path, weights, step, count)["a"].item()
+        return files.CheckpointFolder(tmp_path).add_recent(weights, step, count)["a"].item()
 
     steps = [5, 10, 200, 3000]
     means = [mean_after(step) for step in steps]

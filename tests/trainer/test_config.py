@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from helpers.paths import ROOT
 
-from tfm.trainer.cli import train
+from tfm.trainer.commands.train import train
 from tfm.trainer.config import (
     PRESETS,
     DataRecipe,
@@ -142,11 +142,23 @@ def test_a_good_recipe_is_read(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, RECIPE))
     assert recipe.data.train[0].weight == 2.0
     assert recipe.data.train[0].corpora == {"news": 0.5}
-    assert recipe.data.train[1].target == "a.en"
-    assert recipe.data.validation.path == "valid.tsv"
+    assert recipe.data.train[1].target == str(tmp_path / "a.en")
+    assert recipe.data.validation.path == str(tmp_path / "valid.tsv")
     assert recipe.training.adam_betas == (0.9, 0.99)
     assert recipe.training.learning_rate == 1.0 and type(recipe.training.learning_rate) is float
     assert recipe.training.label_smoothing == 0.1
+
+
+def test_corpora_are_found_beside_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    text = RECIPE.replace("a.zh", "../a.zh").replace("a.en", "/b.en")
+    recipe = load_recipe(write(Path("recipes"), text))
+    assert recipe.data.train[1].files() == [Path("recipes/../a.zh"), Path("/b.en")]
+    assert recipe.data.validation.files() == [Path("recipes/valid.tsv")]
+    assert recipe.text == text
 
 
 def test_a_choice_may_be_left_open(tmp_path: Path) -> None:
@@ -249,6 +261,7 @@ def test_every_default_of_a_recipe_is_accepted_from_toml() -> None:
         data=load_checked(DataRecipe, {"train": [{"path": "a"}], "validation": {"path": "b"}}, "x")
     )
     tree = dataclasses.asdict(defaults)
+    del tree["text"]  # no key of the file
     tree["data"]["train"] = list(tree["data"]["train"])
     tree["model"]["ablations"] = list(tree["model"]["ablations"])
     tree["training"]["adam_betas"] = list(tree["training"]["adam_betas"])

@@ -1,17 +1,14 @@
 """The Transformer against torch's own layers with the same weights, and its properties alone."""
 
 import dataclasses
-import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tfm.trainer.checkpoint import weights_of
 from tfm.trainer.config import PRESETS, TransformerConfig
-from tfm.trainer.dropout import Dropout
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import (
     Embeddings,
@@ -198,20 +195,6 @@ def test_norms_differ() -> None:
     assert not torch.allclose(post(SOURCE_IDS, TARGET_IDS), pre(SOURCE_IDS, TARGET_IDS))
 
 
-def test_positions_are_those_of_the_paper() -> None:
-    d_model, positions = 10, [0, 1, 2, 57, 511]
-    config = dataclasses.replace(CONFIG, d_model=d_model, num_heads=1)
-    expected = np.empty((len(positions), d_model))
-    for row, position in enumerate(positions):
-        for i in range(d_model // 2):
-            angle = position / 10000 ** (2 * i / d_model)
-            expected[row, 2 * i : 2 * i + 2] = math.sin(angle), math.cos(angle)
-    exact = sinusoidal_positions(torch.tensor(positions, dtype=torch.float64), config)
-    np.testing.assert_allclose(exact.numpy(), expected, atol=1e-12)
-    single = sinusoidal_positions(torch.tensor(positions, dtype=torch.float32), config)
-    np.testing.assert_allclose(single.numpy(), expected, atol=1e-4)
-
-
 def test_embeddings_are_scaled_and_placed() -> None:
     config = dataclasses.replace(CONFIG, d_model=16, dropout=0.5)
     embeddings = Embeddings(7, config).eval()
@@ -276,45 +259,6 @@ def test_tied_matrices_are_one_and_stored_once(tied: Any, matrices: int, stored:
 def test_all_tied_needs_one_vocabulary() -> None:
     with pytest.raises(TrainError, match="joint = true"):
         dataclasses.replace(CONFIG, tied_embeddings="all")
-
-
-@pytest.mark.parametrize("p", [0.1, 0.3])
-def test_dropout_statistics(p: float) -> None:
-    torch.manual_seed(0)
-    x = torch.ones(7, 14287)  # a number of elements that whole 8-byte words do not cover
-    y = Dropout(p)(x)
-    kept = y != 0
-    scale = 256 / (256 - round(p * 256))
-    assert torch.equal(y[kept], torch.full_like(y[kept], scale))
-    assert abs(kept.float().mean() - 1 / scale) < 0.005
-    assert abs(1 / scale - (1 - p)) <= 1 / 512
-    assert abs(y.mean() - 1) < 0.005
-    for distance in (1, 2, 8):  # elements that share a word are independent all the same
-        pairs = torch.stack((kept.flatten()[distance:], kept.flatten()[:-distance])).float()
-        assert abs(torch.corrcoef(pairs)[0, 1]) < 0.015
-
-
-def test_dropout_is_off_outside_training_and_seeded_within() -> None:
-    x = torch.randn(5, 33)
-    dropout = Dropout(0.5)
-    torch.manual_seed(1)
-    first, second = dropout(x), dropout(x)
-    torch.manual_seed(1)
-    assert torch.equal(dropout(x), first)
-    assert not torch.equal(first, second)
-    assert dropout.eval()(x) is x
-    assert Dropout(0.0)(x) is x
-
-
-def test_dropout_gradient_is_its_mask() -> None:
-    x = torch.ones(6, 50, dtype=torch.float64).T.requires_grad_()  # not contiguous
-    y = Dropout(0.25)(x)
-    y.sum().backward()
-    assert torch.equal(x.grad, y)
-
-
-def test_dropout_keeps_the_type() -> None:
-    assert Dropout(0.25)(torch.ones(9, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("preset", "millions"), [("base", 65), ("big", 213)])

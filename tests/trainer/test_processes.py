@@ -33,7 +33,7 @@ WORKER = """
 import os, sys
 from pathlib import Path
 Path(sys.argv.pop(1), os.environ["RANK"]).write_text(str(os.getpid()))
-from tfm.trainer.cli import train
+from tfm.trainer.commands.train import train
 train()
 """
 
@@ -106,7 +106,7 @@ def test_two_processes_are_one_training(recipe_path: Path, tmp_path: Path) -> No
     assert stdout == ""
     assert stderr.count("done: 12 steps") == 1
     assert stderr.count("step 10: validation loss") == 1
-    train(load_recipe(recipe_path), recipe_path, alone, resume=False)
+    train(load_recipe(recipe_path), alone, resume=False)
     assert_same_training(shared, alone)
     assert {p.name for p in shared.iterdir()} == {p.name for p in alone.iterdir()}
     assert len(metrics(shared)) == len(metrics(alone))
@@ -125,12 +125,12 @@ def test_stopped_with_two_processes_and_resumed_with_one_is_unbroken(
     assert process.returncode != 0
     step = metrics(stopped)[-1]["step"]
     assert stderr.count(f"stopped at step {step}; continue with: tfm train") == 1
-    assert files.read_progress(stopped).step == step
+    assert files.CheckpointFolder(stopped).read_state().step == step
 
     recipe_path.write_text(RECIPE.replace("max_steps = 12", f"max_steps = {step + 4}"), "utf-8")
     recipe = load_recipe(recipe_path)
-    train(recipe, recipe_path, stopped, resume=True)
-    train(recipe, recipe_path, alone, resume=False)
+    train(recipe, stopped, resume=True)
+    train(recipe, alone, resume=False)
     assert_same_training(stopped, alone)
 
 
@@ -152,13 +152,13 @@ def test_a_killed_process_ends_the_training_and_the_state_is_whole(
     last = folder / files.LAST
     assert len(lines) == 1
     assert lines[0].endswith(f"; the state in {last} is whole")
-    progress = files.read_progress(folder)
-    assert progress.step == metrics(folder)[-1]["step"] >= 7  # the first one saved it
+    state = files.CheckpointFolder(folder).read_state()
+    assert state.step == metrics(folder)[-1]["step"] >= 7  # the first one saved it
     recipe_path.write_text(
-        RECIPE.replace("max_steps = 12", f"max_steps = {progress.step + 1}"), "utf-8"
+        RECIPE.replace("max_steps = 12", f"max_steps = {state.step + 1}"), "utf-8"
     )
-    train(load_recipe(recipe_path), recipe_path, folder, resume=True)
-    assert losses(folder)[progress.step + 1] > 0
+    train(load_recipe(recipe_path), folder, resume=True)
+    assert losses(folder)[state.step + 1] > 0
 
 
 def test_errors_are_said_once(recipe_path: Path, tmp_path: Path) -> None:
@@ -195,7 +195,6 @@ def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) 
     with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
         train(
             dataclasses.replace(recipe, model=model),
-            recipe_path,
             tmp_path / "out",
             resume=False,
             processes=Processes(count=2),
@@ -203,10 +202,15 @@ def test_what_needs_one_process_refuses_more(recipe_path: Path, tmp_path: Path) 
     folder = tmp_path / "alone"
     folder.mkdir()
     recipe = dataclasses.replace(recipe, model=model)
-    prepare(recipe, recipe_path, folder, resume=False, init=None)
+    prepare(recipe, files.CheckpointFolder(folder), resume=False, init=None)
     plain = load_recipe(recipe_path)  # as with --init, where the recipe's ablations do not count
     with pytest.raises(TrainError, match="batch_norm keeps statistics of one process"):
-        Trainer(plain, recipe_path, folder, torch.device("cpu"), Processes(count=2))
+        Trainer(
+            plain,
+            files.CheckpointFolder(folder),
+            torch.device("cpu"),
+            Processes(count=2),
+        )
 
 
 def test_numbers_and_states_go_by_the_cpu_beside_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +226,6 @@ def test_more_processes_than_batches_are_refused(recipe_path: Path, tmp_path: Pa
     with pytest.raises(TrainError, match="accumulate_steps is 3, fewer than the 4 processes"):
         train(
             load_recipe(recipe_path),
-            recipe_path,
             tmp_path / "out",
             resume=False,
             processes=Processes(count=4),

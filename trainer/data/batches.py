@@ -48,19 +48,19 @@ def encode_pairs(
     """Tokenize source, target, group as they come; pairs with a side over max_length tokens (EOS
     not counted) are left out."""
     limit = np.inf if max_length is None else max_length
-    left = iter(pairs)
-    while some := list(islice(left, CHUNK_PAIRS)):
-        sources = vocabulary.encode_source([source for source, _, _ in some], config)
-        targets = vocabulary.encode_target([target for _, target, _ in some], config)
+    remaining = iter(pairs)
+    while chunk := list(islice(remaining, CHUNK_PAIRS)):
+        sources = vocabulary.encode_source([source for source, _, _ in chunk], config)
+        targets = vocabulary.encode_target([target for _, target, _ in chunk], config)
         rows: list[int] = []
-        kept = []
-        for source, target, (_, _, group) in zip(sources, targets, some, strict=True):
+        lengths = []
+        for source, target, (_, _, group) in zip(sources, targets, chunk, strict=True):
             if len(source) - 1 <= limit and len(target) - 2 <= limit:
                 rows += source
                 rows += target
-                kept.append((len(source), len(target), group))
-        table = np.array(kept, np.int32).reshape(-1, 3)
-        yield TokenChunk(np.array(rows, np.int32), table, len(some) - len(kept))
+                lengths.append((len(source), len(target), group))
+        table = np.array(lengths, np.int32).reshape(-1, 3)
+        yield TokenChunk(np.array(rows, np.int32), table, len(chunk) - len(lengths))
 
 
 class EncodedText:

@@ -29,9 +29,9 @@ class Group:
 class Corpora:
     """The pairs of several corpora; read anew, in the same order, each time it is iterated over."""
 
-    def __init__(self, recipes: Sequence[CorpusRecipe], folder: Path) -> None:
-        """Their paths are relative to folder. Nothing is read yet."""
-        self.recipes, self.folder = recipes, folder
+    def __init__(self, recipes: Sequence[CorpusRecipe]) -> None:
+        """Nothing is read yet."""
+        self.recipes = recipes
         self.groups: list[Group] = []  # of the pairs that were read so far
         self._indices: dict[tuple[int, str], int] = {}
 
@@ -46,7 +46,7 @@ class Corpora:
         left = 0
         for number, recipe in enumerate(self.recipes):
             names = set()
-            for source, target, corpus in read_pairs(recipe, self.folder):
+            for source, target, corpus in read_pairs(recipe):
                 names.add(corpus)
                 weight = recipe.corpora.get(corpus, recipe.weight)
                 if weight > 0 and source and target:
@@ -63,8 +63,7 @@ class Corpora:
 
     def files(self) -> list[Path]:
         """Every file that is read."""
-        names = itertools.chain.from_iterable((r.path, r.source, r.target) for r in self.recipes)
-        return [self.folder / name for name in names if name is not None]
+        return [path for recipe in self.recipes for path in recipe.files()]
 
     def check(self) -> None:
         """Raise TrainError unless every file is there: before anything that takes long."""
@@ -103,13 +102,13 @@ def evenly_spaced(length: int, count: int) -> NDArray[np.int64]:
     return np.unique(np.linspace(0, length - 1, min(count, length)).astype(np.int64))
 
 
-def read_corpora(recipes: Sequence[CorpusRecipe], folder: Path) -> ParallelText:
+def read_corpora(recipes: Sequence[CorpusRecipe]) -> ParallelText:
     """All pairs of the corpora at once; how often to draw them is forgotten.
 
     Raises:
         TrainError: as `Corpora`
     """
-    corpora = Corpora(recipes, folder)
+    corpora = Corpora(recipes)
     sources, targets, indices = [], [], []
     for source, target, index in corpora:
         sources.append(source)
@@ -126,29 +125,29 @@ def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
         TrainError: as `Corpora`
     """
     generator = np.random.default_rng(seed)
-    kept: list[tuple[str, str, int]] = []
+    sample: list[tuple[str, str, int]] = []
     seen = 0
     for pair in corpora:
         weight = corpora.groups[pair[2]].weight
         if weight < 1 and generator.random() >= weight:
             continue
         seen += 1
-        if len(kept) < count:
-            kept.append(pair)
-        elif (index := int(generator.integers(seen))) < count:  # a reservoir: all alike likely
-            kept[index] = pair
-    names = [corpora.groups[index].corpus for _, _, index in kept]
-    return ParallelText([s for s, _, _ in kept], [t for _, t, _ in kept], names)
+        if len(sample) < count:
+            sample.append(pair)
+        elif (index := int(generator.integers(seen))) < count:  # reservoir sampling
+            sample[index] = pair
+    names = [corpora.groups[index].corpus for _, _, index in sample]
+    return ParallelText([s for s, _, _ in sample], [t for _, t, _ in sample], names)
 
 
-def read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, str]]:
+def read_pairs(recipe: CorpusRecipe) -> Iterator[tuple[str, str, str]]:
     """Source, target and corpus of every line, empty ones too.
 
     Raises:
         TrainError: a file is missing or not UTF-8, a line has no tab, or sides differ in length
     """
     if recipe.path is not None:
-        path = folder / recipe.path
+        path = Path(recipe.path)
         for number, line in enumerate(_read_lines(path), start=1):
             columns = line.split("\t")
             if len(columns) < 2:
@@ -159,8 +158,7 @@ def read_pairs(recipe: CorpusRecipe, folder: Path) -> Iterator[tuple[str, str, s
             first, second = columns[0].strip(), columns[1].strip()
             yield (second, first, corpus) if recipe.reverse else (first, second, corpus)
         return
-    assert recipe.source is not None and recipe.target is not None
-    source_path, target_path = folder / recipe.source, folder / recipe.target
+    source_path, target_path = recipe.files()
     sources, targets = _read_lines(source_path), _read_lines(target_path)
     for before, (source, target) in enumerate(itertools.zip_longest(sources, targets)):
         if source is None or target is None:

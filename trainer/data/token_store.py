@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,8 @@ from .corpora import Corpora, Group
 from .vocabulary import Vocabulary
 
 IDS, PAIRS, INDEX = "ids.bin", "pairs.npy", "index.json"
+
+_PATH_KEYS = ("path", "source", "target")  # of a corpus
 
 
 def store_tokens(
@@ -41,7 +43,7 @@ def store_tokens(
     corpora.check()
     made_of = _made_of(corpora, vocabulary, config, max_length)
     index = _read_index(folder)
-    if index is not None and index["made_of"] == made_of:
+    if index is not None and _without_folders(index["made_of"]) == made_of:
         return int(index["skipped"])
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -130,5 +132,14 @@ def _made_of(
         "prefixes": [config.source_prefix, config.target_prefix],
         "max_length": max_length,
     }
-    restored: dict[str, Any] = json.loads(json.dumps(content))
-    return restored
+    return _without_folders(json.loads(json.dumps(content)))
+
+
+def _without_folders(made_of: dict[str, Any]) -> dict[str, Any]:
+    """The same, with the files' names alone in "corpora": their paths depend on the working
+    directory, and "files" has the absolute ones."""
+    corpora = [
+        corpus | {key: PurePath(corpus[key]).name for key in _PATH_KEYS if corpus.get(key)}
+        for corpus in made_of["corpora"]
+    ]
+    return made_of | {"corpora": corpora}

@@ -50,9 +50,11 @@ class Vocabulary:
     def check(self, config: TransformerConfig) -> None:
         """Raise TrainError unless the vocabulary has the sizes that the model was built for."""
         sizes = (self.source.vocab_size(), self.target.vocab_size())
-        wanted = (config.source_vocab_size, config.target_vocab_size)
-        if sizes != tuple(size + config.num_extra_pieces for size in wanted):
-            raise TrainError(f"vocabularies of {sizes} pieces do not belong to a model of {wanted}")
+        expected = (config.source_vocab_size, config.target_vocab_size)
+        if sizes != tuple(size + config.num_extra_pieces for size in expected):
+            raise TrainError(
+                f"vocabularies of {sizes} pieces do not belong to a model of {expected}"
+            )
 
     def encode_source(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
         """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS."""
@@ -76,8 +78,10 @@ def _encode(
     rows: list[list[int]] = processor.encode(list(texts))
     for index, ids in enumerate(rows):
         if unk_id in ids or max(ids, default=0) >= size:
-            found = processor.piece_to_id(processor.encode(texts[index], out_type=str))
-            rows[index] = [i if i < size and not processor.is_control(i) else unk_id for i in found]
+            piece_ids = processor.piece_to_id(processor.encode(texts[index], out_type=str))
+            rows[index] = [
+                i if i < size and not processor.is_control(i) else unk_id for i in piece_ids
+            ]
     return rows
 
 

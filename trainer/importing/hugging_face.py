@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tfm.trainer import checkpoint as files
+from tfm.trainer.checkpoint import CheckpointFolder, load_weights
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
@@ -94,7 +94,8 @@ def import_folder(
         TrainError: the folder is not one of these, or something in it does not fit; nothing is
             written
     """
-    if (checkpoint / files.CONFIG).exists():
+    folder = CheckpointFolder(checkpoint)
+    if folder.config.exists():
         raise TrainError(f"{checkpoint} already holds a checkpoint: choose another folder")
     where = source / "config.json"
     settings = read_json(where)
@@ -125,18 +126,18 @@ def import_folder(
             num_extra_pieces=num_extra_pieces,
         )
         model = Transformer(config)
-        files.load_weights(model, from_transformers(model, read_tensors(source)))
+        load_weights(model, from_transformers(model, read_tensors(source)))
     except TrainError as error:
         named = str(error).startswith(str(source))
         raise error if named else TrainError(f"{source}: {error}") from error
     try:
-        (checkpoint / files.ORIGIN).mkdir(parents=True, exist_ok=True)
+        folder.origin.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainError(f"{checkpoint} cannot be made: {error.strerror}") from error
     for name in KEPT:
         if (source / name).exists():
-            shutil.copyfile(source / name, checkpoint / files.ORIGIN / name)
-    files.write_checkpoint(checkpoint, model, vocabulary)
+            shutil.copyfile(source / name, folder.origin / name)
+    folder.write(model, vocabulary)
     return model
 
 
@@ -149,12 +150,12 @@ def _languages(
 ) -> dict[str, Any]:
     """source_language, target_language and language_token of the configuration."""
     settings = read_optional_json(source / "tokenizer_config.json")
-    chosen = {
+    languages = {
         "source_language": source_language or _first(settings, "source_lang", "src_lang"),
         "target_language": target_language or _first(settings, "target_lang", "tgt_lang"),
     }
     language_token = family.language_token if tokens.language_ids else "none"
-    for name, language in chosen.items():
+    for name, language in languages.items():
         needed = language_token == "both" or (
             language_token == "source" and name == "target_language"
         )
@@ -169,8 +170,8 @@ def _languages(
                 f"{', '.join(sorted(tokens.language_ids))}"
             )
     return {
-        "source_language": chosen["source_language"] or "source",
-        "target_language": chosen["target_language"] or "target",
+        "source_language": languages["source_language"] or "source",
+        "target_language": languages["target_language"] or "target",
         "language_token": language_token,
     }
 

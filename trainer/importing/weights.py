@@ -70,7 +70,7 @@ def from_transformers(model: Transformer, theirs: Mapping[str, Tensor]) -> Weigh
             to; positions are not the configured ones
     """
     expected = weights_of(model)
-    found, used, missing = {}, set(), []
+    weights, used, missing = {}, set(), []
     for name, candidates in their_names(model).items():
         present = [candidate for candidate in candidates if candidate in theirs]
         if not present:
@@ -88,7 +88,7 @@ def from_transformers(model: Transformer, theirs: Mapping[str, Tensor]) -> Weigh
                 f"{present[0]} is {list(tensor.shape)}, config.json says "
                 f"{list(expected[name].shape)}"
             )
-        found[name] = tensor.float()
+        weights[name] = tensor.float()
     if missing:
         raise TrainError(f"{_some(missing)} missing")
     unknown = sorted(theirs.keys() - used)
@@ -97,7 +97,7 @@ def from_transformers(model: Transformer, theirs: Mapping[str, Tensor]) -> Weigh
     unknown = [n for n in unknown if not POSITIONS.fullmatch(n) and not KEY_BIAS.fullmatch(n)]
     if unknown:
         raise TrainError(f"{_some(unknown)} not of this architecture")
-    return found
+    return weights
 
 
 def to_transformers(model: Transformer) -> Weights:

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 
 from tfm.runtime.files.atomic import replace_file, write_text
-from tfm.trainer import checkpoint as files
-from tfm.trainer.config import load_model_config
+from tfm.trainer.checkpoint import CheckpointFolder
 from tfm.trainer.curves import series
 
 from .ablations import build_transformer
@@ -30,7 +29,7 @@ class Result:
 
     Attributes:
         changes: what its recipe changes, as lines of TOML
-        diverged: the step whose loss was no number
+        diverged: the step whose loss was NaN or infinite
         steps, losses: every validation, nats per token; NaN and infinity are None
         loss, average_loss, bleu, chrf: of the last validation; scores are of greedy translations
         tokens_per_second: target tokens, the median of the logged lines
@@ -53,12 +52,12 @@ class Result:
 
     @property
     def step(self) -> int:
-        """The one that was validated last."""
+        """The last validated step."""
         return self.steps[-1] if self.steps else 0
 
 
 def read_result(
-    checkpoint: Path,
+    checkpoint: CheckpointFolder,
     name: str,
     claim: str,
     group: str,
@@ -66,7 +65,7 @@ def read_result(
     diverged: int | None,
 ) -> Result:
     """The result of the training in a folder, as far as it has come."""
-    path = checkpoint / files.METRICS
+    path = checkpoint.metrics
     text = path.read_text("utf-8") if path.exists() else ""
     lines = [json.loads(line) for line in text.splitlines()]
     validations = [line for line in lines if "validation_loss" in line]
@@ -74,7 +73,7 @@ def read_result(
     speeds = series(lines, "tokens_per_second")[1]
     steps, losses = series(lines, "validation_loss")
     with torch.device("meta"):
-        model = build_transformer(load_model_config(checkpoint / files.CONFIG))
+        model = build_transformer(checkpoint.read_config())
     return Result(
         name=name,
         claim=claim,
@@ -122,7 +121,7 @@ def as_table(results: Sequence[Result]) -> str:
         ["chrF", *(_last(r, r.chrf, ".1f") for r in results)],
         ["tokens/s", *(_number(r.tokens_per_second, ",.0f") for r in results)],
     ]
-    if all(r.average_loss == r.loss for r in results):  # the mean of one
+    if all(r.average_loss == r.loss for r in results):  # averages of a single checkpoint
         columns = [column for column in columns if column[0] != "averaged weights"]
     cells = [_aligned(column, left=index < TEXTS) for index, column in enumerate(columns)]
     lines = [f"| {' | '.join(row)} |" for row in zip(*cells, strict=True)]

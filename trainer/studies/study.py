@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tfm.runtime.files.atomic import write_text
-from tfm.trainer import checkpoint as files
+from tfm.trainer.checkpoint import CheckpointFolder
 from tfm.trainer.config import load_checked, load_recipe, read_toml, recipe_of
 from tfm.trainer.errors import DivergedError, TrainError
 from tfm.trainer.train import is_over, train
@@ -26,7 +26,7 @@ from .results import Result, read_result, write_results
 logger = logging.getLogger(__name__)
 
 CHANGEABLE = ("model", "training")  # not [data] nor [vocabulary]: losses would not compare
-DIVERGED = "diverged.json"  # in a checkpoint folder: the step whose loss was no number
+DIVERGED = "diverged.json"  # in a checkpoint folder: the step whose loss was NaN or infinite
 
 Tree = dict[str, Any]
 
@@ -126,7 +126,7 @@ def run_study(study: Study, folder: Path, *, jobs: int = 1, threads: int = 0) ->
     """Train every variant into a folder of its name, from where it stopped, and write the results
     after each: results.md, results.json and study.png.
 
-    A loss that becomes no number is a result of that variant; the others go on.
+    A loss that becomes NaN or infinite is a result of that variant; the others go on.
 
     Args:
         jobs: variants to train at a time; with several, each is a process, and FOLDER/NAME.log has
@@ -160,9 +160,9 @@ def run_study(study: Study, folder: Path, *, jobs: int = 1, threads: int = 0) ->
 
 
 def train_variant(recipe: Path, checkpoint: Path) -> None:
-    """Train one, from where it stopped, to its end or until its loss is no number."""
+    """Start or resume a training, up to its end or until its loss is NaN or infinite."""
     try:
-        train(load_recipe(recipe), recipe, checkpoint, resume=True)
+        train(load_recipe(recipe), checkpoint, resume=True)
     except DivergedError as error:
         logger.info("%s: %s", checkpoint.name, error)
         write_text(checkpoint / DIVERGED, json.dumps({"step": error.step}) + "\n")
@@ -172,9 +172,9 @@ def results_of(study: Study, folder: Path) -> list[Result]:
     """What the folder's metrics files say of every variant that has begun."""
     results = []
     for variant in study.variants:
-        checkpoint = folder / variant.name
-        if (checkpoint / files.METRICS).exists() or (checkpoint / DIVERGED).exists():
-            diverged = _diverged(checkpoint)
+        checkpoint = CheckpointFolder(folder / variant.name)
+        diverged = _diverged(checkpoint.path)
+        if checkpoint.metrics.exists() or diverged is not None:
             texts = (variant.name, variant.claim, variant.group, variant.changes)
             results.append(read_result(checkpoint, *texts, diverged))
     return results
@@ -190,9 +190,9 @@ def write_recipe(study: Study, variant: Variant, folder: Path) -> Path:
     data["train"] = [_moved(corpus, study.base.parent, folder) for corpus in data["train"]]
     data["validation"] = _moved(data["validation"], study.base.parent, folder)
     recipe = {**variant.recipe, "data": data}
-    trained = folder / variant.name / files.RECIPE
-    if trained.exists() and (found := read_toml(trained)) != recipe:
-        key = next(iter(_differences(found, recipe)))
+    trained = CheckpointFolder(folder / variant.name).recipe
+    if trained.exists() and (before := read_toml(trained)) != recipe:
+        key = next(iter(_differences(before, recipe)))
         raise TrainError(
             f"{trained.parent} was trained with another {key}: move it away, or choose another "
             "folder for the study"
@@ -215,16 +215,16 @@ def _moved(corpus: Tree, before: Path, after: Path) -> Tree:
     return moved
 
 
-def _differences(one: Tree, other: Tree) -> list[str]:
+def _differences(first: Tree, second: Tree) -> list[str]:
     """The keys that differ, as table.key."""
-    found = []
-    for key in sorted(one.keys() | other.keys()):
-        left, right = one.get(key), other.get(key)
+    names = []
+    for key in sorted(first.keys() | second.keys()):
+        left, right = first.get(key), second.get(key)
         if isinstance(left, dict) and isinstance(right, dict):
-            found += [f"{key}.{inner}" for inner in _differences(left, right)]
+            names += [f"{key}.{inner}" for inner in _differences(left, right)]
         elif left != right:
-            found.append(key)
-    return found
+            names.append(key)
+    return names
 
 
 def to_toml(tree: Tree) -> str:
@@ -248,7 +248,7 @@ def _value(value: Any) -> str:
 
 
 def _diverged(checkpoint: Path) -> int | None:
-    """The step whose loss was no number, or None."""
+    """The step whose loss was NaN or infinite, or None."""
     path = checkpoint / DIVERGED
     return int(json.loads(path.read_text("utf-8"))["step"]) if path.exists() else None
 
@@ -257,7 +257,8 @@ def _is_over(variant: Variant, checkpoint: Path) -> bool:
     """Whether nothing is left to train: it diverged, or came to its end."""
     if _diverged(checkpoint) is not None:
         return True
-    if not (checkpoint / files.LAST).exists():
+    trained = CheckpointFolder(checkpoint)
+    if not trained.last.exists():
         return False
     options = recipe_of(variant.recipe, variant.name).training
-    return is_over(files.read_progress(checkpoint), options)
+    return is_over(trained.read_state(), options)

@@ -315,7 +315,7 @@ def test_pairs_are_a_corpus_to_train_on(run: Run, tmp_path: Path, three: str, fo
     assert run("--pairs", "-i", source, "-o", output) == (0, "", "")
     written = f"三\t{three}\tnews\tmore\u2028\n \t\n四\t{four}\n"
     assert output.read_bytes() == written.encode()
-    text = read_corpora([CorpusRecipe(path=output.name)], tmp_path)
+    text = read_corpora([CorpusRecipe(path=str(output))])
     assert (text.sources, text.targets) == (["三", "四"], [three, four])
     assert text.corpora == ["news", output.name]
 

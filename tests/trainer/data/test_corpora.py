@@ -6,9 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfm.trainer.config import CorpusRecipe
+from tfm.trainer.config import CorpusRecipe, load_recipe
 from tfm.trainer.data.corpora import FOREVER, Corpora, draw_sample, read_corpora
 from tfm.trainer.errors import TrainError
+
+
+def within(folder: Path, recipes: list[CorpusRecipe]) -> list[CorpusRecipe]:
+    return [recipe.relative_to(folder) for recipe in recipes]
 
 
 def write(path: Path, text: str) -> Path:
@@ -27,8 +31,8 @@ def test_two_files_and_tsv_and_xz_are_joined_in_order(tmp_path: Path) -> None:
         CorpusRecipe(path="b.tsv", weight=2, corpora={"numbers": 3.0}, from_epoch=1, until_epoch=4),
         CorpusRecipe(path="c.tsv.xz", corpora={"unwanted": 0.0}),
     ]
-    text = read_corpora(recipes, tmp_path)
-    corpora = Corpora(recipes, tmp_path)
+    text = read_corpora(within(tmp_path, recipes))
+    corpora = Corpora(within(tmp_path, recipes))
     groups = [corpora.groups[place] for _, _, place in corpora]
     assert text.sources == ["你好", "再见", "一", "二", "三", "四"]
     assert text.targets == ["hello", "bye", "one", "two", "three", "four"]
@@ -44,7 +48,7 @@ def test_two_files_and_tsv_and_xz_are_joined_in_order(tmp_path: Path) -> None:
 
 def test_a_table_may_have_the_target_first(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", " one\t一 \n\t二\n three \t 三\tnumbers\tmore\n")
-    text = read_corpora([CorpusRecipe(path="a.tsv", reverse=True)], tmp_path)
+    text = read_corpora(within(tmp_path, [CorpusRecipe(path="a.tsv", reverse=True)]))
     assert text.sources == ["一", "三"]
     assert text.targets == ["one", "three"]
     assert text.corpora == ["a.tsv", "numbers"]
@@ -52,7 +56,7 @@ def test_a_table_may_have_the_target_first(tmp_path: Path) -> None:
 
 def test_only_newlines_end_a_line(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", "一\u2028二\tone\x0b\x85\rtwo\n")
-    text = read_corpora([CorpusRecipe(path="a.tsv")], tmp_path)
+    text = read_corpora(within(tmp_path, [CorpusRecipe(path="a.tsv")]))
     assert (text.sources, text.targets) == (["一\u2028二"], ["one\x0b\x85\rtwo"])
 
 
@@ -63,13 +67,13 @@ def test_sides_of_different_length_are_refused(tmp_path: Path, suffix: str) -> N
         (tmp_path / (name + suffix)).write_bytes(lzma.compress(data) if suffix else data)
     recipe = CorpusRecipe(source="a.zh" + suffix, target="a.en" + suffix)
     with pytest.raises(TrainError, match=r"a\.zh\S* has 3 lines and \S*a\.en\S* has 2"):
-        read_corpora([recipe], tmp_path)
+        read_corpora(within(tmp_path, [recipe]))
 
 
 def test_line_without_tab_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", "一\tone\n二 two\n")
     with pytest.raises(TrainError, match=r"a\.tsv, line 2: no tab in '二 two'"):
-        read_corpora([CorpusRecipe(path="a.tsv")], tmp_path)
+        read_corpora(within(tmp_path, [CorpusRecipe(path="a.tsv")]))
 
 
 @pytest.mark.parametrize(
@@ -90,25 +94,25 @@ def test_unreadable_corpora(tmp_path: Path, content: bytes | None, name: str, me
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(TrainError, match=message) as caught:
-        read_corpora([CorpusRecipe(path=name)], tmp_path)
+        read_corpora(within(tmp_path, [CorpusRecipe(path=name)]))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_folder_is_no_corpus(tmp_path: Path) -> None:
     with pytest.raises(TrainError, match="cannot be read"):
-        read_corpora([CorpusRecipe(path=".")], tmp_path)
+        read_corpora(within(tmp_path, [CorpusRecipe(path=".")]))
 
 
 def test_unknown_corpus_name_lists_the_known_ones(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", "一\tone\tbooks\n二\ttwo\tnews\n")
     with pytest.raises(TrainError, match="no corpus 'boks'; it holds books, news"):
-        read_corpora([CorpusRecipe(path="a.tsv", corpora={"boks": 2.0})], tmp_path)
+        read_corpora(within(tmp_path, [CorpusRecipe(path="a.tsv", corpora={"boks": 2.0})]))
 
 
 def test_weight_zero_everywhere_leaves_nothing(tmp_path: Path) -> None:
     write(tmp_path / "a.tsv", "一\tone\n")
     with pytest.raises(TrainError, match="weight above 0"):
-        read_corpora([CorpusRecipe(path="a.tsv", weight=0.0)], tmp_path)
+        read_corpora(within(tmp_path, [CorpusRecipe(path="a.tsv", weight=0.0)]))
 
 
 def test_a_sample_is_drawn_by_weight_and_bounded(tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_a_sample_is_drawn_by_weight_and_bounded(tmp_path: Path) -> None:
         CorpusRecipe(path="often.tsv", weight=4.0),
         CorpusRecipe(path="seldom.tsv", weight=0.25),
     ]
-    corpora = Corpora(recipes, tmp_path)
+    corpora = Corpora(within(tmp_path, recipes))
     all_of_it = draw_sample(corpora, 10_000, seed=1)
     names = [source.rstrip("0123456789") for source in all_of_it.sources]
     assert names[:300] == ["often"] * 300 and set(names[300:]) == {"seldom"}
@@ -137,3 +141,12 @@ def test_a_sample_is_drawn_by_weight_and_bounded(tmp_path: Path) -> None:
     # 45 of about 450 pairs: each of the 300 is drawn a tenth of the times, early or late
     assert drawn.mean() == pytest.approx(20, rel=0.1)
     assert drawn[:100].mean() == pytest.approx(drawn[200:].mean(), rel=0.15)
+
+
+def test_sample_is_spread_over_the_text(recipe_path: Path) -> None:
+    text = read_corpora(load_recipe(recipe_path).data.train)
+    sources, targets = text.sample(7)
+    positions = [text.sources.index(s) for s in sources]
+    assert len(sources) == 7 and targets == [s.upper() for s in sources]
+    assert positions[0] == 0 and sources[-1] == text.sources[-1]
+    assert text.sample(999) == (text.sources, text.targets)

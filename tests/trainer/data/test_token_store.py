@@ -1,6 +1,7 @@
 """Token ids on disk: the same batches as from memory, written once, refused when damaged."""
 
 import dataclasses
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def vocabulary() -> Vocabulary:
 @pytest.fixture
 def corpora(tmp_path: Path) -> Corpora:
     (tmp_path / "text.tsv").write_text("\n".join(LINES) + "\n", "utf-8")
-    return Corpora([CorpusRecipe(path="text.tsv", corpora={"b": 0.5})], tmp_path)
+    return Corpora([CorpusRecipe(path="text.tsv", corpora={"b": 0.5}).relative_to(tmp_path)])
 
 
 def config_for(vocabulary: Vocabulary) -> TransformerConfig:
@@ -54,7 +55,7 @@ def test_batches_are_those_of_memory(
     monkeypatch.setattr(batching, "CHUNK_PAIRS", 64)
     assert store_tokens(tmp_path / "tokens", corpora, vocabulary, config, 100) == 0
     stored = open_tokens(tmp_path / "tokens", config)
-    text = read_corpora(corpora.recipes, corpora.folder)
+    text = read_corpora(corpora.recipes)
     memory = EncodedText.of(text, vocabulary, config)
     assert len(stored) == len(memory) == 300
     assert isinstance(stored.ids, np.memmap)
@@ -68,7 +69,7 @@ def test_batches_are_those_of_memory(
 
 def test_long_pairs_are_counted(corpora: Corpora, vocabulary: Vocabulary, tmp_path: Path) -> None:
     config = config_for(vocabulary)
-    text = read_corpora(corpora.recipes, corpora.folder)
+    text = read_corpora(corpora.recipes)
     sources = vocabulary.encode_source(text.sources, config)
     targets = vocabulary.encode_target(text.targets, config)
     longest = [max(len(s) - 1, len(t) - 2) for s, t in zip(sources, targets, strict=True)]
@@ -95,15 +96,38 @@ def test_tokens_are_written_again_only_for_a_reason(
         raise Written
 
     monkeypatch.setattr(tokens, "encode_pairs", written)
-    store_tokens(folder, Corpora(corpora.recipes, tmp_path), vocabulary, config, 100)
+    store_tokens(folder, Corpora(corpora.recipes), vocabulary, config, 100)
     reweighted = [dataclasses.replace(corpora.recipes[0], weight=2.0)]
     for changed, limit in ((reweighted, 100), (corpora.recipes, 99)):
         with pytest.raises(Written):
-            store_tokens(folder, Corpora(changed, tmp_path), vocabulary, config, limit)
+            store_tokens(folder, Corpora(changed), vocabulary, config, limit)
     with (tmp_path / "text.tsv").open("a", encoding="utf-8") as file:
         file.write("more\tMORE\ta\n")
     with pytest.raises(Written):
         store_tokens(folder, corpora, vocabulary, config, 100)
+
+
+@pytest.mark.parametrize("written_by", ["now", "tfm 0.1.0"])
+def test_tokens_are_used_from_another_working_directory(
+    vocabulary: Vocabulary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_by: str
+) -> None:
+    """tfm 0.1.0 wrote the corpora's paths as they stand in the recipe."""
+    config, folder = config_for(vocabulary), tmp_path / "tokens"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "text.tsv").write_text("\n".join(LINES) + "\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    corpora = Corpora([CorpusRecipe(path="text.tsv").relative_to(Path("data"))])
+    store_tokens(folder, corpora, vocabulary, config, 100)
+    if written_by == "tfm 0.1.0":
+        index = folder / tokens.INDEX
+        content = json.loads(index.read_text("utf-8"))
+        content["made_of"]["corpora"][0]["path"] = "../data/text.tsv"
+        index.write_text(json.dumps(content), "utf-8")
+
+    monkeypatch.setattr(tokens, "encode_pairs", lambda *_: pytest.fail("tokenized again"))
+    monkeypatch.chdir(tmp_path / "data")
+    corpora = Corpora([CorpusRecipe(path="text.tsv").relative_to(Path())])
+    store_tokens(folder, corpora, vocabulary, config, 100)
 
 
 def test_an_interrupted_writing_leaves_nothing_to_be_taken_for_whole(
@@ -143,7 +167,7 @@ def test_memory_holds_a_few_bytes_of_each_pair(
     def peaks(pairs: int) -> list[int]:
         name = f"{pairs}.tsv"
         (tmp_path / name).write_text(f"{line}\n" * pairs, "utf-8")
-        corpora = Corpora([CorpusRecipe(path=name)], tmp_path)
+        corpora = Corpora([CorpusRecipe(path=name).relative_to(tmp_path)])
 
         def draw() -> None:
             draw_sample(corpora, 100, seed=1)

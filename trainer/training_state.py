@@ -1,0 +1,60 @@
+"""Where a training stands: what last.safetensors saves beside the weights and Adam's moments."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Counters and best results of one training; the training loop changes them as it goes.
+
+    The fields are keys of a JSON object in last.safetensors: a new one needs a default.
+
+    Attributes:
+        batch: how many batches of `epoch` are used up
+        best_loss: lowest validation cross-entropy of current weights, nats per token
+        exported_loss: the loss of the weights in model.safetensors
+        validated_step: the last step that was validated
+        validation: the fingerprint of the validation corpus
+        precision: the one that training began in, "bf16" or "fp32"
+        initialized: whether training began with the weights of another checkpoint (--init)
+        unlogged_loss: summed since the last line of metrics.jsonl, nats
+        unlogged_tokens: target tokens since then
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best_loss: float = math.inf
+    best_step: int = 0
+    exported_loss: float = math.inf
+    best_chrf: float = -math.inf
+    best_chrf_step: int = 0
+    validated_step: int = 0
+    validation: str = ""
+    precision: str = ""
+    initialized: bool = False
+    seconds: float = 0.0
+    unlogged_loss: float = 0.0
+    unlogged_tokens: int = 0
+
+    def record_validation(self, loss: float, average_loss: float, chrf: float) -> None:
+        """Note that the current step is validated, and what it is the best in so far.
+
+        Args:
+            loss: of the current weights
+            average_loss: of the average of the last validations' weights
+            chrf: of greedy translations by the better of the two
+        """
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, self.step
+        self.exported_loss = min(self.exported_loss, loss, average_loss)
+        if chrf > self.best_chrf:
+            self.best_chrf, self.best_chrf_step = chrf, self.step
+        self.validated_step = self.step
+
+    def forget_best(self) -> None:
+        """Let the next validation be the best so far: results of two corpora do not compare."""
+        self.best_loss, self.best_step = math.inf, 0
+        self.exported_loss = math.inf
+        self.best_chrf, self.best_chrf_step = -math.inf, 0
