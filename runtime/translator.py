@@ -104,14 +104,21 @@ class Translator:
         self._initialize(folder, config, sessions, by_steps)
 
     @classmethod
-    def from_sessions(cls, model_folder: Path, config: ModelConfig, sessions: Sessions) -> Self:
+    def from_sessions(
+        cls,
+        model_folder: Path,
+        config: ModelConfig,
+        sessions: Sessions,
+        *,
+        by_steps: bool = False,
+    ) -> Self:
         """A translator over sessions of that folder which are open already.
 
         Raises:
             ModelError: the vocabulary cannot be used
         """
         translator = cls.__new__(cls)
-        translator._initialize(model_folder, config, sessions, by_steps=False)
+        translator._initialize(model_folder, config, sessions, by_steps)
         return translator
 
     def _initialize(
