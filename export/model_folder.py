@@ -92,8 +92,8 @@ def export_checkpoint(
     try:
         source = Source(model, vocabulary, graphs, ranges, folder.name, options)
         quality = {} if development is None else _quality(source, variants, sources, development)
-        kept = {variant: found.kept_float for variant, found in quality.items()}
-        _write(source, staging, variants, kept)
+        in_float = {variant: result.kept_float for variant, result in quality.items()}
+        _write(source, staging, variants, in_float)
         reports = verify_folder(
             model, vocabulary, staging, variants, sentences, references, tokenize
         )

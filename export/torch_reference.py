@@ -22,9 +22,9 @@ VERIFICATION = DecodingOptions(beam_size=BEAM_SIZE, max_length=MAX_LENGTH)
 def torch_greedy(model: Transformer, sources: Sequence[Sequence[int]]) -> list[list[int]]:
     """Greedy output of the PyTorch model, in batches of similar length."""
     outputs: list[list[int]] = [[] for _ in sources]
-    for chosen in _by_length(sources):
-        batch = pad([sources[i] for i in chosen], model.config.pad_id)
-        for i, ids in zip(chosen, model.greedy(batch, MAX_LENGTH), strict=True):
+    for indices in _by_length(sources):
+        batch = pad([sources[i] for i in indices], model.config.pad_id)
+        for i, ids in zip(indices, model.greedy(batch, MAX_LENGTH), strict=True):
             outputs[i] = ids
     return outputs
 
@@ -37,8 +37,8 @@ def torch_search(
 ) -> list[list[ScoredIds]]:
     """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
     outputs: list[list[ScoredIds]] = [[] for _ in sources]
-    for chosen, found in search_batches(model, sources, options, target_prefix):
-        for i, hypotheses in zip(chosen, found, strict=True):
+    for indices, results in search_batches(model, sources, options, target_prefix):
+        for i, hypotheses in zip(indices, results, strict=True):
             outputs[i] = hypotheses
     return outputs
 
@@ -54,18 +54,18 @@ def search_batches(
     Args:
         target_prefix: ids that every translation begins with, after a language's token
     """
-    for chosen in _by_length(sources):
+    for indices in _by_length(sources):
         prefix = np.array([*model.config.target_language_ids, *target_prefix], np.int64)
         results = search(
-            TorchDecoder(model, [sources[i] for i in chosen]),
-            len(chosen),
+            TorchDecoder(model, [sources[i] for i in indices]),
+            len(indices),
             options,
             bos_id=model.config.bos_id,
             eos_id=model.config.eos_id,
-            target_prefix=np.tile(prefix, (len(chosen), 1)),
+            target_prefix=np.tile(prefix, (len(indices), 1)),
             processors=processors_for(options, SearchContext(model.config.eos_id, len(prefix))),
         )
-        yield chosen, results
+        yield indices, results
 
 
 class TorchDecoder:

@@ -265,10 +265,10 @@ class Translator:
         for indices in batches(lengths, max_batch_tokens // options.beam_size):
             batch = [sources[index] for index in indices]
             if route.by_graph:
-                found = self.sessions.translate(batch, options, prefix)
+                hypotheses_by_row = self.sessions.translate(batch, options, prefix)
             else:
-                found = self._search_by_steps(batch, options, prefix)
-            for index, hypotheses in zip(indices, found, strict=True):
+                hypotheses_by_row = self._search_by_steps(batch, options, prefix)
+            for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
                 results[index] = hypotheses
         return results
 

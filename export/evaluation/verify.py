@@ -182,8 +182,8 @@ def _pairs(
         yield name_key, *_masked(encoded[name_key], key, real)
         yield name_value, *_masked(encoded[name_value], value, real)
     finite = torch.where(torch.isfinite(bias), bias, -1.0).numpy()
-    found = encoded["source_bias"]
-    yield "source_bias", np.where(np.isfinite(found), found, -1.0), finite
+    source_bias = encoded["source_bias"]
+    yield "source_bias", np.where(np.isfinite(source_bias), source_bias, -1.0), finite
 
     scores = np.zeros((len(sources), 1), np.float32)
     same_beam = np.zeros((len(sources), 1), np.int64)
@@ -233,10 +233,10 @@ def _compare_greedy(
     model: Transformer,
     sources: Sequence[Sequence[int]],
     expected: list[list[int]],
-    found: list[list[ScoredIds]],
+    results: list[list[ScoredIds]],
 ) -> Agreement:
     equal = ties = 0
-    for source, theirs, hypotheses in zip(sources, expected, found, strict=True):
+    for source, theirs, hypotheses in zip(sources, expected, results, strict=True):
         ours = list(hypotheses[0].ids)
         equal += ours == theirs
         ties += ours != theirs and _is_tie(model, source, theirs, ours)
@@ -254,9 +254,9 @@ def _is_tie(model: Transformer, source: Sequence[int], theirs: list[int], ours: 
     return abs(float(logits[theirs[index]] - logits[ours[index]])) < TIE
 
 
-def _compare_beam(expected: list[list[ScoredIds]], found: list[list[ScoredIds]]) -> Agreement:
+def _compare_beam(expected: list[list[ScoredIds]], results: list[list[ScoredIds]]) -> Agreement:
     equal = ties = 0
-    for theirs, ours in zip(expected, found, strict=True):
+    for theirs, ours in zip(expected, results, strict=True):
         same = theirs[0].ids == ours[0].ids
         equal += same
         ties += not same and abs(theirs[0].score - ours[0].score) < TIE

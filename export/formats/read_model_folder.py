@@ -128,7 +128,7 @@ def _is_transposed(node: NodeProto) -> bool:
 def _weights(model: Transformer, graphs: Mapping[str, _Graph]) -> Weights:
     """By the names of the trainer's state."""
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    found: dict[str, Array] = {}
+    weights: dict[str, Array] = {}
     scale = (model.config.d_model // model.config.num_heads) ** 0.5
     for layer in linear_layers(model):
         graph = graphs[layer.graph]
@@ -140,25 +140,25 @@ def _weights(model: Transformer, graphs: Mapping[str, _Graph]) -> Weights:
         is_query = "query" in layer.weight  # the first part, or the only one
         for index, (linear, part, own) in enumerate(zip(layer.linears, parts, biases, strict=True)):
             factor = np.float32(scale if is_query and index == 0 else 1)
-            found[names[id(linear.weight)]] = part * factor
+            weights[names[id(linear.weight)]] = part * factor
             if linear.bias is not None and own is not None:
-                found[names[id(linear.bias)]] = own * factor
+                weights[names[id(linear.bias)]] = own * factor
     for side, graph in graphs.items():
         for name, vector in graph.vectors.items():
             if ".norm." in name or "_norm." in name:
-                found[_norm_name(side, name)] = vector
+                weights[_norm_name(side, name)] = vector
         for name, table in graph.tables.items():
-            found[name.removeprefix("model.")] = table
+            weights[name.removeprefix("model.")] = table
     if "output_bias" in graphs["decoder"].vectors and model.config.output_bias:
         bias = graphs["decoder"].vectors["output_bias"]
-        found["projection.bias"] = np.where(np.isfinite(bias), bias, np.float32(0))
+        weights["projection.bias"] = np.where(np.isfinite(bias), bias, np.float32(0))
     expected = weights_of(model)
     if model.config.tied_embeddings == "target":  # the graph has it under the projection's name
-        found["target_embeddings.tokens.weight"] = found["projection.weight"]
-    missing = expected.keys() - found.keys()
+        weights["target_embeddings.tokens.weight"] = weights["projection.weight"]
+    missing = expected.keys() - weights.keys()
     if missing:
         raise ExportError(f"the graphs do not hold {sorted(missing)[0]}: export the model again")
-    return {name: torch.from_numpy(np.array(found[name], order="C")) for name in expected}
+    return {name: torch.from_numpy(np.array(weights[name], order="C")) for name in expected}
 
 
 def _norm_name(side: str, name: str) -> str:

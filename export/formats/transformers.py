@@ -116,20 +116,20 @@ def marian_settings(config: TransformerConfig) -> dict[str, Any]:
 def _as_marian(weights: Mapping[str, Tensor], config: TransformerConfig) -> Weights:
     """Add what Marian always has, fill up, and put the D elements in its order."""
     size = _size(config)
-    found = {"final_logits_bias": torch.zeros(1, config.target_vocab_size), **weights}
-    for name, tensor in found.items():
+    padded = {"final_logits_bias": torch.zeros(1, config.target_vocab_size), **weights}
+    for name, tensor in padded.items():
         if re.search(TABLES, name):
-            found[name] = F.pad(tensor, (0, 0, 0, size - tensor.shape[0]))
-    bias = found["final_logits_bias"]
-    found["final_logits_bias"] = F.pad(bias, (0, size - bias.shape[1]), value=FILLED)
+            padded[name] = F.pad(tensor, (0, 0, 0, size - tensor.shape[0]))
+    bias = padded["final_logits_bias"]
+    padded["final_logits_bias"] = F.pad(bias, (0, size - bias.shape[1]), value=FILLED)
     if config.positions == "paper":
         dimension = torch.arange(config.d_model)
         order = torch.cat((dimension[0::2], dimension[1::2]))  # sines, then cosines
-        for name, tensor in found.items():
+        for name, tensor in padded.items():
             for end, axis in PERMUTED.items():
                 if re.search(end, name):
-                    found[name] = tensor.index_select(axis, order)
-    return found
+                    padded[name] = tensor.index_select(axis, order)
+    return padded
 
 
 def _size(config: TransformerConfig) -> int:
