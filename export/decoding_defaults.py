@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tfm.export.errors import ExportError
-from tfm.runtime.options import DecodingOptions
+from tfm.runtime.options import LARGEST_INTEGER, DecodingOptions
 from tfm.trainer.checkpoint import ORIGIN
 
 logger = logging.getLogger(__name__)
@@ -42,13 +42,16 @@ WITHOUT_OPTION: dict[str, Any] = {
 }
 
 
-def decoding_defaults(checkpoint: Path) -> DecodingOptions:
+def decoding_defaults(checkpoint: Path, vocab_size: int = LARGEST_INTEGER) -> DecodingOptions:
     """The options of a checkpoint's model, before anybody changes them.
 
     What transformers would do and tfm cannot is named in a warning. Two things stay different:
     transformers applies rules to log-probabilities in beam search (here they apply to logits, as
     in CTranslate2), and its lengths count the token that decoding starts with. A value that
     makes no sense is left out with a warning.
+
+    Args:
+        vocab_size: tokens of the target vocabulary; ids beyond it are left out with a warning
 
     Raises:
         ExportError: a file of the imported model is not a JSON object
@@ -60,7 +63,12 @@ def decoding_defaults(checkpoint: Path) -> DecodingOptions:
             settings.update(_read_object(path))
     options = DecodingOptions()
     for theirs, ours in SAME_MEANING.items():
-        options = _with(options, ours, settings, theirs, settings.get(theirs))
+        changed = _with(options, ours, settings, theirs, settings.get(theirs))
+        try:
+            changed.check_vocabulary(vocab_size)
+            options = changed
+        except ValueError as error:
+            _warn(theirs, settings[theirs], error)
     for name, uncounted in LENGTHS.items():
         value = settings.get(name)
         if isinstance(value, int):
@@ -89,7 +97,9 @@ def _with(
     try:
         return options.changed(**{name: value})
     except ValueError as error:
-        logger.warning(
-            "the imported model's %s = %s is not carried over: %s", theirs, settings[theirs], error
-        )
+        _warn(theirs, settings[theirs], error)
         return options
+
+
+def _warn(name: str, value: Any, error: ValueError) -> None:
+    logger.warning("the imported model's %s = %s is not carried over: %s", name, value, error)

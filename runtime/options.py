@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 _METADATA = "tfm.option"
+LARGEST_INTEGER = 2**31 - 1  # sums of two still fit into the 64 bits of the graphs
 # By class: cached, because reading type hints is slow.
 _DECLARED: dict[type, "tuple[tuple[str, Any, OptionSpec], ...]"] = {}
 
@@ -134,7 +135,8 @@ class DecodingOptions:
     def changed(self, **changes: Any) -> Self:
         """A copy with other values; None leaves an option as it is.
 
-        num_hypotheses alone widens the beam where needed; beam_size alone lowers num_hypotheses.
+        num_hypotheses alone widens the beam where needed; beam_size alone lowers num_hypotheses,
+        and max_length alone lowers min_length.
 
         Raises:
             TypeError: there is no such option
@@ -145,10 +147,14 @@ class DecodingOptions:
         for name in changes:
             if name not in known:
                 raise TypeError(f"no decoding option {name!r}: the options are {', '.join(known)}")
+        for name, value in changes.items():
+            check_option(name, value, type(self))
         if "beam_size" not in changes and "num_hypotheses" in changes:
             changes["beam_size"] = max(self.beam_size, changes["num_hypotheses"])
         elif "num_hypotheses" not in changes and "beam_size" in changes:
-            changes["num_hypotheses"] = max(1, min(self.num_hypotheses, changes["beam_size"]))
+            changes["num_hypotheses"] = min(self.num_hypotheses, changes["beam_size"])
+        if "min_length" not in changes and "max_length" in changes:
+            changes["min_length"] = min(self.min_length, changes["max_length"])
         return dataclasses.replace(self, **changes)
 
     def check_vocabulary(self, vocab_size: int) -> None:
@@ -215,11 +221,15 @@ def _checked(name: str, type_: Any, spec: OptionSpec, value: Any) -> Any:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise ValueError(f"{name} is {value!r}: it is not UTF-8") from None
-        return value
+        return str(value)
     if typing.get_origin(type_) is tuple:
-        if isinstance(value, str) or not isinstance(value, typing.Iterable):
+        try:
+            items = None if isinstance(value, (str, bytes)) else tuple(value)
+        except TypeError:
+            items = None
+        if items is None:
             raise ValueError(f"{name} is {value!r}: it must be a sequence of token ids")
-        return tuple(_number(name, int, spec, item) for item in value)
+        return tuple(_number(name, int, spec, item) for item in items)
     return _number(name, type_, spec, value)
 
 
@@ -228,11 +238,16 @@ def _number(name: str, type_: type, spec: OptionSpec, value: Any) -> int | float
     if not isinstance(value, expected) or isinstance(value, bool):
         what = "a whole number" if type_ is int else "a number"
         raise ValueError(f"{name} is {value!r}: it must be {what}")
-    if not math.isfinite(value):
+    try:
+        number: int | float = type_(value)
+    except OverflowError:
+        number = math.inf
+    if type_ is float and not math.isfinite(number):
         raise ValueError(f"{name} is {value}: it must be finite")
-    if spec.low is not None and value < spec.low:
+    if type_ is int and number > LARGEST_INTEGER:
+        raise ValueError(f"{name} is {value}: it must be at most {LARGEST_INTEGER}")
+    if spec.low is not None and number < spec.low:
         raise ValueError(f"{name} is {value}: it must be at least {spec.low:g}")
-    if spec.above is not None and value <= spec.above:
+    if spec.above is not None and number <= spec.above:
         raise ValueError(f"{name} is {value}: it must be more than {spec.above:g}")
-    number: int | float = type_(value)
     return number

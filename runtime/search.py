@@ -52,6 +52,7 @@ from .errors import ModelError
 from .options import DecodingOptions
 from .processors import LogitsProcessor
 
+LARGEST_PATIENCE = 1e9  # more is the same: no search finishes so many hypotheses
 NO_FINITE_SCORE = (
     "the model gave no finite score: its weights may hold NaN, or options such as suppress_ids"
     " forbid every token"
@@ -291,7 +292,8 @@ def enough_finished(options: DecodingOptions) -> int:
     if options.beam_size == 1:
         return 1
     # In float32 and halves up, as CTranslate2 rounds.
-    exact = np.float32(options.beam_size) * np.float32(options.patience)
+    patience = np.float32(min(options.patience, LARGEST_PATIENCE))
+    exact = np.float32(options.beam_size) * patience
     return max(options.num_hypotheses, int(np.floor(exact + np.float32(0.5))))
 
 

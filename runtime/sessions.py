@@ -23,6 +23,8 @@ from .search import NO_FINITE_SCORE, ScoredIds
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_FLOAT = float(np.finfo(np.float32).max)
+
 
 class Sessions:
     """One variant of a model folder on one device. Safe to use from many threads.
@@ -149,11 +151,14 @@ class Sessions:
 
     def _option_feeds(self, options: DecodingOptions) -> dict[str, NDArray[Any]]:
         """Every option that the graph has an input for, as that input's tensor."""
-        return {
-            name: np.array(getattr(options, name), dtype)
-            for name, dtype in self._optional_inputs.items()
-            if name != "target_prefix"  # text among the options, ids in the graph
-        }
+        feeds = {}
+        for name, dtype in self._optional_inputs.items():
+            if name != "target_prefix":  # text among the options, ids in the graph
+                value = getattr(options, name)
+                if dtype is np.float32:
+                    value = min(value, _LARGEST_FLOAT)
+                feeds[name] = np.array(value, dtype)
+        return feeds
 
     @functools.cached_property
     def _optional_inputs(self) -> dict[str, type[np.generic]]:

@@ -117,8 +117,6 @@ def evaluate(
     comparisons = [] if other is None else scoring.paired_bootstrap(evaluations[0], other)
     if comparisons:
         click.echo("\n" + scoring.comparison_table(evaluations[0].system, comparisons))
-    elif other is not None:
-        click.echo(f"\nthe other system gives the same translations as {evaluations[0].system}")
     if json_file:
         json_file.write_text(scoring.as_json(evaluations, comparisons), "utf-8")
 

@@ -75,13 +75,17 @@ def export(
     from tfm.export.decoding_defaults import decoding_defaults
     from tfm.export.model_folder import export_checkpoint
     from tfm.export.quantization.tune import Development
+    from tfm.trainer.checkpoint import CONFIG
+    from tfm.trainer.config import load_model_config
 
     if max_loss is not None and dev is None:
         raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfm.export").setLevel(logging.INFO)
+    vocab_size = load_model_config(checkpoint / CONFIG).target_vocab_size
     with usage_errors():
-        options = decoding_defaults(checkpoint).changed(**decoding)
+        options = decoding_defaults(checkpoint, vocab_size).changed(**decoding)
+        options.check_vocabulary(vocab_size)
     sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
     development = None if dev is None else Development(*read_pairs(dev), max_loss, tokenize)
     reports = export_checkpoint(

@@ -117,14 +117,11 @@ def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Compa
 
     Paired bootstrap resampling (Koehn 2004) by sacrebleu: BOOTSTRAP_SAMPLES times the test set is
     drawn anew, both systems on the same sentences. p is how probable a difference of this size
-    would be if the systems were equally good. Equal translations are not resampled: there is
-    nothing to compare, and the result is empty.
+    would be if the systems were equally good: 1 for equal translations.
 
     Args:
         other: a translation for every sentence of the test set, in its order
     """
-    if list(other) == evaluation.hypotheses:
-        return []
     _, results = PairedTest(
         [("other", list(other)), ("ours", evaluation.hypotheses)],
         {"BLEU": bleu_metric(evaluation.tokenize), "chrF": sacrebleu.CHRF()},
@@ -132,11 +129,15 @@ def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Compa
         test_type="bs",
         n_samples=BOOTSTRAP_SAMPLES,
     )()
-    return [
+    comparisons = [
         Comparison(metric, theirs, ours)
         for metric, (theirs, ours) in results.items()
         if isinstance(theirs, Result) and isinstance(ours, Result)  # else the systems' names
     ]
+    if list(other) == evaluation.hypotheses:
+        for comparison in comparisons:
+            comparison.ours.p_value = 1.0  # sacrebleu takes no difference for a rare one
+    return comparisons
 
 
 def comparison_table(system: str, comparisons: Sequence[Comparison]) -> str:

@@ -135,7 +135,7 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> EvaluatedSyste
         name,
         config.target_language,
         config.target_vocab_size,
-        decoding_defaults(folder),
+        decoding_defaults(folder, config.target_vocab_size),
         translate,
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
+from tfm.runtime.search import LARGEST_PATIENCE
 from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, TensorTypes
@@ -58,7 +59,8 @@ def search_arguments(b: GraphBuilder) -> SearchArguments:
     diagonal = b.Equal(b.Unsqueeze(columns, one), columns)
     free = b.Equal("length_penalty", b.float32(0))
     # Halves up and in float32, as search.enough_finished.
-    exact = b.Mul(b.Cast(beams, to=FLOAT), "patience")
+    patience = b.Min("patience", b.float32(LARGEST_PATIENCE))
+    exact = b.Mul(b.Cast(beams, to=FLOAT), patience)
     rounded = b.Cast(b.Floor(b.Add(exact, b.float32(0.5))), to=INT64)
     enough = b.Where(greedy, one, b.Max(rounded, hypotheses))
 

@@ -189,8 +189,8 @@ def open_output(
 def _resumable(part: Path, journal_path: Path, settings: dict[str, Any]) -> Journal:
     """The journal of a part that these settings continue."""
     journal = Journal.read(journal_path)
-    for name, value in settings.items():
-        before = journal.settings.get(name)
+    for name in {**settings, **journal.settings}:
+        before, value = journal.settings.get(name), settings.get(name)
         if before != value:
             raise TfmError(
                 f"{part} was made with {_say(name, before)}, this run has {_say(name, value)}:"

@@ -172,7 +172,9 @@ class _Job:
         """What decides the output beside the input; a run with others cannot continue it."""
         from tfm.runtime.options import declared_options
 
-        options = {spec.cli: getattr(self._options, name) for name, _, spec in declared_options()}
+        # Those at their default are left out: a newer tfm has more options, at their defaults.
+        changed = self._options.set_options()
+        options = {s.cli: changed[name] for name, _, s in declared_options() if name in changed}
         return {
             # Checked first: another variant changes the fingerprint too, and this says it better.
             "--variant": self._translator.choice.variant,

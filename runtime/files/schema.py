@@ -184,13 +184,16 @@ def _convert(
             k: _convert(arguments[1], v, location.key(k), strict, limits) for k, v in value.items()
         }
     if hint is float and type(value) is int:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
     if type(value) is not hint:
         raise location.refuse(value, f"expected {_name(hint)}")
     if hint in (int, float):
         if limits is not None and not limits.allow(value):
             raise location.refuse(value, f"choose {limits}")
-        if not math.isfinite(value):
+        if hint is float and not math.isfinite(value):
             raise location.refuse(value, f"choose {limits or 'a finite number'}")
     return value
 

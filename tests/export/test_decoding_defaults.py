@@ -95,11 +95,27 @@ def test_a_damaged_file_is_one_line_of_error(content: str, message: str, tmp_pat
     assert "\n" not in str(error.value)
 
 
-def test_contradictory_options_are_a_usage_error(tmp_path: Path) -> None:
-    arguments = ["--min-length", "9", "--max-length", "5"]
-    checkpoint, model = tmp_path / "checkpoint", tmp_path / "model"
-    checkpoint.mkdir()
-    result = CliRunner().invoke(cli, ["export", str(checkpoint), str(model), *arguments])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--min-length", "9", "--max-length", "5"], "--min-length 9 is more than --max-length 5"),
+        (["--suppress-ids", "99999"], "--suppress-ids has 99999: the model's tokens are 0 to"),
+        (["--n-best", "2"], "No such option"),
+    ],
+)
+def test_options_that_no_translation_could_use(
+    toy_checkpoint: Path, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    model = tmp_path / "model"
+    result = CliRunner().invoke(cli, ["export", str(toy_checkpoint), str(model), *arguments])
     assert result.exit_code == 2
-    assert "--min-length 9 is more than --max-length 5" in result.stderr
+    assert message in result.stderr
     assert not model.exists()
+
+
+def test_ids_beyond_the_vocabulary_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = imported(tmp_path, {"suppress_tokens": [5, 99999]})
+    assert decoding_defaults(folder, 1000) == DecodingOptions()
+    assert "suppress_tokens = [5, 99999] is not carried over" in caplog.text

@@ -60,7 +60,7 @@ def has_enough(count: int, best_was_eos: bool, options: DecodingOptions) -> bool
         return best_was_eos and count >= options.num_hypotheses
     if options.beam_size == 1:
         return count >= 1
-    enough = math.floor(options.beam_size * options.patience + 0.5)
+    enough = math.floor(min(options.beam_size * options.patience, 1e18) + 0.5)
     return count >= max(options.num_hypotheses, enough)
 
 

@@ -46,6 +46,7 @@ CASES: dict[str, list[SearchCase]] = {
         case(patience=0.1),
         case(patience=1.5, beam_size=3, num_hypotheses=3),
         case(patience=3.0, beam_size=1),
+        case(patience=1e300, num_hypotheses=2),
     ],
     "target_prefix": [
         case(prefix=(7,), num_hypotheses=2),
@@ -89,7 +90,7 @@ def for_ctranslate2(case: SearchCase) -> SearchCase | None:
     hypothesis right after a target prefix.
     """
     options = case.options
-    if options.patience * options.beam_size < options.num_hypotheses:
+    if not options.num_hypotheses <= options.patience * options.beam_size < 1e9:
         return None
     if case.prefix and not options.min_length:
         return SearchCase(options.changed(min_length=1), case.prefix)

@@ -46,6 +46,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"suppress_ids": (3, -1)}, "suppress_ids is -1: it must be at least 0"),
     ({"suppress_ids": "34"}, "suppress_ids is '34': it must be a sequence of token ids"),
     ({"suppress_ids": 3}, "suppress_ids is 3: it must be a sequence of token ids"),
+    ({"max_length": 2**31}, "max_length is 2147483648: it must be at most 2147483647"),
+    ({"length_penalty": 10**400}, "it must be finite"),
+    ({"suppress_ids": b"ab"}, "suppress_ids is b'ab': it must be a sequence of token ids"),
     ({"target_prefix": "\ud800"}, "it is not UTF-8"),
     ({"target_prefix": b"x"}, "target_prefix is b'x': it must be text"),
 ]
@@ -83,6 +86,9 @@ def test_more_hypotheses_widen_the_beam_unless_it_is_given() -> None:
     assert DecodingOptions().changed(num_hypotheses=7).beam_size == 7
     assert DecodingOptions().changed(num_hypotheses=2).beam_size == 4
     assert DecodingOptions(num_hypotheses=3).changed(beam_size=2).num_hypotheses == 2
+    assert DecodingOptions(min_length=8).changed(max_length=5).min_length == 5
+    with pytest.raises(ValueError, match="num_hypotheses is '5': it must be a whole number"):
+        DecodingOptions().changed(num_hypotheses="5")
     with pytest.raises(ValueError, match="num_hypotheses 7 is more than beam_size 5"):
         DecodingOptions().changed(num_hypotheses=7, beam_size=5)
 
