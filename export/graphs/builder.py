@@ -25,6 +25,9 @@ class GraphBuilder:
     all bodies in it, as ONNX Runtime requires. Initializers belong to the outermost graph; every
     body can read them.
 
+    onnxscript 0.7.2 has a builder too, but its node names begin anew in every body, it is internal
+    to onnxscript, and it can neither insert a traced graph nor name the state of a loop.
+
     Example:
         >>> b = GraphBuilder()
         >>> total = b.Add("x", b.int64([1]))
