@@ -208,6 +208,8 @@ def test_ctrl_c_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
         [sys.executable, "-m", "tfm.runtime", "bench", str(tiny_folder), *options],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         start_new_session=True,
+        # A test run in the background of a shell ignores SIGINT, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )

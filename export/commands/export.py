@@ -82,11 +82,11 @@ def export(
         raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfm.export").setLevel(logging.INFO)
+    sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
     vocab_size = load_model_config(checkpoint / CONFIG).target_vocab_size
     with usage_errors():
         options = decoding_defaults(checkpoint, vocab_size).changed(**decoding)
         options.check_vocabulary(vocab_size)
-    sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
     development = None if dev is None else Development(*read_pairs(dev), max_loss, tokenize)
     reports = export_checkpoint(
         checkpoint,
