@@ -212,6 +212,10 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.variants:
             raise ModelError("variants is empty: the model has no graphs")
+        try:
+            self.decoding.check_vocabulary(self.architecture.target_vocab_size)
+        except ValueError as error:
+            raise ModelError(f"decoding: {error}") from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:

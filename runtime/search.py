@@ -240,9 +240,22 @@ def best_candidates(logits: NDArray[np.float32], scores: NDArray[np.float32]) ->
     batch_size, beam_size, vocab_size = logits.shape
     log_probs = log_softmax(logits)
     totals = (scores[:, :, None] + log_probs).reshape(batch_size, -1)  # [B, K * V]
-    best = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam_size]
+    best = np.stack([_largest(row, 2 * beam_size) for row in totals])
     origins, ids = np.divmod(best, vocab_size)
     return Candidates(np.take_along_axis(totals, best, axis=1), ids, origins)
+
+
+def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """Indices of the largest values, largest first, ties to the lower index.
+
+    Only what reaches the count-th largest is sorted: sorting a whole vocabulary takes longer than
+    a step of the decoder.
+    """
+    if count >= len(values):
+        return np.argsort(-values, kind="stable")
+    threshold = np.partition(values, -count)[-count]
+    (indices,) = np.nonzero(~(values < threshold))  # NaN among them
+    return indices[np.argsort(-values[indices], kind="stable")[:count]]
 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -205,11 +205,14 @@ class Translator:
         )
         sources = self._tokenizer.encode(sentences, source_tokens)
         indices = [index for index, ids in enumerate(sources) if ids]
+        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
         hypotheses = self._search_all(
-            [sources[index] for index in indices], options, target_tokens, max_batch_tokens
+            [sources[index] for index in indices],
+            options,
+            [*target_tokens, *prefix],
+            max_batch_tokens,
         )
         by_index = dict(zip(indices, hypotheses, strict=True))
-        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
         nothing = [Hypothesis("", 0.0, ())]
         return [
             Translation(
@@ -244,13 +247,14 @@ class Translator:
         """
         options = (options or self.options).changed(**changes)
         _, target_tokens = self.config.languages.prefixes(target=target_language)
-        return self._search_all(sources, options, target_tokens, max_batch_tokens)
+        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        return self._search_all(sources, options, [*target_tokens, *prefix], max_batch_tokens)
 
     def _search_all(
         self,
         sources: Sequence[Sequence[int]],
         options: DecodingOptions,
-        target_tokens: list[int],
+        prefix: list[int],
         max_batch_tokens: int,
     ) -> list[list[ScoredIds]]:
         if max_batch_tokens < 1:
@@ -259,7 +263,6 @@ class Translator:
             raise ValueError("a source has no ids: it needs at least EOS")
         options.check_vocabulary(self.config.architecture.target_vocab_size)
         route = self._route(options)
-        prefix = [*target_tokens, *self._tokenizer.encode_target_prefix(options.target_prefix)]
         results: list[list[ScoredIds]] = [[] for _ in sources]
         lengths = [len(ids) for ids in sources]
         for indices in batches(lengths, max_batch_tokens // options.beam_size):

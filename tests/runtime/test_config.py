@@ -112,6 +112,7 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
         ("decoding.beam_size", 1.5, "decoding.beam_size = 1.5: expected an integer"),
         ("decoding.num_hypotheses", 7, "decoding: num_hypotheses 7 is more than beam_size 2"),
         ("decoding.suppress_ids", "ab", "decoding.suppress_ids = 'ab': expected a list"),
+        ("decoding.suppress_ids", [8000], "decoding: suppress_ids has 8000: the model's tokens"),
         ("decoding", [], "decoding: expected a table"),
         ("max_source_length", ..., "missing key 'max_source_length'"),
         ("languages.language_token", "end", "languages.language_token is 'end'"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tfm.runtime.errors import ModelError
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.search import ScoredIds, search
+from tfm.runtime.search import ScoredIds, best_candidates, log_softmax, search
 
 BOS, EOS = 0, 1
 
@@ -207,6 +207,22 @@ def test_a_batch_is_each_sentence_alone_by_the_literal_loop(
         return  # the rules leave no token: an error, see below
     for hypotheses, theirs in zip(run(languages, options, prefix), expected, strict=True):
         assert_same(hypotheses, theirs)
+
+
+@given(seed=st.integers(0, 10_000), beam_size=st.integers(1, 6), vocab_size=st.integers(2, 40))
+def test_candidates_are_those_of_a_stable_sort_of_everything(
+    seed: int, beam_size: int, vocab_size: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    # Few different logits, so that there are ties within a beam and between beams.
+    logits = rng.integers(-2, 3, (2, beam_size, vocab_size)).astype(np.float32)
+    logits[rng.random(logits.shape) < 0.3] = -np.inf
+    scores = rng.integers(-1, 1, (2, beam_size)).astype(np.float32)
+    totals = (scores[:, :, None] + log_softmax(logits)).reshape(2, -1)
+    order = np.argsort(-totals, axis=1, kind="stable")[:, : 2 * beam_size]
+    candidates = best_candidates(logits, scores)
+    np.testing.assert_array_equal(candidates.scores, np.take_along_axis(totals, order, axis=1))
+    np.testing.assert_array_equal(candidates.origins * vocab_size + candidates.ids, order)
 
 
 def test_rules_that_leave_no_token_are_named() -> None:
