@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ModelError
+from .graph_session import GraphSession
 from .search import Candidates
 
 _CANDIDATES = ("candidate_scores", "candidate_ids", "candidate_origins")
@@ -38,8 +39,8 @@ class DecodingState:
 
     def __init__(
         self,
-        decoder: Any,
-        compact: Any,
+        decoder: GraphSession,
+        compact: GraphSession,
         device: str,
         *,
         memory: dict[str, Any],
@@ -81,7 +82,15 @@ class DecodingState:
         scores: NDArray[np.float32],
     ) -> Candidates:
         """Feed one token per beam [B, K]; see `search.Decoder.step`."""
-        return Candidates(*self._run(target_ids, beam_origin, scores, _CANDIDATES))
+        candidates = Candidates(*self._run(target_ids, beam_origin, scores, _CANDIDATES))
+        batch_size, beam_size = target_ids.shape
+        shapes = {values.shape for values in candidates}
+        if shapes != {(batch_size, 2 * beam_size)} or not (
+            np.all(candidates.ids >= 0)
+            and np.all((candidates.origins >= 0) & (candidates.origins < beam_size))
+        ):
+            raise ModelError("decoder.onnx gave impossible candidates: export the model again")
+        return candidates
 
     def step_logits(
         self, target_ids: NDArray[np.int64], beam_origin: NDArray[np.int64]
@@ -125,7 +134,7 @@ class DecodingState:
             binding.bind_output(name, "cpu")
         for name in self._cache:
             binding.bind_output(name.replace("past", "present"), self._device)
-        self._decoder.run_with_iobinding(binding)
+        self._decoder.run_bound(binding)
 
         values = binding.get_outputs()
         presents = values[len(outputs) :]
@@ -153,10 +162,10 @@ class DecodingState:
             binding.bind_ortvalue_input(name, value)
         binding.bind_cpu_input("kept", np.ascontiguousarray(kept, np.int64))
         binding.bind_cpu_input("chosen", np.ascontiguousarray(chosen, np.int64))
-        names = [output.name for output in self._compact_session.get_outputs()]
+        names = list(self._compact_session.outputs)
         for name in names:
             binding.bind_output(name, self._device)
-        self._compact_session.run_with_iobinding(binding)
+        self._compact_session.run_bound(binding)
         compacted = dict(zip(names, binding.get_outputs(), strict=True))
         self._cache = {name: compacted[f"compact_{name}"] for name in self._cache}
         self._memory = {name: compacted[f"compact_{name}"] for name in self._memory}
@@ -170,12 +179,12 @@ class DecodingState:
                 binding.bind_ortvalue_input(name, value)
 
 
-def _compaction_of(decoder: Any) -> tuple[int, int]:
+def _compaction_of(decoder: GraphSession) -> tuple[int, int]:
     """Steps between two compactions, and what the number of slots is rounded up to a multiple of.
 
     The export wrote both: with them, searching by steps gives the same bits as translate.onnx.
     """
-    metadata = decoder.get_modelmeta().custom_metadata_map
+    metadata = decoder.metadata
     try:
         return int(metadata["compaction_steps"]), int(metadata["slot_alignment"])
     except (KeyError, ValueError) as error:

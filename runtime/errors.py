@@ -5,5 +5,9 @@ class TfmError(Exception):
     """Base of what runtime and export raise on purpose; wrong arguments are ValueError instead."""
 
 
+class TranslationError(TfmError):
+    """Translating failed inside onnxruntime: there is too little memory, or a graph is wrong."""
+
+
 class ModelError(TfmError):
     """A model folder cannot be used: missing, damaged, unknown, or not for this device."""

@@ -14,10 +14,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from . import run_gate
 from .config import FileEntry, ModelConfig
+from .cpu import choose_threads
 from .decoding_state import DecodingState
-from .device import CUDA_PROVIDER, Choice, choose, load_onnxruntime
+from .device import Choice, choose, load_onnxruntime
 from .errors import ModelError
+from .graph_contract import check_graph
+from .graph_session import GraphSession, NoCudaError
 from .options import DecodingOptions
 from .search import NO_FINITE_SCORE, ScoredIds
 
@@ -44,17 +48,16 @@ class Sessions:
             ModelError: a file is missing or damaged, or onnxruntime cannot load a graph
             ValueError: intra_threads is negative
         """
-        if intra_threads < 0:
-            raise ValueError(f"intra_threads is {intra_threads}: 0 (all cores) or more")
         self.choice = choice
         self._folder = folder
         self._config = config
         self._files = config.variants[choice.variant]
-        self._intra_threads = intra_threads
-        self._sessions: dict[str, Any] = {}
+        self._threads = choose_threads(intra_threads)
+        self._graphs: dict[str, GraphSession] = {}
         self._lock = threading.Lock()
+        self._closed = False
         self._files.weights.verify(folder)
-        self._session("translate" if choice.device == "cpu" else "decoder")
+        self._graph("translate" if choice.device == "cpu" else "decoder")
 
     @classmethod
     def open(
@@ -76,7 +79,7 @@ class Sessions:
         choice = choose(config.variants, providers, device=device, variant=variant)
         try:
             sessions = cls(folder, config, choice, intra_threads)
-        except _NoCudaError as error:
+        except NoCudaError as error:
             if device != "auto":
                 raise
             logger.warning("%s; using the CPU", error)
@@ -84,6 +87,17 @@ class Sessions:
             sessions = cls(folder, config, choice, intra_threads)
         logger.info("%s on %s: %s", choice.variant, choice.device, choice.reason)
         return sessions
+
+    @property
+    def threads(self) -> int:
+        """How many threads each operator computes with."""
+        return self._threads
+
+    def close(self) -> None:
+        """Free the graphs. Whoever is translating finishes; nobody can begin."""
+        with self._lock:
+            self._closed = True
+            self._graphs.clear()
 
     @property
     def graph_options(self) -> frozenset[str]:
@@ -109,10 +123,17 @@ class Sessions:
         Raises:
             ModelError: the model gave no finite score
         """
-        session = self._session("translate")
         feeds = {"source_ids": self._padded(sources), **self._option_feeds(options)}
         feeds["target_prefix"] = np.array([target_prefix], np.int64).reshape(1, -1)
-        ids, lengths, scores = session.run(["output_ids", "output_lengths", "output_scores"], feeds)
+        outputs = ("output_ids", "output_lengths", "output_scores")
+        ids, lengths, scores = self._graph("translate").run(outputs, feeds)
+        if not (
+            ids.shape[:2] == lengths.shape == scores.shape
+            and (len(ids), scores.ndim) == (len(sources), 2)
+            and scores.size
+            and np.all((lengths >= 0) & (lengths <= ids.shape[2]))
+        ):
+            raise ModelError("translate.onnx gave outputs of wrong shapes: export the model again")
         if not np.all(scores[:, 0] > -np.inf):
             raise ModelError(NO_FINITE_SCORE)
         return [
@@ -132,16 +153,16 @@ class Sessions:
             beam_size: K of the search that follows
         """
         source_ids = self._padded(sources)
-        encoder = self._session("encoder")
-        names = [output.name for output in encoder.get_outputs()]
+        encoder = self._graph("encoder")
+        names = list(encoder.outputs)
         binding = encoder.io_binding()
         binding.bind_cpu_input("source_ids", source_ids)
         for name in names:
             binding.bind_output(name, self.choice.device)
-        encoder.run_with_iobinding(binding)
+        encoder.run_bound(binding)
         return DecodingState(
-            self._session("decoder"),
-            self._session("compact"),
+            self._graph("decoder"),
+            self._graph("compact"),
             self.choice.device,
             memory=dict(zip(names, binding.get_outputs(), strict=True)),
             cache=self._empty_cache(len(source_ids)),
@@ -167,8 +188,8 @@ class Sessions:
             "tensor(int64)": np.int64,
             "tensor(float)": np.float32,
         }
-        optional = self._session("translate").get_overridable_initializers()
-        return {value.name: types[value.type] for value in optional}
+        optional = self._graph("translate").optional_inputs
+        return {name: types[tensor.type] for name, tensor in optional.items()}
 
     def _padded(self, sources: Sequence[Sequence[int]]) -> NDArray[np.int64]:
         longest = max(len(ids) for ids in sources)
@@ -178,58 +199,29 @@ class Sessions:
         return source_ids
 
     def _empty_cache(self, batch_size: int) -> dict[str, Any]:
-        inputs = {i.name: i.type for i in self._session("decoder").get_inputs()}
-        dtype = np.float16 if inputs["past_key.0"] == "tensor(float16)" else np.float32
+        inputs = self._graph("decoder").inputs
+        dtype = np.float16 if inputs["past_key.0"].type == "tensor(float16)" else np.float32
         heads = self._config.architecture.num_heads
         head_size = self._config.architecture.d_model // heads
         empty = np.empty((batch_size, heads, 0, head_size), dtype)
         value = load_onnxruntime().OrtValue.ortvalue_from_numpy(empty, self.choice.device)
         return {name: value for name in inputs if name.startswith("past_")}
 
-    def _session(self, graph: str) -> Any:
-        with self._lock:
-            if graph not in self._sessions:
-                file: FileEntry = getattr(self._files, graph)
+    def _graph(self, name: str) -> GraphSession:
+        """One of the graphs, loaded at first use.
+
+        Raises:
+            ModelError: its file is damaged, or it is not the graph that config.json describes
+            ValueError: the sessions are closed
+        """
+        # The gate first: a fork then never finds the lock held by another thread.
+        with run_gate.gate.run(), self._lock:
+            if self._closed:
+                raise ValueError("this translator is closed")
+            if name not in self._graphs:
+                file: FileEntry = getattr(self._files, name)
                 path = file.verify(self._folder)
-                self._sessions[graph] = _load(path, self.choice.device, self._intra_threads)
-            return self._sessions[graph]
-
-
-class _NoCudaError(ModelError):
-    """onnxruntime has its CUDA provider, but the machine has no CUDA device that works."""
-
-
-def _load(path: Path, device: str, intra_threads: int) -> Any:
-    ort = load_onnxruntime()
-    state = ort.capi.onnxruntime_pybind11_state
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = intra_threads  # 0: one for each physical core
-    options.inter_op_num_threads = 1  # every graph is one chain: nothing runs side by side
-    options.log_severity_level = 3  # errors only: warnings are about ORT, not about the text
-    # Threads that spin between operators wake faster, but step by step they take the cores from
-    # the code between the steps: 1.27 times slower for one sentence with 4 beams.
-    spin = path.stem == "translate"
-    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
-    options.add_session_config_entry("session.force_spinning_stop", "1")  # when the call ends
-    cuda = device == "cuda"
-    providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
-    # On CPU the fused operator is 2.5 to 6 times slower than Add and LayerNormalization.
-    disabled = [] if cuda else ["SkipLayerNormFusion"]
-    try:
-        session = ort.InferenceSession(
-            path, options, providers=providers, disabled_optimizers=disabled
-        )
-    except (
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.NoSuchFile,
-        state.NotImplemented,
-        state.RuntimeException,
-    ) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"onnxruntime {ort.__version__} cannot load {path}: {reason}") from error
-    if cuda and CUDA_PROVIDER not in session.get_providers():
-        raise _NoCudaError("onnxruntime found no usable CUDA: check the driver with nvidia-smi")
-    return session
+                graph = GraphSession(path, self.choice.device, self._threads)
+                check_graph(name, graph, path, self._config)
+                self._graphs[name] = graph
+            return self._graphs[name]

@@ -1,7 +1,7 @@
 """One batch in the middle of decoding: logits and candidates of a step say the same."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
@@ -10,6 +10,7 @@ import pytest
 from tfm.runtime import ModelError
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.decoding_state import DecodingState
+from tfm.runtime.graph_session import GraphSession
 from tfm.runtime.search import best_candidates
 from tfm.runtime.sessions import Sessions
 
@@ -69,17 +70,16 @@ def test_a_decoder_that_does_not_say_how_it_compacts(sessions: Sessions, tiny_fo
     class Silent:
         """The decoder's session without its metadata."""
 
-        def __init__(self, session: Any) -> None:
+        def __init__(self, session: GraphSession) -> None:
             self.io_binding = session.io_binding
 
-        def get_modelmeta(self) -> Any:
-            return type("Meta", (), {"custom_metadata_map": {}})
+        metadata: ClassVar[dict[str, str]] = {}
 
     state = sessions.encode(SOURCES, 1)
     with pytest.raises(ModelError, match="does not say its compaction_steps and slot_alignment"):
         DecodingState(
-            Silent(sessions._session("decoder")),
-            sessions._session("compact"),
+            Silent(sessions._graph("decoder")),
+            sessions._graph("compact"),
             "cpu",
             memory=state._memory,
             cache=state._cache,

@@ -202,8 +202,8 @@ def test_a_search_that_is_over_makes_no_more_steps(sessions: Sessions) -> None:
 def run_raw(
     sessions: Sessions, source_ids: NDArray[np.int64], options: DecodingOptions
 ) -> dict[str, NDArray[Any]]:
-    session = sessions._session("translate")
-    names = [output.name for output in session.get_outputs()]
+    session = sessions._graph("translate")
+    names = list(session.outputs)
     return dict(zip(names, session.run(names, raw_inputs(source_ids, options)), strict=True))
 
 
@@ -245,7 +245,7 @@ def test_the_contract_is_one_input_and_optional_ones(tiny_folder: Path) -> None:
 
 def test_what_is_not_given_is_the_models_own(sessions: Sessions) -> None:
     source_ids = sessions._padded(random_sources(sessions, [5, 17, 2]))
-    session = sessions._session("translate")
+    session = sessions._graph("translate")
     alone = session.run(None, {"source_ids": source_ids})
     own = run_raw(sessions, source_ids, sessions._config.decoding)
     for ours, theirs in zip(alone, own.values(), strict=True):
@@ -254,7 +254,7 @@ def test_what_is_not_given_is_the_models_own(sessions: Sessions) -> None:
 
 def test_a_prefix_per_sentence(sessions: Sessions) -> None:
     sources = random_sources(sessions, [5, 17, 2])
-    session = sessions._session("translate")
+    session = sessions._graph("translate")
     prefixes = np.array([[7, 8], [9, 10], [11, 12]])
     feeds = {"source_ids": sessions._padded(sources), "target_prefix": prefixes}
     ids, lengths, scores = session.run(None, feeds)

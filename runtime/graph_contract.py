@@ -1,0 +1,164 @@
+"""Whether a graph has the inputs and outputs that config.json says it has.
+
+export/README.md has the contract in words. What a graph is given and gives back is checked here
+once, when it is loaded: a graph of another model would otherwise write nonsense, or fail in the
+middle of a text.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from .config import Architecture, ModelConfig
+from .errors import ModelError
+from .graph_session import GraphSession, TensorInfo
+from .options import declared_options
+
+_INT64, _FLOAT32 = ("tensor(int64)",), ("tensor(float)",)
+_FLOAT = ("tensor(float)", "tensor(float16)")
+
+
+class _Expected(NamedTuple):
+    """Types that are allowed, and sizes; None is a dimension that varies."""
+
+    types: tuple[str, ...]
+    shape: tuple[int | None, ...]
+
+
+class _Contract(NamedTuple):
+    inputs: dict[str, _Expected]
+    outputs: dict[str, _Expected]
+
+
+def check_graph(name: str, graph: GraphSession, path: Path, config: ModelConfig) -> None:
+    """Compare names, types and shapes.
+
+    Args:
+        name: "encoder", "decoder", "compact" or "translate"
+        path: of the graph's file, for the error
+
+    Raises:
+        ModelError: it is not the graph that config.json describes
+    """
+    contract = _CONTRACTS[name](config.architecture)
+    try:
+        _check_names("input", contract.inputs, graph.inputs)
+        _check_names("output", contract.outputs, graph.outputs)
+        for side, expected, found in (
+            ("input", contract.inputs, graph.inputs),
+            ("output", contract.outputs, graph.outputs),
+            ("input", _options() if name == "translate" else {}, graph.optional_inputs),
+        ):
+            for tensor in expected.keys() & found.keys():
+                _check_tensor(f"{side} {tensor!r}", expected[tensor], found[tensor])
+    except ModelError as error:
+        raise ModelError(
+            f"{path} is not the {name} graph that config.json describes: {error};"
+            " copy or export the model again"
+        ) from None
+
+
+def _check_names(
+    side: str, expected: Mapping[str, _Expected], found: Mapping[str, TensorInfo]
+) -> None:
+    for name in expected:
+        if name not in found:
+            raise ModelError(f"it has no {side} {name!r}")
+    for name in found:
+        if name not in expected:
+            raise ModelError(f"it has an {side} {name!r} that is not expected")
+
+
+def _check_tensor(what: str, expected: _Expected, found: TensorInfo) -> None:
+    if found.type not in expected.types:
+        raise ModelError(f"{what} is {found.type}, expected {' or '.join(expected.types)}")
+    if len(found.shape) != len(expected.shape):
+        raise ModelError(f"{what} has {len(found.shape)} dimensions, not {len(expected.shape)}")
+    for dimension, (size, wanted) in enumerate(zip(found.shape, expected.shape, strict=True)):
+        if isinstance(size, int) and size != wanted:
+            needed = "any size" if wanted is None else f"size {wanted}"
+            raise ModelError(f"{what} has size {size} in dimension {dimension}, expected {needed}")
+
+
+def _translate(_architecture: Architecture) -> _Contract:
+    return _Contract(
+        {"source_ids": _Expected(_INT64, (None, None))},
+        {
+            "output_ids": _Expected(_INT64, (None, None, None)),
+            "output_lengths": _Expected(_INT64, (None, None)),
+            "output_scores": _Expected(_FLOAT32, (None, None)),
+        },
+    )
+
+
+def _encoder(architecture: Architecture) -> _Contract:
+    return _Contract({"source_ids": _Expected(_INT64, (None, None))}, _memory(architecture))
+
+
+def _decoder(architecture: Architecture) -> _Contract:
+    candidates = {
+        "candidate_scores": _Expected(_FLOAT32, (None, None)),
+        "candidate_ids": _Expected(_INT64, (None, None)),
+        "candidate_origins": _Expected(_INT64, (None, None)),
+    }
+    return _Contract(
+        {
+            "target_ids": _Expected(_INT64, (None, None)),
+            "scores": _Expected(_FLOAT32, (None, None)),
+            "position": _Expected(_INT64, (1,)),
+            "ancestry": _Expected(_FLOAT32, (None, None, None)),
+            **_cache("past", architecture),
+            **_memory(architecture),
+        },
+        {
+            **candidates,
+            **_cache("present", architecture),
+            "logits": _Expected(_FLOAT32, (None, architecture.target_vocab_size)),
+        },
+    )
+
+
+def _compact(architecture: Architecture) -> _Contract:
+    tensors = {**_cache("past", architecture), **_memory(architecture)}
+    return _Contract(
+        {
+            "kept": _Expected(_INT64, (None,)),
+            "chosen": _Expected(_INT64, (None, None)),
+            **tensors,
+        },
+        {f"compact_{name}": tensor for name, tensor in tensors.items()},
+    )
+
+
+_CONTRACTS = {
+    "translate": _translate,
+    "encoder": _encoder,
+    "decoder": _decoder,
+    "compact": _compact,
+}
+
+
+def _memory(architecture: Architecture) -> dict[str, _Expected]:
+    """The encoder's outputs: cross-attention's keys and values, and the bias of the padding."""
+    bias = {"source_bias": _Expected(_FLOAT, (None, 1, 1, None))}
+    return {**_cache("cross", architecture), **bias}
+
+
+def _cache(prefix: str, architecture: Architecture) -> dict[str, _Expected]:
+    heads = architecture.num_heads
+    tensor = _Expected(_FLOAT, (None, heads, None, architecture.d_model // heads))
+    return {
+        f"{prefix}_{kind}.{layer}": tensor
+        for layer in range(architecture.decoder_layers)
+        for kind in ("key", "value")
+    }
+
+
+def _options() -> dict[str, _Expected]:
+    """translate.onnx's optional inputs, those of the decoding options."""
+    shapes: dict[str, tuple[None, ...]] = {"target_prefix": (None, None), "suppress_ids": (None,)}
+    return {
+        name: _Expected(_FLOAT32 if type_ is float else _INT64, shapes.get(name, ()))
+        for name, type_, spec in declared_options()
+        if spec.graph
+    }
