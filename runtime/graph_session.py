@@ -11,6 +11,9 @@ from . import run_gate
 from .device import CUDA_PROVIDER, load_onnxruntime
 from .errors import ModelError, TranslationError
 
+NOT_ENOUGH_MEMORY = (
+    "not enough memory to translate: lower beam_size, max_length or max_batch_tokens"
+)
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
 _LOADED: "weakref.WeakSet[GraphSession]" = weakref.WeakSet()
 
@@ -101,10 +104,7 @@ class GraphSession:
         except _errors_of_onnxruntime() as error:
             text = str(error) or "out of memory"
             if isinstance(error, MemoryError) or any(t in text for t in _OUT_OF_MEMORY):
-                raise TranslationError(
-                    f"not enough memory to run {self._path.name}: lower beam_size, max_length or"
-                    " max_batch_tokens"
-                ) from error
+                raise TranslationError(NOT_ENOUGH_MEMORY) from error
             raise TranslationError(
                 f"onnxruntime failed in {self._path}: {_first_line(text)}"
             ) from error

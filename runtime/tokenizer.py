@@ -9,6 +9,8 @@ import sentencepiece
 from .config import ModelConfig
 from .errors import ModelError
 
+_CHARACTERS_PER_TOKEN = 32  # more than a sentence has, unless it is mostly spaces
+
 logger = logging.getLogger(__name__)
 
 
@@ -21,6 +23,7 @@ class Tokenizer:
 
     def __init__(self, folder: Path, config: ModelConfig) -> None:
         files = config.tokenizer
+        self._target_path = folder / files.target.path
         self._source = _load(files.source.verify(folder))
         self._target = (
             self._source if files.target == files.source else _load(files.target.verify(folder))
@@ -29,20 +32,19 @@ class Tokenizer:
         self._source_size = config.architecture.source_vocab_size
         self._target_size = config.architecture.target_vocab_size
         self._max_length = config.max_source_length
+        if self._target.get_piece_size() < self._target_size:
+            raise ModelError(
+                f"{self._target_path} has {self._target.get_piece_size()} tokens, the model writes"
+                f" {self._target_size}: copy or export the model again"
+            )
 
     def encode(self, sentences: Sequence[str], prefix: Sequence[int] = ()) -> list[list[int]]:
         """Source ids of each sentence: prefix, pieces and EOS; [] for a sentence without pieces.
 
         A sentence of more than max_source_length pieces is cut, with one warning per call.
-
-        Raises:
-            UnicodeEncodeError: a sentence holds what no UTF-8 text can
         """
-        try:
-            encoded: list[list[int]] = self._source.encode(list(sentences), out_type=int)
-        except TypeError:
-            "".join(sentences).encode("utf-8")  # a lone surrogate: this error says so
-            raise
+        sentences = [self._beginning(sentence) for sentence in sentences]
+        encoded: list[list[int]] = self._source.encode(sentences, out_type=int)
         for index, ids in enumerate(encoded):
             if self._unk_id in ids or max(ids, default=0) >= self._source_size:
                 encoded[index] = _look_up(
@@ -58,6 +60,16 @@ class Tokenizer:
             )
         return [[*prefix, *ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
 
+    def _beginning(self, sentence: str) -> str:
+        """Enough of a very long sentence: what lies behind max_source_length pieces is cut."""
+        size = _CHARACTERS_PER_TOKEN * self._max_length
+        while size < len(sentence):
+            # Twice as many, so that the pieces before the cut are those of the whole sentence.
+            if len(self._source.encode(sentence[:size])) > 2 * self._max_length:
+                return sentence[:size]
+            size *= 4
+        return sentence
+
     def encode_target_prefix(self, text: str) -> list[int]:
         """Target ids of the text that a translation is to begin with; no BOS, no EOS."""
         if not text:
@@ -66,7 +78,13 @@ class Tokenizer:
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""
-        texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
+        try:
+            texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
+        except IndexError as error:
+            raise ModelError(
+                f"the model wrote a token that {self._target_path} does not have: copy or export"
+                " the model again"
+            ) from error
         return [text.strip() for text in texts]
 
 

@@ -4,16 +4,19 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
+from .arguments import checked_ids, checked_sentences
 from .batching import batches
 from .bundled import bundled_model
 from .config import ModelConfig
+from .errors import TranslationError
+from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
 from .route import Route, choose_route
@@ -37,11 +40,13 @@ class Hypothesis:
         score: the sum of its log-probabilities, normalized by length as search.py's rule "score"
             says
         tokens: target ids, without BOS, the language's token and EOS
+        truncated: it reached max_length, so its end is probably missing
     """
 
     text: str
     score: float
     tokens: tuple[int, ...]
+    truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +65,14 @@ class Translation:
 class Translator:
     """A loaded model folder. Translating changes nothing in it: threads may share one.
 
+    It can be pickled, as multiprocessing, Dask and Spark do: the other process loads the same
+    folder. After os.fork() it goes on to work in the child. `close`, or leaving a `with` block,
+    frees the model.
+
     Example:
         >>> from tfm.runtime import Translator
-        >>> translator = Translator()
-        >>> translator.translate("我爱你。").text
+        >>> with Translator() as translator:
+        ...     translator.translate("我爱你。").text
         'I love you.'
 
     Attributes:
@@ -89,7 +98,8 @@ class Translator:
             model_folder: written by `tfm export`; None is the bundled model
             device: "auto", "cpu" or "cuda"
             variant: "int8", "fp32", ...; None is the best for the device
-            intra_threads: threads for each operator; 0 is one for each physical core
+            intra_threads: threads for each operator; 0 is one for each core that this process may
+                use
             by_steps: always search step by step; the translations are the same
 
         Raises:
@@ -102,6 +112,7 @@ class Translator:
             folder, config, device=device, variant=variant, intra_threads=intra_threads
         )
         self._initialize(folder, config, sessions, by_steps)
+        self._arguments |= {"device": device, "variant": variant, "intra_threads": intra_threads}
 
     @classmethod
     def from_sessions(
@@ -132,6 +143,33 @@ class Translator:
         self._by_steps = by_steps
         self._tokenizer = Tokenizer(folder, config)
         self._logged_route: Route | None = None
+        self._arguments: dict[str, Any] = {  # what pickling keeps
+            "device": sessions.choice.device,
+            "variant": sessions.choice.variant,
+            "intra_threads": sessions.threads,
+            "by_steps": by_steps,
+        }
+
+    def close(self) -> None:
+        """Free the model. Translating with it is a ValueError from then on."""
+        self.sessions.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        choice = self.choice
+        return (
+            f"{type(self).__name__}({str(self.folder)!r}, device={choice.device!r},"
+            f" variant={choice.variant!r}, intra_threads={self.sessions.threads})"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as what it was opened with: the process that unpickles it loads the folder."""
+        return _open, (type(self), self.folder.absolute(), self._arguments)
 
     @property
     def fingerprint(self) -> str:
@@ -169,7 +207,7 @@ class Translator:
 
     def translate_batch(
         self,
-        sentences: Sequence[str],
+        sentences: Iterable[str],
         options: DecodingOptions | None = None,
         *,
         source_language: str | None = None,
@@ -183,7 +221,8 @@ class Translator:
         hypothesis with score 0, without asking the model.
 
         Args:
-            sentences: one sentence each; one line of a text is the usual unit
+            sentences: one sentence each, such as the lines of a text; a generator, an open file
+                and a pandas Series will do
             options: how to decode; None is the model's own options
             source_language: of the sentences, where the model reads several
             target_language: to translate into, where the model writes several
@@ -194,11 +233,12 @@ class Translator:
             one Translation for each sentence, in the order given
 
         Raises:
-            ValueError: an argument is out of its range
+            ValueError: an argument is out of its range, a sentence is no text, or the translator
+                is closed
             TypeError: there is no such option
+            TranslationError: there is too little memory, or a graph failed
         """
-        if isinstance(sentences, str):
-            raise ValueError("sentences is one string: give a list, or call translate()")
+        sentences = checked_sentences(sentences)
         options = (options or self.options).changed(**changes)
         source_tokens, target_tokens = self.config.languages.prefixes(
             source_language, target_language
@@ -212,19 +252,26 @@ class Translator:
             [*target_tokens, *prefix],
             max_batch_tokens,
         )
-        by_index = dict(zip(indices, hypotheses, strict=True))
-        nothing = [Hypothesis("", 0.0, ())]
-        return [
-            Translation(
-                sentence,
-                tuple(self._with_text(by_index[index], prefix) if index in by_index else nothing),
+        found = [[Hypothesis("", 0.0, ())] for _ in sentences]
+        for index, scored in zip(indices, hypotheses, strict=True):
+            found[index] = self._with_text(scored, prefix, options.max_length)
+        truncated = sum(hypotheses[0].truncated for hypotheses in found)
+        if truncated:
+            logger.warning(
+                "%d of %d translations stopped at %d tokens, so their ends may be missing: split"
+                " long lines into sentences, or raise max_length",
+                truncated,
+                len(found),
+                options.max_length,
             )
-            for index, sentence in enumerate(sentences)
+        return [
+            Translation(sentence, tuple(hypotheses))
+            for sentence, hypotheses in zip(sentences, found, strict=True)
         ]
 
     def translate_ids(
         self,
-        sources: Sequence[Sequence[int]],
+        sources: Iterable[Sequence[int]],
         options: DecodingOptions | None = None,
         *,
         target_language: str | None = None,
@@ -242,9 +289,12 @@ class Translator:
             EOS
 
         Raises:
-            ValueError: an argument is out of its range, or a source is empty
+            ValueError: an argument is out of its range, a source is empty, or the translator is
+                closed
             TypeError: there is no such option
+            TranslationError: there is too little memory, or a graph failed
         """
+        sources = checked_ids(sources, self.config.architecture.source_vocab_size)
         options = (options or self.options).changed(**changes)
         _, target_tokens = self.config.languages.prefixes(target=target_language)
         prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
@@ -257,20 +307,23 @@ class Translator:
         prefix: list[int],
         max_batch_tokens: int,
     ) -> list[list[ScoredIds]]:
-        if max_batch_tokens < 1:
-            raise ValueError(f"max_batch_tokens is {max_batch_tokens}: it must be at least 1")
-        if not all(len(ids) for ids in sources):
-            raise ValueError("a source has no ids: it needs at least EOS")
+        if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
+            raise ValueError(
+                f"max_batch_tokens is {max_batch_tokens!r}: it must be a whole number, at least 1"
+            )
         options.check_vocabulary(self.config.architecture.target_vocab_size)
         route = self._route(options)
         results: list[list[ScoredIds]] = [[] for _ in sources]
         lengths = [len(ids) for ids in sources]
         for indices in batches(lengths, max_batch_tokens // options.beam_size):
             batch = [sources[index] for index in indices]
-            if route.by_graph:
-                hypotheses_by_row = self.sessions.translate(batch, options, prefix)
-            else:
-                hypotheses_by_row = self._search_by_steps(batch, options, prefix)
+            try:
+                if route.by_graph:
+                    hypotheses_by_row = self.sessions.translate(batch, options, prefix)
+                else:
+                    hypotheses_by_row = self._search_by_steps(batch, options, prefix)
+            except MemoryError as error:
+                raise TranslationError(NOT_ENOUGH_MEMORY) from error
             for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
                 results[index] = hypotheses
         return results
@@ -303,10 +356,17 @@ class Translator:
             processors=processors_for(options, context),
         )
 
-    def _with_text(self, hypotheses: list[ScoredIds], prefix: list[int]) -> list[Hypothesis]:
+    def _with_text(
+        self, hypotheses: list[ScoredIds], prefix: list[int], max_length: int
+    ) -> list[Hypothesis]:
         tokens = [(*prefix, *hypothesis.ids) for hypothesis in hypotheses]
         texts = self._tokenizer.decode(tokens)
         return [
-            Hypothesis(text, hypothesis.score, ids)
+            # A hypothesis that ends with EOS has fewer tokens: the rule "max_length" of search.py.
+            Hypothesis(text, hypothesis.score, ids, len(hypothesis.ids) >= max_length)
             for text, hypothesis, ids in zip(texts, hypotheses, tokens, strict=True)
         ]
+
+
+def _open(translator: type[Translator], folder: Path, arguments: dict[str, Any]) -> Translator:
+    return translator(folder, **arguments)

@@ -18,15 +18,15 @@ import torch
 from click.testing import CliRunner, Result
 from helpers.models import MakeModel
 from onnx import TensorProto, helper, numpy_helper
+from tfm_bench import contenders, measure, subject
+from tfm_bench.errors import BenchError
+from tfm_bench.floor import floor_of, weight_products
+from tfm_bench.measure import Results
+from tfm_bench.pool import Worker
+from tfm_bench.report import relative_speeds
+from tfm_bench.systems import System
+from tfm_bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
 
-from tfm.bench import contenders, measure, subject
-from tfm.bench.errors import BenchError
-from tfm.bench.floor import floor_of, weight_products
-from tfm.bench.measure import Results
-from tfm.bench.pool import Worker
-from tfm.bench.report import relative_speeds
-from tfm.bench.systems import System
-from tfm.bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
 from tfm.export.formats.ctranslate2 import write_ctranslate2
 from tfm.export.graphs.trace import Graphs
 from tfm.runtime.commands.cli import cli
@@ -237,7 +237,7 @@ def test_ctrl_c_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["tfm", "ctranslate2", "floor"])
 def test_workers_without_torch(engine: str) -> None:
     code = (
-        "import sys, tfm.bench.worker as worker\n"
+        "import sys, tfm_bench.worker as worker\n"
         f"worker.import_engine({engine!r})\n"
         "print(sys.modules.get('torch'))"
     )

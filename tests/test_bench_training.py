@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-
-from tfm.bench.cli import bench_training
-from tfm.bench.errors import BenchError
-from tfm.bench.training import (
+from tfm_bench.cli import bench_training
+from tfm_bench.errors import BenchError
+from tfm_bench.training import (
     TrainingResults,
     as_markdown,
     read_joeynmt_log,
@@ -19,7 +18,7 @@ from tfm.bench.training import (
     take_turns,
     write_results,
 )
-from tfm.bench.training_data import Setting, by_length, write_joeynmt_config, write_material
+from tfm_bench.training_data import Setting, by_length, write_joeynmt_config, write_material
 
 SMALL = Setting(vocab_size=1000, max_tokens=512, steps=10, pairs=300, threads=1)
 LOG = """2026-01-01 00:00:00,000 - INFO - joeynmt.model - Total params: {parameters}

@@ -146,7 +146,7 @@ def bench(
     from .run import run
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("tfm.bench").setLevel(logging.INFO)
+    logging.getLogger("tfm_bench").setLevel(logging.INFO)
     plan = Plan(
         batches=batches, beams=beams, rounds=rounds, parts=parts, length_scaling=length_scaling
     )

@@ -41,7 +41,7 @@ class Worker:
         threads = dict.fromkeys(THREAD_VARIABLES, str(system.threads))
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tfm.bench.worker"],
+                [sys.executable, "-m", "tfm_bench.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

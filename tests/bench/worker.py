@@ -1,4 +1,4 @@
-"""The process that has one system loaded: python -m tfm.bench.worker.
+"""The process that has one system loaded: python -m tfm_bench.worker.
 
 It reads requests from stdin and answers on stdout, one JSON object a line.
 
