@@ -5,16 +5,20 @@ Written by `tfm export` and read by the runtime through the same dataclasses.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
 from .errors import ModelError
-from .files.schema import SchemaError, limited, load_dataclass
+from .files.schema import SchemaError, limited, limits, load_dataclass
 from .options import DecodingOptions
 
 FORMAT_VERSION = 4
 CONFIG_FILE = "config.json"
+# Far beyond any model; what is larger is a mistake, or meant to use up memory.
+LARGEST_SIZE = 10_000_000
+LARGEST_DEPTH = 1024
+LARGEST_SOURCE = 1 << 16  # tokens
 MAX_LISTED = 12  # languages that an error names
 
 
@@ -22,20 +26,20 @@ MAX_LISTED = 12  # languages that an error names
 class Architecture:
     """The Transformer's dimensions; norm is "post" (as published) or "pre"."""
 
-    d_model: int = limited(low=0)
-    d_ff: int = limited(low=0)
-    num_heads: int = limited(low=0)
-    encoder_layers: int = limited(low=0)
-    decoder_layers: int = limited(low=0)
-    source_vocab_size: int = limited(low=0)
-    target_vocab_size: int = limited(low=0)
+    d_model: int = limited(low=1, high=LARGEST_SIZE)
+    d_ff: int = limited(low=1, high=LARGEST_SIZE)
+    num_heads: int = limited(low=1, high=LARGEST_SIZE)
+    encoder_layers: int = limited(low=0, high=LARGEST_DEPTH)
+    decoder_layers: int = limited(low=1, high=LARGEST_DEPTH)
+    source_vocab_size: int = limited(low=1, high=LARGEST_SIZE)
+    target_vocab_size: int = limited(low=1, high=LARGEST_SIZE)
     norm: str
     parameters: int = limited(low=0)
 
     def __post_init__(self) -> None:
         if self.norm not in {"post", "pre"}:
             raise ModelError(f"architecture.norm is {self.norm!r}: expected 'post' or 'pre'")
-        if min(self.d_model, self.num_heads) < 1 or self.d_model % self.num_heads:
+        if self.d_model % self.num_heads:
             raise ModelError(
                 f"architecture: d_model {self.d_model} is not a multiple of"
                 f" num_heads {self.num_heads}"
@@ -55,9 +59,11 @@ class Languages:
     source: str
     target: str
     language_token: str
-    language_ids: dict[str, int]
+    language_ids: dict[str, int] = field(metadata=limits(low=0))
 
     def __post_init__(self) -> None:
+        for language in (self.source, self.target, *self.language_ids):
+            check_printable("a language", language)
         if self.language_token not in {"none", "source", "both"}:
             raise ModelError(
                 f"languages.language_token is {self.language_token!r}:"
@@ -122,6 +128,7 @@ class FileEntry:
     sha256: str
 
     def __post_init__(self) -> None:
+        check_printable("path", self.path)
         inside = PurePosixPath(self.path)
         if (
             not inside.parts
@@ -204,18 +211,48 @@ class ModelConfig:
     architecture: Architecture
     languages: Languages
     special_ids: SpecialIds
-    max_source_length: int = limited(low=0)
+    max_source_length: int = limited(low=1, high=LARGEST_SOURCE)
     decoding: DecodingOptions
     tokenizer: TokenizerFiles
     variants: dict[str, VariantFiles]
 
     def __post_init__(self) -> None:
+        check_printable("name", self.name)
         if not self.variants:
             raise ModelError("variants is empty: the model has no graphs")
+        for variant in self.variants:
+            check_printable("a variant", variant)
+        self._check_ids()
         try:
             self.decoding.check_vocabulary(self.architecture.target_vocab_size)
         except ValueError as error:
             raise ModelError(f"decoding: {error}") from error
+
+    def _check_ids(self) -> None:
+        """Raise ModelError when an id that is used is none of the vocabulary's, or has two uses."""
+        source, target = (
+            self.architecture.source_vocab_size,
+            self.architecture.target_vocab_size,
+        )
+        ids = self.special_ids
+        for name in ("bos_id", "eos_id", "pad_id", "unk_id"):
+            # BOS is never read by the encoder, and the decoder writes all but BOS and padding.
+            size = target if name == "bos_id" else min(source, target)
+            if getattr(ids, name) >= size:
+                raise ModelError(
+                    f"special_ids.{name} is {getattr(ids, name)}, the vocabulary has {size} tokens"
+                )
+        if ids.eos_id in (ids.bos_id, ids.pad_id, ids.unk_id) or ids.unk_id in (
+            ids.bos_id,
+            ids.pad_id,
+        ):
+            raise ModelError(f"special_ids: two of them are the same: {asdict(ids)}")
+        for language, token_id in self.languages.language_ids.items():
+            if token_id >= source or token_id >= target:
+                raise ModelError(
+                    f"languages.language_ids has {token_id} for {language!r}, the vocabulary has"
+                    f" {min(source, target)} tokens"
+                )
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -233,7 +270,7 @@ class ModelConfig:
             ) from error
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
+        except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError too
             raise ModelError(f"{path} is not JSON: {error}") from error
 
         version = data.get("format_version") if isinstance(data, dict) else None
@@ -251,6 +288,12 @@ class ModelConfig:
         """Write `folder / config.json`."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def check_printable(what: str, text: str) -> None:
+    """Raise ModelError when a text cannot be shown in one line: it reaches terminals and logs."""
+    if not text.isprintable():
+        raise ModelError(f"{what} is {ascii(text)[:60]}: it has characters that cannot be shown")
 
 
 def _sha256(path: Path) -> str:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 _METADATA = "tfm.option"
+MOST_BEAMS = 1024  # memory grows with it, and no more have ever helped a translation
+MOST_TOKENS = 1 << 16
 LARGEST_INTEGER = 2**31 - 1  # sums of two still fit into the 64 bits of the graphs
 # By class: cached, because reading type hints is slow.
 _DECLARED: dict[type, "tuple[tuple[str, Any, OptionSpec], ...]"] = {}
@@ -27,6 +29,7 @@ class OptionSpec:
         help: one sentence for users
         low: the smallest value allowed; None is no limit
         above: values must be larger than this; None is no limit
+        high: the largest value allowed; None is no limit
         cli: its name on the command line, such as "--n-best"
         graph: whether translate.onnx carries it out, as an input of the option's name
         processor: the name of the rule in processors.py that carries it out step by step; ""
@@ -36,6 +39,7 @@ class OptionSpec:
     help: str
     low: float | None = None
     above: float | None = None
+    high: float | None = None
     cli: str = ""
     graph: bool = False
     processor: str = ""
@@ -47,12 +51,15 @@ def option(
     help: str,
     low: float | None = None,
     above: float | None = None,
+    high: float | None = None,
     cli: str = "",
     graph: bool = False,
     processor: str = "",
 ) -> Any:
     """Declare a field of `DecodingOptions`; the arguments are those of `OptionSpec`."""
-    spec = OptionSpec(help=help, low=low, above=above, cli=cli, graph=graph, processor=processor)
+    spec = OptionSpec(
+        help=help, low=low, above=above, high=high, cli=cli, graph=graph, processor=processor
+    )
     return dataclasses.field(default=default, metadata={_METADATA: spec})
 
 
@@ -67,11 +74,16 @@ class DecodingOptions:
     """
 
     beam_size: int = option(
-        4, low=1, graph=True, help="Hypotheses followed per sentence; 1 is greedy search."
+        4,
+        low=1,
+        high=MOST_BEAMS,
+        graph=True,
+        help="Hypotheses followed per sentence; 1 is greedy search.",
     )
     num_hypotheses: int = option(
         1,
         low=1,
+        high=MOST_BEAMS,
         cli="--n-best",
         graph=True,
         help="Hypotheses returned per sentence, best first. beam_size grows to it, unless it is"
@@ -80,11 +92,14 @@ class DecodingOptions:
     length_penalty: float = option(
         1.0,
         low=0,
+        high=1000,
         graph=True,
         help="Score = sum of log-probabilities / length ** length_penalty, EOS counted; 0 compares"
         " the sums.",
     )
-    max_length: int = option(256, low=1, graph=True, help="The most tokens of a translation.")
+    max_length: int = option(
+        256, low=1, high=MOST_TOKENS, graph=True, help="The most tokens of a translation."
+    )
     min_length: int = option(
         0, low=0, graph=True, processor="min_length", help="The fewest tokens of a translation."
     )
@@ -107,6 +122,7 @@ class DecodingOptions:
     repetition_penalty: float = option(
         1.0,
         above=0,
+        high=1000,
         graph=True,
         processor="repetition_penalty",
         help="Above 1, tokens that were written already become less probable; 1 disables.",
@@ -246,6 +262,8 @@ def _number(name: str, type_: type, spec: OptionSpec, value: Any) -> int | float
         raise ValueError(f"{name} is {value}: it must be finite")
     if type_ is int and number > LARGEST_INTEGER:
         raise ValueError(f"{name} is {value}: it must be at most {LARGEST_INTEGER}")
+    if spec.high is not None and number > spec.high:
+        raise ValueError(f"{name} is {value}: it must be at most {spec.high:.12g}")
     if spec.low is not None and number < spec.low:
         raise ValueError(f"{name} is {value}: it must be at least {spec.low:g}")
     if spec.above is not None and number <= spec.above:

@@ -1,8 +1,8 @@
-"""Lets a fork, and the end of the process, wait until no thread is inside onnxruntime.
+"""Lets a fork, and the end of the process, wait until no thread runs C++ that it would break.
 
 A child of os.fork() has only the thread that forked: a lock that another thread held inside
-onnxruntime stays locked in it for ever. And a daemon thread that comes back from onnxruntime
-while the interpreter ends aborts the process.
+onnxruntime stays locked in it for ever. And a daemon thread that comes back from C++ while the
+interpreter ends aborts the process.
 """
 
 import atexit
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 
 class RunGate:
-    """Counts the runs inside onnxruntime; `close` waits for them and keeps new ones out."""
+    """Counts the runs inside C++; `close` waits for them and keeps new ones out."""
 
     def __init__(self) -> None:
         # With its reentrant lock, a signal handler that forks finds no lock of its own thread.

@@ -4,7 +4,6 @@
 DecodingState that search.search() advances token by token.
 """
 
-import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -181,7 +180,7 @@ class Sessions:
                 feeds[name] = np.array(value, dtype)
         return feeds
 
-    @functools.cached_property
+    @property  # cached_property has a lock, which a fork may find held
     def _optional_inputs(self) -> dict[str, type[np.generic]]:
         """Name and element type of translate.onnx's optional inputs."""
         types: dict[str, type[np.generic]] = {

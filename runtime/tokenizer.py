@@ -6,6 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from . import run_gate
 from .config import ModelConfig
 from .errors import ModelError
 
@@ -43,7 +44,10 @@ class Tokenizer:
 
         A sentence of more than max_source_length pieces is cut, with one warning per call.
         """
-        sentences = [self._beginning(sentence) for sentence in sentences]
+        with run_gate.gate.run():
+            return self._encode([self._beginning(sentence) for sentence in sentences], prefix)
+
+    def _encode(self, sentences: list[str], prefix: Sequence[int]) -> list[list[int]]:
         encoded: list[list[int]] = self._source.encode(sentences, out_type=int)
         for index, ids in enumerate(encoded):
             if self._unk_id in ids or max(ids, default=0) >= self._source_size:
@@ -79,7 +83,8 @@ class Tokenizer:
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""
         try:
-            texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
+            with run_gate.gate.run():
+                texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
         except IndexError as error:
             raise ModelError(
                 f"the model wrote a token that {self._target_path} does not have: copy or export"

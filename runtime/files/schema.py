@@ -52,10 +52,10 @@ class Limits:
 
     def __str__(self) -> str:
         """Such as "0 to below 1" or "at least 1"."""
-        first = "" if self.low is None else f"{self.low:g}"
-        first = first if self.above is None else f"above {self.above:g}"
-        last = "" if self.high is None else f"{self.high:g}"
-        last = last if self.below is None else f"below {self.below:g}"
+        first = "" if self.low is None else f"{self.low:.12g}"
+        first = first if self.above is None else f"above {self.above:.12g}"
+        last = "" if self.high is None else f"{self.high:.12g}"
+        last = last if self.below is None else f"below {self.below:.12g}"
         if first and last:
             return f"{first} to {last}"
         if self.high is not None:

@@ -102,7 +102,7 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
         ("architecture.d_ff", 1.5, "architecture.d_ff = 1.5: expected an integer"),
         ("architecture.norm", "none", "architecture.norm is 'none'"),
         ("architecture.num_heads", 3, "d_model 256 is not a multiple of num_heads 3"),
-        ("architecture.num_heads", 0, "d_model 256 is not a multiple of num_heads 0"),
+        ("architecture.num_heads", 0, "architecture.num_heads = 0: choose 1 to 10000000"),
         ("special_ids.bos_id", -1, "special_ids.bos_id = -1: choose at least 0"),
         (
             "decoding.length_penalty",

@@ -161,7 +161,7 @@ def test_a_source_beyond_the_limit_is_cut(
         (lambda t: t.translate("一", target_language="xx"), "target_language is 'xx'"),
         (lambda t: t.translate_batch("一二"), "give a list"),
         (lambda t: t.translate_batch(["一"], max_batch_tokens=0), "max_batch_tokens is 0"),
-        (lambda t: t.translate_ids([[4], []]), "a source has no ids"),
+        (lambda t: t.translate_ids([[4], []]), "source 1 has no ids"),
         (lambda t: Translator(t.folder, device="tpu"), "device is 'tpu'"),
         (lambda t: Translator(t.folder, intra_threads=-1), "intra_threads is -1"),
     ],
