@@ -18,6 +18,8 @@ CONFIG_FILE = "config.json"
 # Far beyond any model; what is larger is a mistake, or meant to use up memory.
 LARGEST_SIZE = 10_000_000
 LARGEST_DEPTH = 1024
+LARGEST_GRAPH = 1 << 27  # bytes; the weights are in a file of their own
+LARGEST_VOCABULARY = 1 << 27
 LARGEST_SOURCE = 1 << 16  # tokens
 MAX_LISTED = 12  # languages that an error names
 
@@ -129,6 +131,8 @@ class FileEntry:
 
     def __post_init__(self) -> None:
         check_printable("path", self.path)
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
+            raise ModelError(f"sha256 is {ascii(self.sha256)[:80]}: expected 64 hexadecimal digits")
         inside = PurePosixPath(self.path)
         if (
             not inside.parts
@@ -179,6 +183,14 @@ class TokenizerFiles:
     source: FileEntry
     target: FileEntry
 
+    def __post_init__(self) -> None:
+        for vocabulary in (self.source, self.target):
+            if vocabulary.size > LARGEST_VOCABULARY:
+                raise ModelError(
+                    f"{vocabulary.path} has {vocabulary.size} bytes: a vocabulary has at most"
+                    f" {LARGEST_VOCABULARY}"
+                )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantFiles:
@@ -192,6 +204,13 @@ class VariantFiles:
     compact: FileEntry
     translate: FileEntry
     weights: FileEntry
+
+    def __post_init__(self) -> None:
+        for graph in (self.encoder, self.decoder, self.compact, self.translate):
+            if graph.size > LARGEST_GRAPH:
+                raise ModelError(
+                    f"{graph.path} has {graph.size} bytes: a graph has at most {LARGEST_GRAPH}"
+                )
 
     @property
     def size(self) -> int:
@@ -242,11 +261,8 @@ class ModelConfig:
                 raise ModelError(
                     f"special_ids.{name} is {getattr(ids, name)}, the vocabulary has {size} tokens"
                 )
-        if ids.eos_id in (ids.bos_id, ids.pad_id, ids.unk_id) or ids.unk_id in (
-            ids.bos_id,
-            ids.pad_id,
-        ):
-            raise ModelError(f"special_ids: two of them are the same: {asdict(ids)}")
+        if ids.eos_id in (ids.pad_id, ids.unk_id):  # BOS may be EOS or padding: M2M100, Marian
+            raise ModelError(f"special_ids: EOS is padding or unknown too: {asdict(ids)}")
         for language, token_id in self.languages.language_ids.items():
             if token_id >= source or token_id >= target:
                 raise ModelError(

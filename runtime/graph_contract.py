@@ -30,30 +30,34 @@ class _Contract(NamedTuple):
     outputs: dict[str, _Expected]
 
 
-def check_graph(name: str, graph: GraphSession, path: Path, config: ModelConfig) -> None:
+def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelConfig) -> None:
     """Compare names, types and shapes.
 
     Args:
-        name: "encoder", "decoder", "compact" or "translate"
+        graph_name: "encoder", "decoder", "compact" or "translate"
         path: of the graph's file, for the error
 
     Raises:
         ModelError: it is not the graph that config.json describes
     """
-    contract = _CONTRACTS[name](config.architecture)
+    contract = _CONTRACTS[graph_name](config.architecture)
     try:
         _check_names("input", contract.inputs, graph.inputs)
         _check_names("output", contract.outputs, graph.outputs)
         for side, expected, found in (
             ("input", contract.inputs, graph.inputs),
             ("output", contract.outputs, graph.outputs),
-            ("input", _options() if name == "translate" else {}, graph.optional_inputs),
+            ("input", _options() if graph_name == "translate" else {}, graph.optional_inputs),
         ):
             for tensor in expected.keys() & found.keys():
                 _check_tensor(f"{side} {tensor!r}", expected[tensor], found[tensor])
+        for name in ("bos_id", "eos_id", "pad_id"):
+            wanted = str(getattr(config.special_ids, name))
+            if graph.metadata.get(name, wanted) != wanted:
+                raise ModelError(f"it was made with {name} {graph.metadata[name]}, not {wanted}")
     except ModelError as error:
         raise ModelError(
-            f"{path} is not the {name} graph that config.json describes: {error};"
+            f"{path} is not the {graph_name} graph that config.json describes: {error};"
             " copy or export the model again"
         ) from None
 

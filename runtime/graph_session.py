@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import shutil
+import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +16,7 @@ from .errors import ModelError, TranslationError
 NOT_ENOUGH_MEMORY = (
     "not enough memory to translate: lower beam_size, max_length or max_batch_tokens"
 )
+LONGEST_REASON = 200  # characters at either end
 _OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "allocate memory", "out of memory")
 _LOADED: "weakref.WeakSet[GraphSession]" = weakref.WeakSet()
 
@@ -47,11 +50,12 @@ class GraphSession:
         metadata: what the export wrote into the graph
     """
 
-    def __init__(self, path: Path, device: str, threads: int) -> None:
+    def __init__(self, path: Path, weights: Path, device: str, threads: int) -> None:
         """Load a graph.
 
         Args:
             path: the .onnx file
+            weights: the file that has its weights, in the same folder
             device: "cpu" or "cuda"
             threads: to compute with
 
@@ -59,9 +63,10 @@ class GraphSession:
             NoCudaError: device is "cuda", and none works
             ModelError: onnxruntime cannot load it
         """
-        self._path, self._device, self._threads = path, device, threads
+        self._path, self._weights = path, weights
+        self._device, self._threads = device, threads
         with run_gate.gate.run():
-            self._session: Any = _load(path, device, threads)
+            self._session: Any = _load(path, weights, device, threads)
         self.inputs = _tensors(self._session.get_inputs())
         self.optional_inputs = _tensors(self._session.get_overridable_initializers())
         self.outputs = _tensors(self._session.get_outputs())
@@ -94,7 +99,8 @@ class GraphSession:
     def _current(self) -> Any:
         session = self._session
         if session is None:  # in a child of os.fork(), at first use
-            session = self._session = _load(self._path, self._device, self._threads)
+            session = _load(self._path, self._weights, self._device, self._threads)
+            self._session = session
         return session
 
     @contextlib.contextmanager
@@ -106,7 +112,7 @@ class GraphSession:
             if isinstance(error, MemoryError) or any(t in text for t in _OUT_OF_MEMORY):
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error
             raise TranslationError(
-                f"onnxruntime failed in {self._path}: {_first_line(text)}"
+                f"onnxruntime failed in {self._path}: {_reason(text)}"
             ) from error
 
     def _begin_child(self) -> None:
@@ -128,8 +134,13 @@ def _tensors(values: Sequence[Any]) -> dict[str, TensorInfo]:
     return {value.name: TensorInfo(value.type, tuple(value.shape)) for value in values}
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0]
+def _reason(text: str) -> str:
+    """One short line of an error of onnxruntime, whose messages may be thousands of characters
+    long: they name every value of a loop, and say at the end what is wrong."""
+    line = " ".join(text.split())
+    if len(line) > LONGEST_REASON:
+        line = line[:LONGEST_REASON] + " ... " + line[-LONGEST_REASON:]
+    return line if line.isprintable() else ascii(line)
 
 
 def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
@@ -152,14 +163,30 @@ def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
     )
 
 
-def _load(path: Path, device: str, threads: int) -> Any:
+@contextlib.contextmanager
+def _without_links(path: Path, weights: Path) -> Iterator[Path]:
+    """The path of the graph, or of a copy beside a copy of its weights.
+
+    onnxruntime refuses weights of a loop in a file with hard links or behind a symbolic link, but
+    package managers and download caches link their files.
+    """
+    if not weights.is_symlink() and weights.stat().st_nlink == 1:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="tfm-", ignore_cleanup_errors=True) as folder:
+        for file in (path, weights):
+            shutil.copyfile(file, Path(folder, file.name))
+        yield Path(folder, path.name)
+
+
+def _load(path: Path, weights: Path, device: str, threads: int) -> Any:
     ort = load_onnxruntime()
     options = ort.SessionOptions()
     # A number, never onnxruntime's own choice: that counts processors which this process may not
     # use, and fails to pin threads to them.
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1  # every graph is one chain: nothing runs side by side
-    options.log_severity_level = 3  # errors only: warnings are about ORT, not about the text
+    options.log_severity_level = 4  # errors are raised; warnings are about ORT, not about the text
     # Threads that spin between operators wake faster, but step by step they take the cores from
     # the code between the steps: 1.27 times slower for one sentence with 4 beams.
     spin = path.stem == "translate"
@@ -170,11 +197,14 @@ def _load(path: Path, device: str, threads: int) -> Any:
     # On CPU the fused operator is 2.5 to 6 times slower than Add and LayerNormalization.
     disabled = [] if cuda else ["SkipLayerNormFusion"]
     try:
-        session = ort.InferenceSession(
-            path, options, providers=providers, disabled_optimizers=disabled
-        )
+        with _without_links(path, weights) as unlinked:
+            session = ort.InferenceSession(
+                unlinked, options, providers=providers, disabled_optimizers=disabled
+            )
+    except OSError as error:
+        raise ModelError(f"cannot copy {weights}, which is a link: {error.strerror}") from error
     except _errors_of_onnxruntime() as error:
-        reason = _first_line(str(error) or "out of memory")
+        reason = _reason(str(error) or "out of memory")
         raise ModelError(f"onnxruntime {ort.__version__} cannot load {path}: {reason}") from error
     if cuda and CUDA_PROVIDER not in session.get_providers():
         raise NoCudaError("onnxruntime found no usable CUDA: check the driver with nvidia-smi")

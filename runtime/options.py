@@ -121,7 +121,7 @@ class DecodingOptions:
     )
     repetition_penalty: float = option(
         1.0,
-        above=0,
+        low=0.001,
         high=1000,
         graph=True,
         processor="repetition_penalty",

@@ -220,7 +220,8 @@ class Sessions:
             if name not in self._graphs:
                 file: FileEntry = getattr(self._files, name)
                 path = file.verify(self._folder)
-                graph = GraphSession(path, self.choice.device, self._threads)
+                weights = self._folder / self._files.weights.path
+                graph = GraphSession(path, weights, self.choice.device, self._threads)
                 check_graph(name, graph, path, self._config)
                 self._graphs[name] = graph
             return self._graphs[name]

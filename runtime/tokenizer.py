@@ -7,7 +7,7 @@ from pathlib import Path
 import sentencepiece
 
 from . import run_gate
-from .config import ModelConfig
+from .config import ModelConfig, SpecialIds
 from .errors import ModelError
 
 _CHARACTERS_PER_TOKEN = 32  # more than a sentence has, unless it is mostly spaces
@@ -29,6 +29,8 @@ class Tokenizer:
         self._target = (
             self._source if files.target == files.source else _load(files.target.verify(folder))
         )
+        for processor, file in ((self._source, files.source), (self._target, files.target)):
+            _check_ids(processor, folder / file.path, config.special_ids)
         self._eos_id, self._unk_id = config.special_ids.eos_id, config.special_ids.unk_id
         self._source_size = config.architecture.source_vocab_size
         self._target_size = config.architecture.target_vocab_size
@@ -105,6 +107,20 @@ def _look_up(
     ids: list[int] = processor.piece_to_id(pieces)
     is_control = processor.is_control  # "<pad>" in a text is no padding
     return [i if i < size and not is_control(i) else unk_id for i in ids]
+
+
+def _check_ids(
+    processor: sentencepiece.SentencePieceProcessor, path: Path, expected: SpecialIds
+) -> None:
+    """Raise ModelError when a vocabulary contradicts config.json. Its BOS need not be the model's:
+    M2M100 begins with EOS, Marian with padding."""
+    for name in ("eos_id", "pad_id", "unk_id"):
+        found = getattr(processor, name)()
+        if found not in (-1, getattr(expected, name)):  # -1: it does not say
+            raise ModelError(
+                f"{path} has {name} {found}, config.json {getattr(expected, name)}: copy or export"
+                " the model again"
+            )
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:

@@ -41,7 +41,7 @@ from .rules import (
     search_arguments,
     some_run,
 )
-from .step import position_encoding, source_bias_by_beam
+from .step import position_encoding, source_bias_by_beam, special_ids_metadata
 from .trace import Graphs, layer_names
 
 OPTIONS_KEY = "options"  # in the metadata: names of the optional inputs
@@ -96,7 +96,11 @@ def compose(
         list(imports.values()),
         graphs.decoder.ir_version,
     )  # fmt: skip
-    metadata = {**compaction_metadata(), OPTIONS_KEY: ",".join(v.name for v in defaults)}
+    metadata = {
+        **compaction_metadata(),
+        **special_ids_metadata(config),
+        OPTIONS_KEY: ",".join(v.name for v in defaults),
+    }
     helper.set_model_props(model, metadata)
     return move_constants_inward(model)
 

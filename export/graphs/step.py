@@ -74,8 +74,13 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
         decoder.opset_import,
         decoder.ir_version,
     )
-    helper.set_model_props(model, compaction_metadata())
+    helper.set_model_props(model, {**compaction_metadata(), **special_ids_metadata(config)})
     return model
+
+
+def special_ids_metadata(config: TransformerConfig) -> dict[str, str]:
+    """The special ids that the graphs were made with: the runtime compares them with config.json."""
+    return {name: str(getattr(config, name)) for name in ("bos_id", "eos_id", "pad_id")}
 
 
 def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:

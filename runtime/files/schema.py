@@ -17,6 +17,7 @@ from tfm.runtime.errors import TfmError
 
 T = TypeVar("T")
 
+LONGEST_SHOWN = 80  # characters of a value that errors quote
 _LIMITS, _INTERNAL = "limits", "internal"
 _NAMES = {
     bool: "true or false",
@@ -133,18 +134,18 @@ class _Location:
 
     def refuse(self, value: Any, wanted: str) -> SchemaError:
         return SchemaError(
-            ": ".join(filter(None, (self.where, f"{self.path} = {value!r}", wanted)))
+            ": ".join(filter(None, (self.where, f"{self.path} = {_shown(value)}", wanted)))
         )
 
 
 def _dataclass(kind: type[Any], tree: Any, location: _Location, strict: bool) -> Any:
     if not isinstance(tree, dict):
-        raise location.error(f"expected a table, got {tree!r}")
+        raise location.error(f"expected a table, got {_shown(tree)}")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if _INTERNAL not in f.metadata}
     for key in tree:
         if strict and key not in fields:
-            raise location.error(f"unknown key {key!r}; known keys: {', '.join(fields)}")
+            raise location.error(f"unknown key {_shown(key)}; known keys: {', '.join(fields)}")
     values = {}
     for name, field in fields.items():
         if name in tree:
@@ -215,6 +216,12 @@ def _union(
             if matching:
                 raise
     raise location.refuse(value, f"expected {' or '.join(map(_name, alternatives))}")
+
+
+def _shown(value: Any) -> str:
+    """A value in one short line."""
+    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def _name(hint: Any) -> str:

@@ -41,7 +41,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"patience": 0}, "patience is 0: it must be more than 0"),
     ({"min_length": -1}, "min_length is -1: it must be at least 0"),
     ({"min_length": 9, "max_length": 8}, "min_length 9 is more than max_length 8"),
-    ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0: it must be more than 0"),
+    ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0: it must be at least 0.001"),
     ({"no_repeat_ngram_size": -2}, "no_repeat_ngram_size is -2: it must be at least 0"),
     ({"suppress_ids": (3, -1)}, "suppress_ids is -1: it must be at least 0"),
     ({"suppress_ids": "34"}, "suppress_ids is '34': it must be a sequence of token ids"),

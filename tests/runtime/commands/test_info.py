@@ -26,7 +26,7 @@ def test_the_model_may_come_from_the_environment(
 
 
 def test_info_of_a_model(tmp_path: Path) -> None:
-    entry = {"path": "x", "size": 500_000, "sha256": "0"}
+    entry = {"path": "x", "size": 500_000, "sha256": "0" * 64}
     graphs = ("encoder", "decoder", "compact", "translate")
     variant = {**dict.fromkeys(graphs, entry), "weights": {**entry, "size": 600_000}}
     config = {
