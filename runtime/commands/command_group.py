@@ -14,7 +14,7 @@ from tfm.runtime.errors import TfmError
 from tfm.runtime.files.display import printable
 
 from .interrupts import Terminated
-from .streams import log_on_stderr, stdout_fails
+from .streams import STDIN, STDOUT, discard_stdout, log_on_stderr
 
 
 class CommandGroup(click.Group):
@@ -83,11 +83,11 @@ def _errors_as_lines(ctx: click.Context | None) -> Iterator[None]:
 def _what_failed(error: OSError) -> str:
     """The file and what is wrong with it."""
     name = error.filename
-    if name is None and stdout_fails():
-        name = "stdout"
     if name is None:
         return str(error)
-    if error.errno == errno.EBADF and name in ("stdin", "stdout"):
+    if name == STDOUT:
+        discard_stdout()
+    if error.errno == errno.EBADF and name in (STDIN, STDOUT):
         return f"{name} is closed"
     path = os.fsdecode(name) if isinstance(name, bytes) else name
     target = "" if error.filename2 is None else f" to {error.filename2}"

@@ -16,7 +16,7 @@ from tfm.runtime.files.encodings import ToUtf8, check_encoding
 from tfm.runtime.files.folder_kind import FolderKind, folder_kind
 from tfm.runtime.files.text import read_chunks, unpacked
 
-from .streams import stream_name
+from .streams import stdin_name
 
 _ADVICE = "name its encoding, such as --encoding gb18030"
 
@@ -48,7 +48,7 @@ class InputText:
             _check_names(texts)
             return cls(texts, None, "TEXT", encoding)
         stream: Any = sys.stdin.buffer if file is None else file
-        return cls((), stream, stream_name(getattr(stream, "name", "stdin")), encoding)
+        return cls((), stream, stdin_name(stream), encoding)
 
     @property
     def is_terminal(self) -> bool:

@@ -12,8 +12,8 @@ import click
 
 from tfm.runtime.files.display import printable
 
+STDIN, STDOUT = "stdin", "stdout"  # in errors
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
-_NAMES = {"<stdin>": "stdin", "<stdout>": "stdout", "<stderr>": "stderr"}
 
 
 def prepare() -> None:
@@ -36,32 +36,26 @@ def prepare() -> None:
         sys.stdin = _text_stream(_STDIN, "r")
     if sys.stdout is None:
         sys.stdout = _text_stream(_STDOUT, "w")
-    encoding = "utf-8" if sys.stderr is None else sys.stderr.encoding
-    if sys.stderr is None or os.name == "posix":  # the console of Windows is no plain file
-        file = io.BufferedWriter(_LossyFile(_STDERR, "w", closefd=False))
-        sys.stderr = io.TextIOWrapper(file, encoding, line_buffering=True)
+    if sys.stderr is None:
+        sys.stderr = _text_stream(_STDERR, "w")
+    if os.name == "posix":  # the console of Windows is no plain file
+        sys.stdout = _over(_Stdout(_STDOUT, "w", closefd=False), sys.stdout)
+        sys.stderr = _over(_Stderr(_STDERR, "w", closefd=False), sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def stdout_fails() -> bool:
-    """Whether what is still to be written to stdout cannot be written; then it is forgotten.
-
-    Python would try once more at its end, and print a traceback.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError):
-            _open_null(sys.stdout.fileno(), os.O_WRONLY)
-        return True
-    return False
+def discard_stdout() -> None:
+    """Forget what could not be written: Python would try again at its end, and say so."""
+    with contextlib.suppress(OSError):
+        _open_null(sys.stdout.fileno(), os.O_WRONLY)
 
 
-def stream_name(name: object) -> str:
-    """What errors call a stream."""
-    return _NAMES.get(str(name), str(name))
+def stdin_name(stream: object) -> str:
+    """What errors call a stream that may be stdin."""
+    name = getattr(stream, "name", STDIN)
+    return STDIN if name in ("<stdin>", _STDIN) else str(name)
 
 
 @contextlib.contextmanager
@@ -75,14 +69,32 @@ def log_on_stderr() -> Iterator[None]:
         logging.lastResort = before
 
 
-class _LossyFile(io.FileIO):
-    """A file for messages: when one cannot be written, the work that it is about goes on."""
+class _Stdout(io.FileIO):
+    """Says in an error what could not be written to."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            error.filename = STDOUT
+            raise
+
+
+class _Stderr(io.FileIO):
+    """Where a message cannot be written, the work that it is about goes on."""
 
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError:
             return len(data)
+
+
+def _over(file: io.FileIO, before: Any) -> io.TextIOWrapper:
+    """A text stream that writes to this file as the one before did."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(file), before.encoding, line_buffering=before.line_buffering
+    )
 
 
 class LogLines(logging.Handler):
