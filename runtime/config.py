@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
 from .errors import ModelError
+from .files.folder_kind import FolderKind, wrong_kind
+from .files.regular import open_regular, read_regular
 from .files.schema import SchemaError, limited, limits, load_dataclass
 from .options import DecodingOptions
 
@@ -21,6 +23,7 @@ LARGEST_DEPTH = 1024
 LARGEST_GRAPH = 1 << 27  # bytes; the weights are in a file of their own
 LARGEST_VOCABULARY = 1 << 27
 LARGEST_SOURCE = 1 << 16  # tokens
+MAX_CONFIG_BYTES = 1 << 24
 MAX_LISTED = 12  # languages that an error names
 
 
@@ -277,9 +280,11 @@ class ModelConfig:
         Raises:
             ModelError: it is missing, not JSON, of another format version, or incomplete
         """
+        if problem := wrong_kind(folder, FolderKind.MODEL_FOLDER):
+            raise ModelError(problem)
         path = folder / CONFIG_FILE
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = json.loads(read_regular(path, MAX_CONFIG_BYTES))
         except FileNotFoundError as error:
             raise ModelError(
                 f"{folder} has no {CONFIG_FILE}: expected a folder written by `tfm export`"
@@ -313,5 +318,5 @@ def check_printable(what: str, text: str) -> None:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

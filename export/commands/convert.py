@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tfm.runtime.files.atomic import new_folder
+from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 
 if TYPE_CHECKING:
     from tfm.trainer.data.vocabulary import Vocabulary
@@ -44,6 +45,8 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
 
     if quantization and to != "ctranslate2":
         raise click.UsageError("--quantization is for --to ctranslate2")
+    if problem := wrong_kind(source, FolderKind.CHECKPOINT, FolderKind.MODEL_FOLDER):
+        raise click.ClickException(problem)
     if folder.exists():
         raise click.ClickException(f"{folder} exists: choose a new folder")
     if to == "ctranslate2":

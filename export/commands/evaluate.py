@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tfm.runtime.commands.options import decoding_options, usage_errors
+from tfm.runtime.commands.output_paths import check_output
+from tfm.runtime.files.atomic import write_text
 
 from .options import tokenize_option
 
@@ -99,7 +101,8 @@ def evaluate(
 
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     folder, test_files = _system_and_test(paths, model, by_option)
-    _check_folders(output, json_file)
+    for path in filter(None, (output, json_file)):
+        check_output(path, [*test_files, *([against] if against else [])])
     if reverse and len(test_files) == 2:
         raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
     test = scoring.read_test(test_files, reverse)
@@ -113,12 +116,12 @@ def evaluate(
     click.echo(scoring.as_table(evaluations))
     if output:
         lines = (" ".join(text.splitlines()) for text in evaluations[0].hypotheses)
-        output.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        write_text(output, "".join(f"{line}\n" for line in lines))
     comparisons = [] if other is None else scoring.paired_bootstrap(evaluations[0], other)
     if comparisons:
         click.echo("\n" + scoring.comparison_table(evaluations[0].system, comparisons))
     if json_file:
-        json_file.write_text(scoring.as_json(evaluations, comparisons), "utf-8")
+        write_text(json_file, scoring.as_json(evaluations, comparisons))
 
 
 def _options(system: "EvaluatedSystem", decoding: dict[str, Any]) -> "DecodingOptions":
@@ -126,13 +129,6 @@ def _options(system: "EvaluatedSystem", decoding: dict[str, Any]) -> "DecodingOp
         options = system.options.changed(**decoding)
         options.check_vocabulary(system.vocab_size)
         return options
-
-
-def _check_folders(*files: Path | None) -> None:
-    """Refuse files to write whose folder is not there."""
-    for path in files:
-        if path is not None and not path.parent.is_dir():
-            raise click.ClickException(f"{path}: there is no folder {path.parent}; make it first")
 
 
 def _open_other(

@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from tfm.runtime.commands.options import decoding_options, usage_errors
+from tfm.runtime.commands.streams import LogLines
+from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 
 from .options import tokenize_option
 from .sentences import read_pairs, read_sentences
@@ -78,9 +80,11 @@ def export(
     from tfm.trainer.checkpoint import CONFIG
     from tfm.trainer.config import load_model_config
 
+    if problem := wrong_kind(checkpoint, FolderKind.CHECKPOINT):
+        raise click.ClickException(problem)
     if max_loss is not None and dev is None:
         raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
     logging.getLogger("tfm.export").setLevel(logging.INFO)
     sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
     vocab_size = load_model_config(checkpoint / CONFIG).target_vocab_size

@@ -22,7 +22,7 @@ def read_sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]
     """
     lines = _read_lines(path)
     count = min(limit, len(lines))
-    rows = [lines[i * len(lines) // count].split("\t") for i in range(count)]
+    rows = [lines[i * len(lines) // count][1].split("\t") for i in range(count)]
     sources = [row[0] for row in rows]
     return sources, [row[1] for row in rows] if all(len(row) > 1 for row in rows) else None
 
@@ -34,22 +34,23 @@ def read_pairs(path: Path) -> tuple[list[str], list[str]]:
         click.ClickException, TfmError: the file is missing, empty or not UTF-8, or a line has no
             translation
     """
-    rows = [line.split("\t") for line in _read_lines(path)]
-    for number, row in enumerate(rows, 1):
-        if len(row) < 2:
+    rows = []
+    for number, line in _read_lines(path):
+        rows.append(line.split("\t"))
+        if len(rows[-1]) < 2:
             raise click.ClickException(
-                f"{path}: sentence {number} has no translation: lines are source<TAB>target"
+                f"{path}, line {number} has no translation: lines are source<TAB>target"
             )
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
-def _read_lines(path: Path) -> list[str]:
-    """The lines of a file that are not blank."""
+def _read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines of a file that are not blank, with their numbers from 1."""
     if not path.exists():
         raise click.ClickException(
             f"{path}: not found; name sentences to verify on with --sentences"
         )
-    lines = [line for line in read_lines(path) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(read_lines(path), start=1) if line.strip()]
     if not lines:
         raise click.ClickException(f"{path}: holds no sentence to verify on")
     return lines

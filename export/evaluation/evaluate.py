@@ -1,6 +1,7 @@
 """BLEU and chrF of a system on a test set, per corpus, and against another system."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ import sacrebleu
 from sacrebleu.significance import PairedTest, Result
 
 from tfm.export.errors import ExportError
+from tfm.runtime.files.display import printable
+from tfm.runtime.files.text import read_lines
 from tfm.runtime.options import DecodingOptions
 from tfm.trainer.bleu import Scores, bleu_metric, score, tokenizer_for
 from tfm.trainer.config import CorpusRecipe
@@ -19,6 +22,9 @@ from .translators import EvaluatedSystem
 
 ALL = "all"
 BOOTSTRAP_SAMPLES = 1000
+MANY_CORPORA, FEW_SENTENCES = 20, 10  # more than these, with fewer each on average, are none
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,9 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
     """A test set: a .tsv (source, target, corpus; with reverse target, source, corpus), or aligned
     files of sources and references. Empty sides stay, so that lines keep their numbers.
 
+    A third column that differs from line to line names no corpora, but notes, such as who wrote a
+    sentence: then all is one corpus, and a warning says so.
+
     Raises:
         TrainError: a file cannot be read or has no line, or the two differ in length
     """
@@ -64,6 +73,16 @@ def read_test(paths: Sequence[Path], reverse: bool = False) -> ParallelText:
     if not rows:
         raise TrainError(f"{names[0]}: no sentence to score")
     sources, targets, corpora = (list(column) for column in zip(*rows, strict=True))
+    count = len(set(corpora))
+    if count > MANY_CORPORA and count * FEW_SENTENCES > len(rows):
+        logger.warning(
+            "%s: the third column has %d different texts in %d lines: taken for notes, not for"
+            " names of corpora",
+            paths[0],
+            count,
+            len(rows),
+        )
+        corpora = [paths[0].name] * len(rows)
     return ParallelText(sources, targets, corpora)
 
 
@@ -85,9 +104,13 @@ def evaluate(
     tokenize = tokenize or tokenizer_for(system.language)
     bleu_metric(tokenize)  # now, not after an hour of translating
     outputs = system.translate(test.sources, options or system.options)
+    rows_by_corpus: dict[str, list[int]] = {}
+    for row, name in enumerate(test.corpora):
+        rows_by_corpus.setdefault(name, []).append(row)
+    rows_by_corpus.pop(ALL, None)
+    rows_by_corpus[ALL] = list(range(len(test)))
     scores, counts = {}, {}
-    for name in (*dict.fromkeys(test.corpora), ALL):
-        rows = [i for i, corpus in enumerate(test.corpora) if name in (ALL, corpus)]
+    for name, rows in rows_by_corpus.items():
         hypotheses, references = [outputs[i] for i in rows], [test.targets[i] for i in rows]
         scores[name] = score(hypotheses, references, tokenize=tokenize)
         counts[name] = len(rows)
@@ -95,15 +118,15 @@ def evaluate(
 
 
 def read_translations(path: Path, sentences: int) -> list[str]:
-    """Another system's translations, one a line.
+    """Another system's translations, one a line; blank lines after the last are left out.
 
     Raises:
-        ExportError: the file is not UTF-8, or has more or fewer lines than there are sentences
+        TfmError: the file cannot be read, is not UTF-8, or has more or fewer lines than there are
+            sentences
     """
-    try:
-        translations = path.read_text("utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ExportError(f"{path}: not UTF-8 text: {error}") from error
+    translations = list(read_lines(path))
+    while len(translations) > sentences and not translations[-1].strip():
+        translations.pop()
     if len(translations) != sentences:
         raise ExportError(
             f"{len(translations)} translations to compare with a test set of {sentences} "
@@ -142,7 +165,7 @@ def paired_bootstrap(evaluation: Evaluation, other: Sequence[str]) -> list[Compa
 
 def comparison_table(system: str, comparisons: Sequence[Comparison]) -> str:
     """A Markdown table, one row per metric."""
-    lines = [f"| all | other | {system} | difference | p |", "|---|--:|--:|--:|--:|"]
+    lines = [f"| all | other | {_cell(system)} | difference | p |", "|---|--:|--:|--:|--:|"]
     for comparison in comparisons:
         other, ours = comparison.other, comparison.ours
         lines.append(
@@ -157,20 +180,25 @@ def as_table(evaluations: Sequence[Evaluation]) -> str:
     """A Markdown table, one row per corpus; below it what BLEU of the whole test set is computed
     from, as sacrebleu writes it, and the signatures."""
     first = evaluations[0]
-    names = [evaluation.system for evaluation in evaluations]
+    names = [_cell(evaluation.system) for evaluation in evaluations]
     header = ["corpus", "sentences", *(f"{name} {m}" for name in names for m in ("BLEU", "chrF"))]
     lines = [f"| {' | '.join(header)} |", f"|---|{'--:|' * (len(header) - 1)}"]
     for name, count in first.sentences.items():
-        cells = [name, str(count)]
+        cells = [_cell(name), str(count)]
         for evaluation in evaluations:
             cells += [
                 f"{evaluation.scores[name].bleu:.1f}",
                 f"{evaluation.scores[name].chrf:.1f}",
             ]
         lines.append(f"| {' | '.join(cells)} |")
-    details = [f"{e.system}: {_in_parts(e.scores[ALL])}" for e in evaluations]
+    details = [f"{printable(e.system)}: {_in_parts(e.scores[ALL])}" for e in evaluations]
     scores = first.scores[ALL]
     return "\n".join([*lines, "", *details, scores.bleu_signature, scores.chrf_signature])
+
+
+def _cell(text: str) -> str:
+    """Text in a Markdown table."""
+    return printable(text).replace("|", "\\|")
 
 
 def _in_parts(scores: Scores) -> str:

@@ -17,6 +17,7 @@ from tfm.runtime import Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import CONFIG_FILE, ModelConfig
 from tfm.runtime.device import CUDA_PROVIDER, load_onnxruntime
+from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 from tfm.runtime.options import DecodingOptions
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.vocabulary import Vocabulary
@@ -67,6 +68,8 @@ def open_systems(
             anything is opened
     """
     folder = bundled_model() if folder is None else folder
+    if problem := wrong_kind(folder, FolderKind.MODEL_FOLDER, FolderKind.CHECKPOINT):
+        raise ExportError(problem)
     if any((folder / name).is_file() for name in (files.MODEL, files.LAST)):
         if any(variants):
             raise ExportError(

@@ -1,15 +1,20 @@
 """What all commands of `tfm` share: finding those of other packages, and how errors end."""
 
+import contextlib
 import errno
+import os
 import re
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points, requires
 from typing import Any, NoReturn
 
 import click
 
 from tfm.runtime.errors import TfmError
+from tfm.runtime.files.display import printable
 
 from .interrupts import Terminated
+from .streams import STDIN, STDOUT, discard_stdout, log_on_stderr
 
 
 class CommandGroup(click.Group):
@@ -34,27 +39,59 @@ class CommandGroup(click.Group):
             raise TypeError(f"entry point {cmd_name} is {plugin!r}: expected a click command")
         return plugin
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _errors_as_lines(None):  # of --help, which is printed here
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with log_on_stderr(), _errors_as_lines(ctx):
             return super().invoke(ctx)
-        except TfmError as error:
-            raise click.ClickException(str(error)) from error
-        except ModuleNotFoundError as error:
-            command = ctx.invoked_subcommand or ""
-            extra = _extra_with(error.name or "", command)
-            if extra is None:
-                raise
-            raise click.ClickException(
-                f"tfm {command} needs {error.name}: pip install 'tfm[{extra}]'"
-            ) from error
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly
-                raise
-            raise click.ClickException(str(error)) from error
-        except Terminated:
-            raise click.exceptions.Exit(143) from None
-        except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
+
+
+@contextlib.contextmanager
+def _errors_as_lines(ctx: click.Context | None) -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        message = error.format_message()
+        shown = "\n".join(map(printable, message.split("\n")))
+        if shown == message:
+            raise
+        if isinstance(error, click.UsageError):
+            raise click.UsageError(shown, error.ctx) from error
+        raise click.ClickException(shown) from error
+    except TfmError as error:
+        raise click.ClickException(printable(str(error))) from error
+    except ModuleNotFoundError as error:
+        command = (ctx and ctx.invoked_subcommand) or ""
+        extra = _extra_with(error.name or "", command)
+        if extra is None:
+            raise
+        raise click.ClickException(
+            f"tfm {command} needs {error.name}: pip install 'tfm[{extra}]'"
+        ) from error
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly
+            raise
+        raise click.ClickException(printable(_what_failed(error))) from error
+    except Terminated:
+        raise click.exceptions.Exit(143) from None
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(130) from None
+
+
+def _what_failed(error: OSError) -> str:
+    """The file and what is wrong with it."""
+    name = error.filename
+    if name is None:
+        return str(error)
+    if name == STDOUT:
+        discard_stdout()
+    if error.errno == errno.EBADF and name in (STDIN, STDOUT):
+        return f"{name} is closed"
+    path = os.fsdecode(name) if isinstance(name, bytes) else name
+    target = "" if error.filename2 is None else f" to {error.filename2}"
+    return f"{path}{target}: {error.strerror or error}"
 
 
 def _plugins() -> dict[str, EntryPoint]:

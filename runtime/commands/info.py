@@ -9,6 +9,7 @@ import click
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import Languages, ModelConfig
 from tfm.runtime.errors import TfmError
+from tfm.runtime.files.display import printable
 
 
 @click.command()
@@ -26,7 +27,7 @@ def info(model: Path | None, as_json: bool) -> None:
     runs_here = _runs_here(config)
     if as_json:
         facts = {"folder": str(folder), **asdict(config), "runs_here": runs_here}
-        click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        click.echo(json.dumps(facts, indent=2))  # in ASCII, which every stream can encode
         return
 
     shape = config.architecture
@@ -57,7 +58,7 @@ def info(model: Path | None, as_json: bool) -> None:
         ),
     ]
     for label, value in rows:
-        click.echo(f"{label:<14}{value}")
+        click.echo(f"{printable(label):<14}{printable(value)}")
 
 
 def _languages(languages: Languages) -> str:

@@ -1,14 +1,36 @@
-"""SIGTERM as what Ctrl-C is: an exception, so that files are closed and kept on the way out."""
+"""Ctrl-C and SIGTERM: exceptions, so that files are closed and kept on the way out."""
 
+import _thread
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+
+_WAIT_SECONDS = 0.02
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came."""
+
+
+def exit_at_once() -> None:
+    """From now on Ctrl-C and SIGTERM end this process, while it has nothing to lose.
+
+    A signal that is ignored, as SIGINT is in the background of a script, stays so.
+    """
+    _handle_signals(_exit)
+
+
+def raise_exceptions() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt, and SIGTERM raises Terminated.
+
+    Not in the middle of an import, which would make an ImportError or a traceback of it: then
+    they come once that is over.
+    """
+    _handle_signals(_raise)
 
 
 @contextlib.contextmanager
@@ -24,5 +46,32 @@ def sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _raise(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
+def _handle_signals(handler: "signal._HANDLER") -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def _exit(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    if _is_importing(frame):
+        # Without the locks of threading, which the interrupted code may hold.
+        _thread.start_new_thread(_signal_again, (signal.Signals(number),))
+        return
+    raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+
+def _signal_again(number: signal.Signals) -> None:
+    time.sleep(_WAIT_SECONDS)
+    _thread.interrupt_main(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

@@ -11,6 +11,8 @@ import click
 
 from tfm.runtime.options import DecodingOptions, OptionSpec, check_option, declared_options
 
+from .input_lines import utf8_argument
+
 Command = Callable[..., Any]
 
 
@@ -28,6 +30,15 @@ class TokenIds(click.ParamType):  # type: ignore[type-arg]  # generic since clic
             return tuple(int(part) for part in value.split(",")) if value.strip() else ()
         except ValueError:
             self.fail(f"{value!r} is not a list of token ids such as 5,17", param, ctx)
+
+
+class Utf8Text(click.ParamType):  # type: ignore[type-arg]
+    """Text that is UTF-8 on the command line."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return utf8_argument(str(value))
 
 
 def decoding_options(
@@ -85,7 +96,7 @@ def _click_type(type_: Any, spec: OptionSpec) -> click.ParamType[Any]:
     if typing.get_origin(type_) is tuple:
         return TokenIds()
     if type_ is str:
-        return click.STRING
+        return Utf8Text()
     least = spec.low if spec.low is not None else spec.above
     is_open = spec.low is None and spec.above is not None
     if type_ is int:

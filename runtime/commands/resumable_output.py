@@ -3,7 +3,8 @@
 `out.txt` is written as `out.txt.part` and moved into its place at the end. `out.txt.part.json`
 beside it, the journal, says what the part is made with and, after every chunk, how far it is. So
 a run that is killed at any moment loses only the chunk in hand: the next one cuts the part to
-what the journal has, and goes on from there.
+what the journal has, and goes on from there. While a run writes, it holds a lock on the part, so
+that no other writes the same file.
 """
 
 import contextlib
@@ -20,7 +21,11 @@ from typing import Any, BinaryIO
 import click
 
 from tfm.runtime.errors import TfmError
-from tfm.runtime.files.atomic import write_text
+from tfm.runtime.files.atomic import naming, write_text
+from tfm.runtime.files.lock import try_lock
+from tfm.runtime.files.regular import read_regular
+
+_JOURNAL_BYTES = 1 << 20
 
 # What decides the output besides the input, by the name a user knows it by.
 Settings = Mapping[str, str | int | float | bool | list[int] | None]
@@ -42,8 +47,8 @@ class Journal:
             TfmError: it is missing or damaged
         """
         try:
-            return cls(**json.loads(path.read_text("utf-8")))
-        except (FileNotFoundError, ValueError, TypeError) as error:
+            return cls(**json.loads(read_regular(path, _JOURNAL_BYTES)))
+        except (FileNotFoundError, ValueError, TypeError, RecursionError) as error:
             state = "missing" if isinstance(error, FileNotFoundError) else "damaged"
             raise TfmError(
                 f"{path} is {state}, and without it the part cannot be continued:"
@@ -139,6 +144,11 @@ def is_complete(path: Path) -> bool:
     return path.is_file() and not part_of(path).exists()
 
 
+def finish(path: Path) -> None:
+    """Remove what is left of a run that was killed after its last line."""
+    journal_of(path).unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def open_output(
     path: Path | None, settings: Settings | None = None, *, resume: bool = False
@@ -153,37 +163,92 @@ def open_output(
         resume: continue the part, if there is one
 
     Raises:
-        TfmError: the part was made with other settings, or its journal cannot be used
+        TfmError: the part was made with other settings, its journal cannot be used, or another
+            run writes it
     """
     if path is None or str(path) == "-":
         yield Output(sys.stdout.buffer)
         return
     if path.exists() and not path.is_file():  # a device or a pipe: nothing to replace
-        with path.open("wb") as stream:
+        with naming(path), path.open("wb") as stream:
             yield Output(stream)
         return
 
     part, journal_path = part_of(path), journal_of(path)
-    resume = resume and part.exists()
-    journal = Journal(dict(settings or {}))
-    if resume:
-        journal = _resumable(part, journal_path, journal.settings)
-    else:
-        journal.write(journal_path)  # first, so that it never describes an older part
-    try:
-        with part.open("r+b" if resume else "wb") as stream:
+    with naming(part), _claimed(part, path) as stream:
+        resume = resume and part.stat().st_size > 0
+        journal = Journal(dict(settings or {}))
+        if resume:
+            journal = _resumable(part, journal_path, journal.settings)
+        try:
+            if not resume:
+                journal.write(journal_path)  # first, so that it never describes an older part
             stream.seek(journal.output_bytes)
             stream.truncate()
             yield Output(stream, _Files(part, journal_path, journal))
-    except BaseException:
-        if part.exists() and part.stat().st_size:
-            click.echo(f"What was translated so far is in {part}; --resume continues it", err=True)
-        else:
-            part.unlink(missing_ok=True)
-            journal_path.unlink(missing_ok=True)
-        raise
+        except BaseException:
+            _keep_or_remove(part, journal_path)
+            raise
+        if os.name == "posix":  # while it is locked
+            _put_in_place(part, journal_path, path)
+    if os.name != "posix":  # where an open file cannot be renamed
+        _put_in_place(part, journal_path, path)
+
+
+def _put_in_place(part: Path, journal_path: Path, path: Path) -> None:
     os.replace(part, path)
     journal_path.unlink(missing_ok=True)
+
+
+def _keep_or_remove(part: Path, journal_path: Path) -> None:
+    """After a failure: keep what is in the part, if there is something."""
+    if part.exists() and part.stat().st_size:
+        click.echo(f"What was translated so far is in {part}; --resume continues it", err=True)
+    else:
+        part.unlink(missing_ok=True)
+        journal_path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _claimed(part: Path, path: Path) -> Iterator[BinaryIO]:
+    """The part, open and locked, its content as it was.
+
+    Raises:
+        TfmError: another run writes the same file
+    """
+    while True:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        with open(os.open(part, flags, 0o666), "r+b") as stream:
+            if not try_lock(stream):
+                raise _busy(part)
+            if not _is_open_file(stream, part):
+                continue  # the run that had it is over, and took it away
+            if _is_locked(path):  # that run has put it in place, and is about to end
+                part.unlink(missing_ok=True)
+                raise _busy(part)
+            yield stream
+            return
+
+
+def _is_open_file(stream: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return not try_lock(stream)
+    except OSError:  # there is none, or it cannot be read
+        return False
+
+
+def _busy(part: Path) -> TfmError:
+    return TfmError(
+        f"{part} is being written by another `tfm run`: wait for it, or choose another output"
+    )
 
 
 def _resumable(part: Path, journal_path: Path, settings: dict[str, Any]) -> Journal:

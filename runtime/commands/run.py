@@ -1,20 +1,20 @@
 """`tfm run`: lines of text in, translated lines out."""
 
 import logging
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tfm.runtime.files.text import read_chunks, unpacked
-
-from . import input_lines, resumable_output
+from . import input_lines, output_paths, resumable_output
+from .finished_output import check_finished
+from .input_lines import InputText
 from .interrupts import sigterm_raises
 from .options import decoding_options, usage_errors
 from .progress import Progress
 from .resumable_output import Output
+from .streams import LogLines
 
 if TYPE_CHECKING:
     from tfm.runtime.options import DecodingOptions
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     "output_file",
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write here instead of to stdout.",
+)
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    callback=input_lines.encoding_option,
+    help="Of what is read, such as gb18030; what is written is UTF-8.  [default: UTF-8]",
 )
 @click.option("--resume", is_flag=True, help="Continue FILE.part of -o FILE, if there is one.")
 @click.option(
@@ -72,6 +78,7 @@ def run(
     text: tuple[str, ...],
     input_file: Any,
     output_file: Path | None,
+    encoding: str | None,
     resume: bool,
     pairs: bool,
     model: Path | None,
@@ -98,29 +105,32 @@ def run(
     """
     if text and input_file is not None:
         raise click.UsageError("give TEXT or -i, not both")
-    if output_file is not None and str(output_file) == "-":
-        output_file = None
-    if _is_done(output_file, resume):
+    output_file = _output_path(output_file, resume)
+    source = InputText.of(text, input_file, encoding)
+    _check_paths(source, output_file)
+    n_best = decoding.get("num_hypotheses")
+    if output_file is not None and resume and resumable_output.is_complete(output_file):
+        _say_complete(output_file, source, pairs, n_best)
         return
     if verbose:
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        logging.basicConfig(level=logging.INFO, handlers=[LogLines()])
 
     translator = _open_translator(model, device, variant, threads)
     with usage_errors():
         translator.config.languages.prefixes(source_language, target_language)
         options = translator.options.changed(**{"num_hypotheses": 1, **decoding})
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
-    n_best = decoding.get("num_hypotheses")
     job = _Job(translator, options, source_language, target_language, pairs, n_best)
-    name = "TEXT" if text else str(getattr(input_file or sys.stdin.buffer, "name", "stdin"))
-    chunks = _chunks(text, input_file, name)
+    if source.is_terminal:
+        click.echo("Translating line by line; Ctrl-D ends.", err=True)
+    chunks = source.chunks()
     if pairs:
-        chunks = input_lines.check_pairs(chunks, name)
+        chunks = input_lines.check_pairs(chunks, source.name)
     with (
         sigterm_raises(),
         resumable_output.open_output(output_file, job.settings(), resume=resume) as output,
     ):
-        chunks = output.skip(chunks, name)
+        chunks = output.skip(chunks, source.name)
         progress = Progress(
             output_is_stdout=output_file is None, source=input_file, done=output.lines
         )
@@ -130,24 +140,46 @@ def run(
         progress.close()
 
 
-def _is_done(output_file: Path | None, resume: bool) -> bool:
-    """Whether --resume finds a complete file.
+def _output_path(output_file: Path | None, resume: bool) -> Path | None:
+    """The file to write; None is stdout.
 
     Raises:
         click.UsageError: the options for the output do not fit
     """
-    if output_file is None:
+    if output_file is None or str(output_file) == "-":
         if resume:
             raise click.UsageError("--resume continues a file: it needs -o FILE")
-        return False
+        return None
     if output_file.suffix in {".xz", ".gz"}:
         raise click.UsageError(f"-o {output_file}: only plain text is written; compress it later")
-    if not resume or not resumable_output.is_complete(output_file):
-        return False
-    # What is left of a run that was killed after its last line.
-    resumable_output.journal_of(output_file).unlink(missing_ok=True)
+    # Through a link into the file that it names: else the link would be replaced.
+    return output_file.resolve() if output_file.is_symlink() else output_file
+
+
+def _check_paths(source: InputText, output_file: Path | None) -> None:
+    """Refuse an output that cannot be written, or that is the input, before anything is done."""
+    inputs = [] if source.stream is None else [source.stream]
+    if output_file is not None:
+        part = resumable_output.part_of(output_file)
+        also = [part, resumable_output.journal_of(output_file)]
+        output_paths.check_output(output_file, inputs, also)
+    elif source.stream is not None:
+        output_paths.check_stdout(source.stream)
+
+
+def _say_complete(output_file: Path, source: InputText, pairs: bool, n_best: int | None) -> None:
+    """Say that nothing is left to be done, once the input is seen to be the one that was read."""
+    if not source.is_terminal:
+        check_finished(
+            output_file,
+            source.chunks(),
+            source.name,
+            source=source.stream,
+            pairs=pairs,
+            n_best=n_best,
+        )
+    resumable_output.finish(output_file)
     click.echo(f"{output_file} is complete; leave out --resume to make it anew", err=True)
-    return True
 
 
 class _Job:
@@ -213,16 +245,6 @@ def _open_translator(
     from tfm.runtime.translator import Translator
 
     return Translator(model, device=device, variant=variant, intra_threads=threads)
-
-
-def _chunks(text: tuple[str, ...], input_file: Any, name: str) -> Iterator[list[str]]:
-    if text:
-        yield input_lines.split_texts(text)
-        return
-    stream: Any = sys.stdin.buffer if input_file is None else input_file
-    if stream.isatty():
-        click.echo("Translating line by line; Ctrl-D ends.", err=True)
-    yield from read_chunks(unpacked(stream, name), name)
 
 
 def _n_best_of(translation: "Translation", number: int) -> Iterator[str]:

@@ -12,13 +12,25 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Give a file's name to an OSError that has none, as of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
     """Write the file that is yielded; when the block ends without an error, it becomes `path`."""
     partial = _partial(path)
     try:
-        yield partial
-        with partial.open("rb+") as file:  # even a power failure leaves one of the two whole
-            os.fsync(file.fileno())
+        with naming(path):
+            yield partial
+            with partial.open("rb+") as file:  # even a power failure leaves one of the two whole
+                os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

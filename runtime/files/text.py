@@ -1,5 +1,6 @@
 """Lines of UTF-8 text from files and streams, plain, .xz or .gz."""
 
+import codecs
 import io
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -7,9 +8,15 @@ from typing import Any, Protocol
 
 from tfm.runtime.errors import TfmError
 
+from .regular import open_regular
+
 # One read takes what is there, up to this: a whole chunk of a file, one line of a terminal.
 CHUNK_BYTES = 1 << 16
-BYTE_ORDER_MARK = "\ufeff"
+# Far more than any model reads of a line; without a limit one line could fill the memory.
+MAX_LINE_BYTES = 1 << 20
+# Also where files were joined: at the beginning of any line, or of any column.
+_BYTE_ORDER_MARK = codecs.BOM_UTF8
+_CONVERT = "convert the file"
 
 
 class Readable(Protocol):
@@ -22,53 +29,95 @@ class Readable(Protocol):
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 file one after another, without their ends (LF or CRLF).
 
-    A file that ends in .xz or .gz is decompressed. A byte order mark at the start is left out.
+    A file that ends in .xz or .gz is decompressed. Byte order marks are left out.
 
     Raises:
-        TfmError: the file is missing, cannot be read or decompressed, or a line is not UTF-8
+        TfmError: the file is missing, is no regular file, cannot be read or decompressed, or a
+            line is not UTF-8 or too long
     """
     try:
-        with path.open("rb") as file:
-            first = True
+        with open_regular(path) as file:
             for chunk in read_chunks(unpacked(file, str(path)), str(path)):
-                for line in chunk:
-                    yield line.removeprefix(BYTE_ORDER_MARK) if first else line
-                    first = False
+                yield from chunk
     except FileNotFoundError as error:
         raise TfmError(f"{path}: not found") from error
     except OSError as error:
         raise TfmError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def read_chunks(stream: Readable, name: str) -> Iterator[list[str]]:
+def read_chunks(stream: Readable, name: str, advice: str = _CONVERT) -> Iterator[list[str]]:
     """Lines of a UTF-8 stream without their ends (LF or CRLF), as many as each read brings.
 
+    A byte order mark is left out at the beginning of a line or of a column.
+
+    Args:
+        name: what errors call the stream
+        advice: what to do with text that is not UTF-8
+
     Raises:
-        TfmError: a line is not UTF-8
+        TfmError: a line is not UTF-8, or longer than MAX_LINE_BYTES; the lines before it come first
     """
     number = 0
-    rest = b""
-    ended = False
-    while not ended:
-        data = stream.read1(CHUNK_BYTES)
-        ended = not data
-        *raw, rest = (rest + data).split(b"\n")
-        if ended and rest:
-            raw = [rest]
+    for raw in _raw_lines(stream, name):
         chunk = []
         wrong: TfmError | None = None
         for line in raw:
             number += 1
+            if len(line) > MAX_LINE_BYTES:
+                wrong = TfmError(
+                    f"{name}, line {number} is longer than {MAX_LINE_BYTES} bytes:"
+                    " split it into sentences"
+                )
+                break
             try:
-                chunk.append(line.removesuffix(b"\r").decode("utf-8"))
-            except UnicodeDecodeError as error:
-                byte = f"byte {line[error.start]:#04x}"
-                wrong = TfmError(f"{name}, line {number} is not UTF-8 ({byte}): convert the file")
+                chunk.append(_without_marks(line).removesuffix(b"\r").decode("utf-8"))
+            except UnicodeDecodeError:
+                wrong = _not_utf8(line, number, name, advice)
                 break
         if chunk:
             yield chunk
         if wrong is not None:
             raise wrong
+
+
+def _raw_lines(stream: Readable, name: str) -> Iterator[list[bytes]]:
+    """Lines as bytes; one that is too long is the last, and not whole."""
+    unfinished: list[bytes] = []  # the pieces of a line whose end has not been read yet
+    size = 0
+    while data := _read(stream, name):
+        first, *others = data.split(b"\n")
+        unfinished.append(first)
+        size += len(first)
+        if others or size > MAX_LINE_BYTES:
+            yield [b"".join(unfinished), *others[:-1]]
+            unfinished = others[-1:]
+            size = sum(map(len, unfinished))
+    if size:
+        yield [b"".join(unfinished)]
+
+
+def _read(stream: Readable, name: str) -> bytes:
+    try:
+        return stream.read1(CHUNK_BYTES)
+    except OSError as error:
+        error.filename = error.filename or name
+        raise
+
+
+def _without_marks(line: bytes) -> bytes:
+    if _BYTE_ORDER_MARK not in line:
+        return line
+    return line.removeprefix(_BYTE_ORDER_MARK).replace(b"\t" + _BYTE_ORDER_MARK, b"\t")
+
+
+def _not_utf8(line: bytes, number: int, name: str, advice: str) -> TfmError:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        found = f"byte {line[error.start]:#04x}"
+    if number == 1 and line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        found = "it begins as UTF-16 does"
+    return TfmError(f"{name}, line {number} is not UTF-8 ({found}): {advice}")
 
 
 def unpacked(stream: Any, name: str) -> Readable:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
+
 
 @click.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
@@ -34,6 +36,8 @@ def import_model(
             f"{source} is not a folder: download the model first, for example with "
             f"`hf download {source} --local-dir FOLDER`"
         )
+    if problem := wrong_kind(source, FolderKind.HUGGING_FACE):
+        raise click.ClickException(problem)
     model = import_folder(source, checkpoint, source_language, target_language)
     config = model.config
     millions = sum(p.numel() for p in model.parameters()) / 1e6

@@ -148,7 +148,7 @@ def read_pairs(recipe: CorpusRecipe) -> Iterator[tuple[str, str, str]]:
     """
     if recipe.path is not None:
         path = Path(recipe.path)
-        for number, line in enumerate(_read_lines(path), start=1):
+        for number, line in enumerate(_without_blank_end(_read_lines(path)), start=1):
             columns = line.split("\t")
             if len(columns) < 2:
                 raise TrainError(
@@ -178,6 +178,18 @@ def _read_lines(path: Path) -> Iterator[str]:
         yield from read_lines(path)
     except TfmError as error:
         raise TrainError(str(error)) from error
+
+
+def _without_blank_end(lines: Iterator[str]) -> Iterator[str]:
+    """The lines up to the last that is not blank."""
+    blank: list[str] = []
+    for line in lines:
+        if not line.strip(" \r"):
+            blank.append(line)
+            continue
+        yield from blank
+        blank.clear()
+        yield line
 
 
 def _not_found(path: Path) -> TrainError:

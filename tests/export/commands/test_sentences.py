@@ -24,5 +24,5 @@ def test_pairs_are_all_the_lines_of_the_file(tmp_path: Path) -> None:
     path.write_bytes(b"one\tun\tcorpus\r\n\ntwo\tdeux\n")
     assert read_pairs(path) == (["one", "two"], ["un", "deux"])
     path.write_bytes(b"one\tun\ntwo\n")
-    with pytest.raises(click.ClickException, match="sentence 2 has no translation"):
+    with pytest.raises(click.ClickException, match="line 2 has no translation"):
         read_pairs(path)

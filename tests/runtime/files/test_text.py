@@ -32,7 +32,7 @@ def write(folder: Path, data: bytes, suffix: str = "") -> Path:
         (b"\n", [""]),
         ("好\r\n\nb".encode(), ["好", "", "b"]),
         (b"a\x0bb\x85\n".replace(b"\x85", b"\xc2\x85"), ["a\x0bb\x85"]),  # no ends of lines
-        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\t\xef\xbb\xbfc\xef\xbb\xbf\n", ["a", "b\tc\ufeff"]),
         (b"\xef\xbb\xbf", [""]),
     ],
 )
