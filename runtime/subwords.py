@@ -35,6 +35,10 @@ class SubwordModel:
         if processor.is_control(processor.piece_to_id(MARKER)):
             self._find_marked()
 
+    def __len__(self) -> int:
+        """How many pieces there are."""
+        return int(self._processor.vocab_size())
+
     @property
     def added_tokens(self) -> dict[str, int]:
         """Ids by text of the tokens that text is split at."""

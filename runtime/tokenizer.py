@@ -35,9 +35,9 @@ class Tokenizer:
         self._source_size = config.architecture.source_vocab_size
         self._target_size = config.architecture.target_vocab_size
         self._max_length = config.max_source_length
-        if self._target.get_piece_size() < self._target_size:
+        if len(self._target) < self._target_size:
             raise ModelError(
-                f"{self._target_path} has {self._target.get_piece_size()} tokens, the model writes"
+                f"{self._target_path} has {len(self._target)} tokens, the model writes"
                 f" {self._target_size}: copy or export the model again"
             )
 
