@@ -34,9 +34,19 @@ class Vocabulary:
         Raises:
             TrainError: a file is missing or is no SentencePiece model
         """
-        source = _load(folder / SOURCE_FILE)
+        source = folder / SOURCE_FILE
         joint = not (folder / TARGET_FILE).exists()
-        return cls(source, source if joint else _load(folder / TARGET_FILE))
+        return cls.read(source, source if joint else folder / TARGET_FILE)
+
+    @classmethod
+    def read(cls, source: Path, target: Path) -> "Vocabulary":
+        """Read the SentencePiece models of both sides; one path twice is a joint vocabulary.
+
+        Raises:
+            TrainError: a file is missing or is no SentencePiece model
+        """
+        first = _load(source)
+        return cls(first, first if target == source else _load(target))
 
     def save(self, folder: Path) -> None:
         """Write source.spm, and target.spm unless the vocabulary is joint."""
