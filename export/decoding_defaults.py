@@ -24,9 +24,14 @@ SAME_MEANING = {
     "no_repeat_ngram_size": "no_repeat_ngram_size",
     "suppress_tokens": "suppress_ids",
 }
-# Tokens that transformers counts in a length and tfm does not: the one that decoding starts with,
-# and in the shortest translation EOS.
-LENGTHS = {"max_length": 1, "min_length": 2}
+# Ours, and the tokens that transformers counts and tfm does not: the one that decoding starts with,
+# where it is no "new" one, and in the shortest translation EOS. Later rows have precedence.
+LENGTHS = {
+    "max_length": ("max_length", 1),
+    "max_new_tokens": ("max_length", 0),
+    "min_length": ("min_length", 2),
+    "min_new_tokens": ("min_length", 1),
+}
 # Settings that change what transformers writes and that have no option here, with the value that
 # changes nothing.
 WITHOUT_OPTION: dict[str, Any] = {
@@ -37,6 +42,16 @@ WITHOUT_OPTION: dict[str, Any] = {
     "encoder_no_repeat_ngram_size": 0,
     "begin_suppress_tokens": None,
     "force_words_ids": None,
+    "constraints": None,
+    "dola_layers": None,
+    "forced_decoder_ids": None,
+    "guidance_scale": None,
+    "max_time": None,
+    "num_return_sequences": 1,
+    "penalty_alpha": None,
+    "stop_strings": None,
+    "token_healing": False,
+    "watermarking_config": None,
     "sequence_bias": None,
     "exponential_decay_length_penalty": None,
 }
@@ -69,11 +84,11 @@ def decoding_defaults(checkpoint: Path, vocab_size: int = LARGEST_INTEGER) -> De
             options = changed
         except ValueError as error:
             _warn(theirs, settings[theirs], error)
-    for name, uncounted in LENGTHS.items():
-        value = settings.get(name)
+    for theirs, (ours, uncounted) in LENGTHS.items():
+        value = settings.get(theirs)
         if isinstance(value, int):
             value = max(value - uncounted, 0)
-        options = _with(options, name, settings, name, value)
+        options = _with(options, ours, settings, theirs, value)
     for theirs, neutral in WITHOUT_OPTION.items():
         value = settings.get(theirs, neutral)
         if value not in (neutral, None):

@@ -11,3 +11,7 @@ class TranslationError(TfmError):
 
 class ModelError(TfmError):
     """A model folder cannot be used: missing, damaged, unknown, or not for this device."""
+
+
+class UnknownLanguageError(TfmError, ValueError):
+    """A sentence asks for a language that the model does not have."""

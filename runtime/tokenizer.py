@@ -9,6 +9,7 @@ import sentencepiece
 from . import run_gate
 from .config import ModelConfig, SpecialIds
 from .errors import ModelError
+from .subwords import SubwordModel, split_language_tag
 
 _CHARACTERS_PER_TOKEN = 32  # more than a sentence has, unless it is mostly spaces
 
@@ -25,37 +26,44 @@ class Tokenizer:
     def __init__(self, folder: Path, config: ModelConfig) -> None:
         files = config.tokenizer
         self._target_path = folder / files.target.path
-        self._source = _load(files.source.verify(folder))
+        self._source = _load(files.source.verify(folder), config.special_ids)
         self._target = (
-            self._source if files.target == files.source else _load(files.target.verify(folder))
+            self._source
+            if files.target == files.source
+            else _load(files.target.verify(folder), config.special_ids)
         )
-        for processor, file in ((self._source, files.source), (self._target, files.target)):
-            _check_ids(processor, folder / file.path, config.special_ids)
+        languages = config.languages
+        self._language_ids = languages.language_ids if languages.language_token == "source" else {}
         self._eos_id, self._unk_id = config.special_ids.eos_id, config.special_ids.unk_id
         self._source_size = config.architecture.source_vocab_size
         self._target_size = config.architecture.target_vocab_size
         self._max_length = config.max_source_length
-        if self._target.get_piece_size() < self._target_size:
+        if len(self._target) < self._target_size:
             raise ModelError(
-                f"{self._target_path} has {self._target.get_piece_size()} tokens, the model writes"
+                f"{self._target_path} has {len(self._target)} tokens, the model writes"
                 f" {self._target_size}: copy or export the model again"
             )
 
     def encode(self, sentences: Sequence[str], prefix: Sequence[int] = ()) -> list[list[int]]:
         """Source ids of each sentence: prefix, pieces and EOS; [] for a sentence without pieces.
 
-        A sentence of more than max_source_length pieces is cut, with one warning per call.
+        A sentence of more than max_source_length pieces is cut, with one warning per call. Where
+        the source begins with the token of the language to write, `>>fra<<` at the beginning of a
+        sentence chooses that language instead of `prefix`.
+
+        Raises:
+            UnknownLanguageError: a sentence begins with the tag of another language
         """
         with run_gate.gate.run():
             return self._encode([self._beginning(sentence) for sentence in sentences], prefix)
 
     def _encode(self, sentences: list[str], prefix: Sequence[int]) -> list[list[int]]:
-        encoded: list[list[int]] = self._source.encode(sentences, out_type=int)
-        for index, ids in enumerate(encoded):
-            if self._unk_id in ids or max(ids, default=0) >= self._source_size:
-                encoded[index] = _look_up(
-                    self._source, sentences[index], self._source_size, self._unk_id
-                )
+        prefixes = [list(prefix)] * len(sentences)
+        if self._language_ids:
+            for index, sentence in enumerate(sentences):
+                token, sentences[index] = split_language_tag(sentence, self._language_ids)
+                prefixes[index] = prefixes[index] if token is None else [token]
+        encoded = self._source.encode(sentences, self._source_size, self._unk_id)
         cut = sum(len(ids) > self._max_length for ids in encoded)
         if cut:
             logger.warning(
@@ -64,49 +72,36 @@ class Tokenizer:
                 len(encoded),
                 self._max_length,
             )
-        return [[*prefix, *ids[: self._max_length], self._eos_id] if ids else [] for ids in encoded]
+        return [
+            [*own, *ids[: self._max_length], self._eos_id] if ids else []
+            for own, ids in zip(prefixes, encoded, strict=True)
+        ]
 
     def _beginning(self, sentence: str) -> str:
         """Enough of a very long sentence: what lies behind max_source_length pieces is cut."""
         size = _CHARACTERS_PER_TOKEN * self._max_length
         while size < len(sentence):
             # Twice as many, so that the pieces before the cut are those of the whole sentence.
-            if len(self._source.encode(sentence[:size])) > 2 * self._max_length:
+            (ids,) = self._source.encode([sentence[:size]], self._source_size, self._unk_id)
+            if len(ids) > 2 * self._max_length:
                 return sentence[:size]
             size *= 4
         return sentence
 
     def encode_target_prefix(self, text: str) -> list[int]:
         """Target ids of the text that a translation is to begin with; no BOS, no EOS."""
-        if not text:
-            return []
-        return _look_up(self._target, text, self._target_size, self._unk_id)
+        return self._target.encode([text], self._target_size, self._unk_id)[0] if text else []
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""
         try:
             with run_gate.gate.run():
-                texts: list[str] = self._target.decode([list(ids) for ids in hypotheses])
+                return [self._target.decode(ids) for ids in hypotheses]
         except IndexError as error:
             raise ModelError(
                 f"the model wrote a token that {self._target_path} does not have: copy or export"
                 " the model again"
             ) from error
-        return [text.strip() for text in texts]
-
-
-def _look_up(
-    processor: sentencepiece.SentencePieceProcessor, text: str, size: int, unk_id: int
-) -> list[int]:
-    """Ids of the pieces of a text, found by their text as the trainer's vocabulary does.
-
-    A piece that SentencePiece calls unknown may still be a token of the model, and a piece may
-    have an id of `size` or more, which is no token of the model.
-    """
-    pieces = processor.encode(text, out_type=str)
-    ids: list[int] = processor.piece_to_id(pieces)
-    is_control = processor.is_control  # "<pad>" in a text is no padding
-    return [i if i < size and not is_control(i) else unk_id for i in ids]
 
 
 def _check_ids(
@@ -123,8 +118,10 @@ def _check_ids(
             )
 
 
-def _load(path: Path) -> sentencepiece.SentencePieceProcessor:
+def _load(path: Path, expected: SpecialIds) -> SubwordModel:
     try:
-        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+        processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{path} is not a SentencePiece model: {error}") from error
+    _check_ids(processor, path, expected)
+    return SubwordModel(processor)

@@ -45,6 +45,8 @@ RECIPE, METRICS, VALIDATION = "recipe.toml", "metrics.jsonl", "validation.tsv"
 ORIGIN, CURVES, SAMPLES = "origin", "curves.png", "samples.txt"
 TOKENS, TENSORBOARD, LOCK = "tokens", "tensorboard", "lock"
 
+LARGEST_DIMENSION = 1 << 30
+
 Weights = dict[str, Tensor]
 
 
@@ -99,13 +101,11 @@ class CheckpointFolder:
         config = self.read_config()
         vocabulary = Vocabulary.load(self.path)
         vocabulary.check(config)
-        model = build_transformer(config)
         if not self.model.exists() and self.last.exists():
             raise TrainError(
                 f"{self}: no {MODEL} yet: training has not reached its first validation"
             )
-        load_weights(model, read_weights(self.model))
-        return model.eval(), vocabulary
+        return build_model(config, read_weights(self.model)).eval(), vocabulary
 
     def write(self, model: Transformer, vocabulary: Vocabulary) -> None:
         """Write what `load` reads, into a folder that is made where there is none."""
@@ -229,11 +229,55 @@ def weights_of(model: Transformer) -> Weights:
     """The state dict with tied matrices once."""
     seen: set[int] = set()
     weights: Weights = {}
-    for name, tensor in model.state_dict().items():
-        if tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
             weights[name] = tensor.detach()
     return weights
+
+
+def outline_of(config: TransformerConfig, tensors: int) -> Transformer:
+    """The network of a configuration without memory for its weights, to compare shapes with.
+
+    Args:
+        tensors: how many there are to fill it
+
+    Raises:
+        TrainError: the sizes in config are absurd
+    """
+    for name in ("d_model", "d_ff", "source_vocab_size", "target_vocab_size"):
+        if not 1 <= getattr(config, name) <= LARGEST_DIMENSION:
+            raise TrainError(f"{name} is {getattr(config, name)}: choose 1 to {LARGEST_DIMENSION}")
+    for name in ("encoder_layers", "decoder_layers"):
+        if getattr(config, name) > tensors:
+            raise TrainError(
+                f"{name} is {getattr(config, name)}, and there are weights of fewer: {tensors}"
+            )
+    with torch.device("meta"):
+        return build_transformer(config)
+
+
+def build_model(config: TransformerConfig, weights: Mapping[str, Tensor]) -> Transformer:
+    """The network of a configuration with these weights; it is built once they are known to fit.
+
+    Raises:
+        TrainError: names or shapes differ, or a weight is not a finite floating-point number
+    """
+    _check_fit(outline_of(config, len(weights)), weights)
+    check_finite(weights)
+    model = build_transformer(config)
+    load_weights(model, weights)
+    return model
+
+
+def check_finite(weights: Mapping[str, Tensor]) -> None:
+    """Raise TrainError where a weight is no floating-point number, NaN or infinite."""
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise TrainError(f"{name} has {kind} weights: floating-point numbers are needed")
+        if not tensor.float().isfinite().all():
+            raise TrainError(f"{name} has weights that are NaN or infinite")
 
 
 def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
@@ -242,6 +286,11 @@ def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
     Raises:
         TrainError: names or shapes differ
     """
+    _check_fit(model, weights)
+    model.load_state_dict(weights, strict=False)
+
+
+def _check_fit(model: Transformer, weights: Mapping[str, Tensor]) -> None:
     expected = {name: tensor.shape for name, tensor in weights_of(model).items()}
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     if expected != shapes:
@@ -249,7 +298,6 @@ def load_weights(model: Transformer, weights: Mapping[str, Tensor]) -> None:
         raise TrainError(
             f"weights do not fit config.json: {name} differs; use files of one training"
         )
-    model.load_state_dict(weights, strict=False)
 
 
 def read_weights(path: Path) -> Weights:

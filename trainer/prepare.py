@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from .config import (
     read_toml,
 )
 from .errors import TrainError
+from .importing.files import read_origin
 from .model import Transformer
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,9 @@ def prepare(
         folder.clear()
         vocabulary.save(folder.path)
         if init is not None and (origin := CheckpointFolder(init).origin).exists():
-            shutil.copytree(origin, folder.origin)
+            folder.origin.mkdir()
+            for name, content in read_origin(origin).items():
+                (folder.origin / name).write_bytes(content)
     if not resume or recipe.text != folder.recipe.read_text("utf-8"):
         write_text(folder.recipe, recipe.text)
     skipped = store_tokens(folder.tokens, corpora, vocabulary, config, recipe.data.max_length)

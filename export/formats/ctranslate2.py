@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tfm.export.graphs.modules import output_bias
+from tfm.runtime.subwords import plain_name
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import FeedForward, MultiHeadAttention, Residual, Transformer
 from tfm.trainer.positions import sinusoidal_positions
@@ -58,8 +59,7 @@ def _names(processor: sentencepiece.SentencePieceProcessor | None, size: int) ->
     """What CTranslate2 calls the tokens."""
     if processor is None:
         return [f"t{i}" for i in range(size)]
-    names: list[str] = processor.id_to_piece(list(range(size)))
-    return names
+    return [plain_name(piece) for piece in processor.id_to_piece(list(range(size)))]
 
 
 def spec_of(model: Transformer, longest: int = LONGEST) -> Any:

@@ -24,9 +24,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tfm.export.errors import ExportError
+from tfm.runtime.subwords import SubwordModel, plain_name
 from tfm.trainer.checkpoint import MODEL, ORIGIN, Weights, write_weights
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
+from tfm.trainer.importing.files import read_origin
 from tfm.trainer.importing.weights import to_transformers
 from tfm.trainer.model import Transformer
 
@@ -55,11 +57,14 @@ def write_transformers(
 
     Raises:
         ExportError: no class of transformers computes this model
+        TrainError: a file of what it was imported from is damaged
     """
     weights = to_transformers(model)
     origin = None if checkpoint is None else checkpoint / ORIGIN
     if origin is not None and origin.exists():
-        shutil.copytree(origin, folder, dirs_exist_ok=True)
+        folder.mkdir(exist_ok=True)
+        for name, content in read_origin(origin).items():
+            (folder / name).write_bytes(content)
     else:
         settings = marian_settings(model.config)
         weights = _as_marian(weights, model.config)
@@ -146,6 +151,9 @@ def _write_tokenizer(folder: Path, vocabulary: Vocabulary, config: TransformerCo
     if not joint:
         numbers = _numbers(vocabulary.target, config.target_vocab_size)
         _write_json(folder / "target_vocab.json", numbers)
+    added = SubwordModel(vocabulary.source).added_tokens
+    if added:
+        _write_json(folder / "added_tokens.json", added)
     settings = {
         "tokenizer_class": "MarianTokenizer",
         "source_lang": config.source_language,
@@ -158,7 +166,8 @@ def _write_tokenizer(folder: Path, vocabulary: Vocabulary, config: TransformerCo
 
 
 def _numbers(processor: sentencepiece.SentencePieceProcessor, size: int) -> dict[str, int]:
-    return {piece: i for i, piece in enumerate(processor.id_to_piece(list(range(size))))}
+    pieces = processor.id_to_piece(list(range(size)))
+    return {plain_name(piece): i for i, piece in enumerate(pieces)}
 
 
 def _write_json(path: Path, tree: Mapping[str, Any]) -> None:

@@ -79,7 +79,7 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
 
 
 def special_ids_metadata(config: TransformerConfig) -> dict[str, str]:
-    """The special ids that the graphs were made with: the runtime compares them with config.json."""
+    """The special ids in the graphs, which the runtime compares with config.json."""
     return {name: str(getattr(config, name)) for name in ("bos_id", "eos_id", "pad_id")}
 
 

@@ -52,6 +52,13 @@ def test_settings_become_options(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert caplog.text == ""
 
 
+def test_lengths_without_the_first_token(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    generation = {"max_length": 200, "max_new_tokens": 50, "min_length": 9, "min_new_tokens": 4}
+    expected = DecodingOptions(max_length=50, min_length=3)
+    assert decoding_defaults(imported(tmp_path, generation)) == expected
+    assert caplog.text == ""
+
+
 def test_generation_config_has_precedence_over_config(tmp_path: Path) -> None:
     folder = imported(tmp_path, {"num_beams": 2}, {"num_beams": 5, "length_penalty": 0.5})
     assert decoding_defaults(folder) == DecodingOptions(beam_size=2, length_penalty=0.5)

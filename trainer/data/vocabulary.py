@@ -6,6 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from tfm.runtime.subwords import SubwordModel, split_language_tag
 from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.errors import TrainError
 
@@ -23,6 +24,8 @@ class Vocabulary:
     ) -> None:
         self.source = source
         self.target = target
+        self._source_subwords = SubwordModel(source)
+        self._target_subwords = self._source_subwords if target is source else SubwordModel(target)
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabulary":
@@ -31,9 +34,19 @@ class Vocabulary:
         Raises:
             TrainError: a file is missing or is no SentencePiece model
         """
-        source = _load(folder / SOURCE_FILE)
+        source = folder / SOURCE_FILE
         joint = not (folder / TARGET_FILE).exists()
-        return cls(source, source if joint else _load(folder / TARGET_FILE))
+        return cls.read(source, source if joint else folder / TARGET_FILE)
+
+    @classmethod
+    def read(cls, source: Path, target: Path) -> "Vocabulary":
+        """Read the SentencePiece models of both sides; one path twice is a joint vocabulary.
+
+        Raises:
+            TrainError: a file is missing or is no SentencePiece model
+        """
+        first = _load(source)
+        return cls(first, first if target == source else _load(target))
 
     def save(self, folder: Path) -> None:
         """Write source.spm, and target.spm unless the vocabulary is joint."""
@@ -57,32 +70,29 @@ class Vocabulary:
             )
 
     def encode_source(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
-        """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS."""
-        rows = _encode(self.source, texts, config.source_vocab_size, config.unk_id)
-        return [[*config.source_prefix, *ids, config.eos_id] for ids in rows]
+        """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS.
+
+        With language_token "source", `>>fra<<` at the beginning of a text chooses that language.
+
+        Raises:
+            UnknownLanguageError: a text begins with the tag of another language
+        """
+        texts, prefixes = list(texts), [config.source_prefix] * len(texts)
+        if config.language_token == "source":
+            for index, text in enumerate(texts):
+                token, texts[index] = split_language_tag(text, config.language_ids)
+                prefixes[index] = prefixes[index] if token is None else [token]
+        rows = self._source_subwords.encode(texts, config.source_vocab_size, config.unk_id)
+        return [[*own, *ids, config.eos_id] for own, ids in zip(prefixes, rows, strict=True)]
 
     def encode_target(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
         """Target ids of a training pair: config.target_prefix, the pieces, EOS."""
-        rows = _encode(self.target, texts, config.target_vocab_size, config.unk_id)
+        rows = self._target_subwords.encode(texts, config.target_vocab_size, config.unk_id)
         return [[*config.target_prefix, *ids, config.eos_id] for ids in rows]
 
     def decode_target(self, ids: Sequence[int]) -> str:
         """The text of target ids without prefix and EOS."""
-        return self.target.decode(list(ids)).strip()  # type: ignore[no-any-return]
-
-
-def _encode(
-    processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str], size: int, unk_id: int
-) -> list[list[int]]:
-    """Ids of the pieces of each text, by the rules of importing/sentencepiece_ids.py."""
-    rows: list[list[int]] = processor.encode(list(texts))
-    for index, ids in enumerate(rows):
-        if unk_id in ids or max(ids, default=0) >= size:
-            piece_ids = processor.piece_to_id(processor.encode(texts[index], out_type=str))
-            rows[index] = [
-                i if i < size and not processor.is_control(i) else unk_id for i in piece_ids
-            ]
-    return rows
+        return self._target_subwords.decode(ids)
 
 
 def train_vocabulary(

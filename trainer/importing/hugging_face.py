@@ -6,26 +6,20 @@ model.safetensors or pytorch_model.bin (files.py), under other names than ours
 ids (tokenizers.py).
 """
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tfm.trainer.checkpoint import CheckpointFolder, load_weights
+from tfm.trainer.checkpoint import CheckpointFolder, build_model, outline_of
 from tfm.trainer.config import TransformerConfig
+from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 
-from .files import read_json, read_optional_json, read_tensors
+from .files import TransformersFolder
 from .tokenizers import Tokens, build_vocabulary, read_m2m100, read_marian
 from .weights import from_transformers
-
-KEPT = (
-    *("config.json", "generation_config.json", "tokenizer_config.json", "special_tokens_map.json"),
-    *("source.spm", "target.spm", "vocab.json", "target_vocab.json", "sentencepiece.bpe.model"),
-    *("added_tokens.json", "tokenizer.json"),
-)
 
 # Ours, theirs for the encoder or both, and theirs for the decoder.
 DIMENSIONS = (
@@ -55,7 +49,7 @@ class Family:
     language_token: Literal["source", "both"]  # where there are any
     activation: str
     scale_embeddings: bool
-    read_tokens: Callable[[Path], Tokens]
+    read_tokens: Callable[[TransformersFolder], Tokens]
 
 
 FAMILIES = {
@@ -94,39 +88,29 @@ def import_folder(
         TrainError: the folder is not one of these, or something in it does not fit; nothing is
             written
     """
-    folder = CheckpointFolder(checkpoint)
+    folder, given = CheckpointFolder(checkpoint), TransformersFolder(source)
     if folder.config.exists():
         raise TrainError(f"{checkpoint} already holds a checkpoint: choose another folder")
     where = source / "config.json"
-    settings = read_json(where)
+    settings = given.read_json("config.json")
     family = FAMILIES.get(str(settings.get("model_type")))
     if family is None:
         raise TrainError(
             f"{source}: model_type is {settings.get('model_type')!r}: tfm imports "
             f"{' and '.join(FAMILIES)} (Marian/OPUS-MT, M2M100, NLLB)"
         )
-    tokens = family.read_tokens(source)
-    languages = _languages(source, family, tokens, source_language, target_language)
+    tokens = family.read_tokens(given)
+    # As transformers: what generation_config.json says of writing goes before config.json.
+    own = given.read_optional_json("generation_config.json")
+    generation = settings | {key: value for key, value in own.items() if value is not None}
     try:
-        values = _values(settings, read_optional_json(source / "generation_config.json"), family)
+        values = _values(settings, generation, family)
         _check_ids(values, tokens)
     except TrainError as error:
         raise TrainError(f"{where}: {error}") from error
     try:
-        vocabulary, num_extra_pieces = build_vocabulary(
-            tokens,
-            (values["source_vocab_size"], values["target_vocab_size"]),
-            {values["pad_id"], values["eos_id"], values["bos_id"], *tokens.language_ids.values()},
-        )
-        config = TransformerConfig(
-            **values,
-            **languages,
-            unk_id=tokens.unk_id,
-            language_ids=tokens.language_ids,
-            num_extra_pieces=num_extra_pieces,
-        )
-        model = Transformer(config)
-        load_weights(model, from_transformers(model, read_tensors(source)))
+        languages = _languages(given, generation, family, tokens, source_language, target_language)
+        model, vocabulary = _build(given, values | languages, tokens)
     except TrainError as error:
         named = str(error).startswith(str(source))
         raise error if named else TrainError(f"{source}: {error}") from error
@@ -134,25 +118,49 @@ def import_folder(
         folder.origin.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainError(f"{checkpoint} cannot be made: {error.strerror}") from error
-    for name in KEPT:
-        if (source / name).exists():
-            shutil.copyfile(source / name, folder.origin / name)
+    for name, content in given.contents.items():  # what was read, and nothing else
+        (folder.origin / name).write_bytes(content)
     folder.write(model, vocabulary)
     return model
 
 
+def _build(
+    given: TransformersFolder, values: Mapping[str, Any], tokens: Tokens
+) -> tuple[Transformer, Vocabulary]:
+    """The model and its vocabulary, with nothing built before its size is that of the weights."""
+    common = {**values, "unk_id": tokens.unk_id, "language_ids": tokens.language_ids}
+    tensors = given.read_tensors()
+    outline = outline_of(TransformerConfig(**common), len(tensors))
+    weights = from_transformers(outline, tensors)
+    vocabulary, num_extra_pieces = build_vocabulary(
+        tokens,
+        (values["source_vocab_size"], values["target_vocab_size"]),
+        {values["pad_id"], values["eos_id"], values["bos_id"], *tokens.language_ids.values()},
+    )
+    config = TransformerConfig(**common, num_extra_pieces=num_extra_pieces)
+    return build_model(config, weights), vocabulary
+
+
 def _languages(
-    source: Path,
+    given: TransformersFolder,
+    generation: Mapping[str, Any],
     family: Family,
     tokens: Tokens,
     source_language: str | None,
     target_language: str | None,
 ) -> dict[str, Any]:
     """source_language, target_language and language_token of the configuration."""
-    settings = read_optional_json(source / "tokenizer_config.json")
+    settings = given.read_optional_json("tokenizer_config.json")
+    forced = _forced_language(generation, family, tokens)
+    said = _first(settings, "target_lang", "tgt_lang")
+    if target_language is None and None not in (forced, said) and forced != said:
+        raise TrainError(
+            f"{given.path}: forced_bos_token_id is that of {forced!r}, and tokenizer_config.json "
+            f"says {said!r}: choose one with --target-language"
+        )
     languages = {
         "source_language": source_language or _first(settings, "source_lang", "src_lang"),
-        "target_language": target_language or _first(settings, "target_lang", "tgt_lang"),
+        "target_language": target_language or said or forced,
     }
     language_token = family.language_token if tokens.language_ids else "none"
     for name, language in languages.items():
@@ -166,7 +174,7 @@ def _languages(
                 else f"{name} {language!r} is none of its languages"
             )
             raise TrainError(
-                f"{source}: {problem}; choose one with --{name.replace('_', '-')}: "
+                f"{given.path}: {problem}; choose one with --{name.replace('_', '-')}: "
                 f"{', '.join(sorted(tokens.language_ids))}"
             )
     return {
@@ -176,10 +184,24 @@ def _languages(
     }
 
 
+def _forced_language(generation: Mapping[str, Any], family: Family, tokens: Tokens) -> str | None:
+    """The language that every translation begins with the token of, if a file says so."""
+    forced = generation.get("forced_bos_token_id")
+    if forced is None:
+        return None
+    by_id = {number: language for language, number in tokens.language_ids.items()}
+    if family.language_token != "both" or not isinstance(forced, int) or forced not in by_id:
+        raise TrainError(
+            f"forced_bos_token_id is {forced!r}, which is no language to write: not supported"
+        )
+    return by_id[forced]
+
+
 def _values(
     settings: Mapping[str, Any], generation: Mapping[str, Any], family: Family
 ) -> dict[str, Any]:
-    """What config.json says, by the names of TransformerConfig."""
+    """What config.json says, by the names of TransformerConfig; `generation` is the same with what
+    generation_config.json says instead."""
     values: dict[str, Any] = {
         "norm": family.norm,
         "positions": family.positions,
@@ -194,7 +216,12 @@ def _values(
                 "model have one"
             )
     for ours, theirs in SPECIAL_IDS:
-        values[ours] = _whole_number(settings, theirs, least=0)
+        values[ours] = _whole_number(generation, theirs, least=0)
+        said = settings.get(theirs, values[ours])
+        if ours != "bos_id" and said != values[ours]:
+            raise TrainError(
+                f"{theirs} is {said!r}, and generation_config.json says {values[ours]}"
+            )
     values["first_position"] = values["pad_id"] + 1 if family.positions == "fairseq" else 0
 
     activation = settings.get("activation_function", family.activation)
@@ -220,8 +247,7 @@ def _values(
         )
     values["tied_embeddings"] = "none" if not tied else "all" if shared else "target"
 
-    # As transformers: what generation_config.json says of writing goes before config.json.
-    words = generation.get("bad_words_ids") or settings.get("bad_words_ids") or []
+    words = generation.get("bad_words_ids") or []
     if not isinstance(words, list) or not all(isinstance(word, list) for word in words):
         raise TrainError(f"bad_words_ids is {words!r}: a list of lists of ids is needed")
     if any(len(word) != 1 for word in words):
@@ -254,4 +280,7 @@ def _whole_number(settings: Mapping[str, Any], key: str, least: int) -> int:
 
 
 def _first(tree: Mapping[str, Any], *keys: str) -> str | None:
-    return next((tree[key] for key in keys if tree.get(key)), None)
+    value = next((tree[key] for key in keys if tree.get(key)), None)
+    if value is not None and not isinstance(value, str):
+        raise TrainError(f"{' or '.join(keys)} is {value!r}: the name of a language is needed")
+    return value

@@ -8,34 +8,47 @@ SentencePiece model is all that text needs to become ids and ids to become text:
   numbering) is never segmented to, but can be looked up by what it says.
 * A piece of the segmentation that is no token comes after the last token: the model knows it no
   more than unk_id.
+* An added token has a name by which text is split at it: see tfm/runtime/subwords.py, which reads
+  what is written here.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from tfm.runtime.subwords import MARKER
 from tfm.trainer.errors import TrainError
 
 UNIGRAM = 1  # ModelProto's numbers
 NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
 
+# Part of every tokenizer. Unlike in transformers, a text that reads like one is only text here.
+NOT_TEXT = frozenset({"<s>", "</s>", "<unk>", "<pad>", "<mask>"})
 
-def renumber(
-    serialized: bytes,
-    tokens: Mapping[int, str],
-    size: int,
-    *,
-    unk_id: int,
-    control_ids: Collection[int],
-) -> bytes:
+
+@dataclass(frozen=True, slots=True)
+class PieceKinds:
+    """Which tokens are no ordinary text.
+
+    Attributes:
+        unk_id: the token for what is not known
+        control_ids: tokens that are not decoded, such as EOS and the tokens of languages
+        added_ids: tokens that text is split at
+    """
+
+    unk_id: int
+    control_ids: frozenset[int]
+    added_ids: frozenset[int]
+
+
+def renumber(serialized: bytes, tokens: Mapping[int, str], size: int, kinds: PieceKinds) -> bytes:
     """Give the pieces of a SentencePiece model the numbers of the model's tokens.
 
     Args:
         serialized: the SentencePiece model
         tokens: what each token says; numbers below size that are not there say nothing
         size: tokens of the model
-        unk_id: the token for what is not known
-        control_ids: tokens that are not text, such as EOS and the tokens of languages
 
     Returns:
         the new SentencePiece model: `size` pieces, and after them those that are no token
@@ -44,33 +57,61 @@ def renumber(
         TrainError: serialized is no SentencePiece model, or two tokens say the same
     """
     model = parse(serialized)
-    if len(set(tokens.values())) < len(tokens):
-        said = sorted(tokens.values())
-        twice = next(a for a, b in pairwise(said) if a == b)
-        raise TrainError(f"two tokens of the vocabulary are {twice!r}")
+    _check_texts(tokens)
     segmented = {}
     for piece in model.pieces:
         if piece.type not in (UNKNOWN, CONTROL):
             segmented[piece.piece] = type(piece)()
             segmented[piece.piece].CopyFrom(piece)
-    # BPE merges unused pieces and takes them apart again, which changes what it finds.
-    elsewhere = UNUSED if model.trainer_spec.model_type == UNIGRAM else CONTROL
+    is_unigram = model.trainer_spec.model_type == UNIGRAM
+    has_marked = False
     del model.pieces[:]
     for number in range(size):
         text = tokens.get(number, f"<nothing {number}>")
         piece = model.pieces.add(piece=text, score=0.0)
-        if number == unk_id:
+        if number == kinds.unk_id:
             piece.type = UNKNOWN
-        elif number in control_ids or number not in tokens:
+        elif number in kinds.added_ids:
+            piece.piece = MARKER + text + MARKER
+            piece.type = CONTROL if number in kinds.control_ids else NORMAL
+            has_marked = True
+        elif number in kinds.control_ids or number not in tokens or text in NOT_TEXT:
             piece.type = CONTROL
         elif text in segmented:
             piece.CopyFrom(segmented.pop(text))
+        elif is_unigram:
+            piece.type = UNUSED
         else:
-            piece.type = elsewhere
+            # BPE merges unused pieces and takes them apart again, which changes what it finds;
+            # a name that no text can have is never merged.
+            piece.piece = MARKER + text
+            has_marked = True
     model.pieces.extend(segmented.values())
-    model.trainer_spec.unk_id = unk_id
+    if has_marked:
+        _check_spaces(tokens)
+        model.pieces.add(piece=MARKER, score=0.0, type=CONTROL)
+    model.trainer_spec.unk_id = kinds.unk_id
     model.trainer_spec.unk_surface = ""  # as transformers decodes: what is not known is left out
     return _serialized(model)
+
+
+def _check_texts(tokens: Mapping[int, str]) -> None:
+    said = sorted(tokens.values())
+    twice = next((a for a, b in pairwise(said) if a == b), None)
+    if twice is not None:
+        raise TrainError(f"two tokens of the vocabulary are {twice!r}")
+    for text in said:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise TrainError(f"the token {text!r} of the vocabulary is no text: {error}") from error
+
+
+def _check_spaces(tokens: Mapping[int, str]) -> None:
+    """Raise TrainError where a token reads like a name that has a meaning."""
+    for text in tokens.values():
+        if text != text.strip(MARKER):
+            raise TrainError(f"the token {text!r} begins or ends with a space: not supported")
 
 
 def fill(serialized: bytes, size: int) -> bytes:

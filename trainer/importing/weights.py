@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from tfm.trainer.checkpoint import Weights, weights_of
+from tfm.trainer.checkpoint import Weights, check_finite, weights_of
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 from tfm.trainer.positions import sinusoidal_positions
@@ -53,8 +53,8 @@ def their_names(model: Transformer) -> dict[str, list[str]]:
     """Every weight of ours, with all names that transformers may have for it: tied ones several."""
     names: dict[str, list[str]] = {}
     holders: dict[int, str] = {}
-    for name, tensor in model.state_dict().items():
-        holder = holders.setdefault(tensor.data_ptr(), name)
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        holder = holders.setdefault(id(tensor), name)
         names.setdefault(holder, []).append(their_name(name))
     for name in ("source_embeddings.tokens.weight", "target_embeddings.tokens.weight"):
         if name in names and model.config.tied_embeddings != "target":
@@ -66,8 +66,8 @@ def from_transformers(model: Transformer, theirs: Mapping[str, Tensor]) -> Weigh
     """Their weights under our names, float32.
 
     Raises:
-        TrainError: a weight is missing, unknown, of another shape, or differs from one it is tied
-            to; positions are not the configured ones
+        TrainError: a weight is missing, unknown, of another shape, not a finite number, or differs
+            from one it is tied to; positions are not the configured ones
     """
     expected = weights_of(model)
     weights, used, missing = {}, set(), []
@@ -78,6 +78,7 @@ def from_transformers(model: Transformer, theirs: Mapping[str, Tensor]) -> Weigh
             continue
         used.update(present)
         tensor = theirs[present[0]]
+        check_finite({candidate: theirs[candidate] for candidate in present})
         for other in present[1:]:
             if not torch.equal(tensor, theirs[other]):
                 raise TrainError(f"{present[0]} and {other} differ, but config.json ties them")
@@ -116,6 +117,8 @@ def to_transformers(model: Transformer) -> Weights:
 
 def _check_positions(name: str, table: Tensor, model: Transformer) -> None:
     config = model.config
+    if table.dim() != 2 or not table.is_floating_point():
+        raise TrainError(f"{name} is no table of floating-point numbers")
     length = table.shape[0] - config.first_position
     ours = sinusoidal_positions(torch.arange(float(max(length, 0))), config)
     theirs = table[config.first_position :].float()

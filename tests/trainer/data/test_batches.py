@@ -23,8 +23,15 @@ BOS, EOS = 2, 3
 class CharacterProcessor:
     """One token per character, so that a test can say the lengths it wants."""
 
-    def encode(self, texts: list[str]) -> list[list[int]]:
+    def encode(self, texts: list[str], out_type: type) -> list[list[int]]:
+        assert out_type is int
         return [[ord(c) for c in text] for text in texts]
+
+    def piece_to_id(self, piece: str) -> int:
+        return ord(piece)
+
+    def is_control(self, _: int) -> bool:
+        return False
 
 
 CONFIG = TransformerConfig(source_vocab_size=256, target_vocab_size=256)

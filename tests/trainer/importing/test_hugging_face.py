@@ -23,7 +23,7 @@ from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.importing import hugging_face
-from tfm.trainer.importing.files import LFS_POINTER
+from tfm.trainer.importing.files import LFS_POINTER, TransformersFolder
 from tfm.trainer.importing.tokenizers import build_vocabulary, read_m2m100, read_marian
 from tfm.trainer.loss import batch_loss
 
@@ -328,8 +328,14 @@ def harmful(folder: Path) -> None:
             lambda f: edit(f / "config.json", encoder_attention_heads=0),
             "heads is 0: a whole number",
         ),
-        (lambda f: edit(f / "config.json", eos_token_id=3), "eos_token_id is 3, and the tokenizer"),
-        (lambda f: edit(f / "config.json", pad_token_id=3), "pad_token_id is 3, and the tokenizer"),
+        (
+            lambda f: edit(f / "config.json", eos_token_id=3),
+            "eos_token_id is 3, and generation_config",
+        ),
+        (
+            lambda f: edit(f / "config.json", pad_token_id=3),
+            "pad_token_id is 3, and generation_config",
+        ),
         (
             lambda f: edit(f / "generation_config.json", bad_words_ids=[[5000]]),
             "bad_words_ids has 5000, which is none of",
@@ -346,7 +352,7 @@ def harmful(folder: Path) -> None:
         ),
         (lambda f: (f / "vocab.json").unlink(), "vocab.json: not found"),
         (lambda f: edit(f / "vocab.json", **{"<unk>": ...}), "there is no <unk>"),
-        (lambda f: (f / "source.spm").unlink(), "source.spm: cannot be read"),
+        (lambda f: (f / "source.spm").unlink(), "source.spm: not found"),
         (lambda f: (f / "source.spm").write_bytes(b"\xff"), "not a SentencePiece model"),
         (lambda f: (f / "target.spm").write_bytes(b""), "not a SentencePiece model"),
         (lambda f: (f / "model.safetensors").unlink(), "no weights: neither model.safetensors"),
@@ -442,7 +448,14 @@ def test_tags_of_languages_in_the_source(folder: Path, tmp_path: Path) -> None:
     encode = translator._tokenizer.encode
     prefix, first = translator.config.languages.prefixes(target="fra")
     assert first == []
-    assert encode([SENTENCES[9]], prefix) == [tokenizer(">>fra<<" + SENTENCES[9]).input_ids]
+    in_french = tokenizer(">>fra<<" + SENTENCES[9]).input_ids
+    assert encode([SENTENCES[9]], prefix) == [in_french]
+    assert encode([">>fra<< " + SENTENCES[9], SENTENCES[9]], [7]) == [
+        in_french,
+        [7, *in_french[1:]],
+    ]
+    with pytest.raises(ValueError, match="begins with >>por<<, none of this model's languages"):
+        translator.translate(">>por<< " + SENTENCES[9])
     assert (
         translator.translate(SENTENCES[9], target_language="fra").hypotheses[0].tokens
         != translator.translate(SENTENCES[9]).hypotheses[0].tokens
@@ -455,7 +468,7 @@ def their_nllb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_languages_come_from_whichever_file_lists_them(their_nllb: Path, tmp_path: Path) -> None:
-    given = read_m2m100(their_nllb).language_ids
+    given = read_m2m100(TransformersFolder(their_nllb)).language_ids
     folder = Path(shutil.copytree(their_nllb, tmp_path / "nllb"))
     settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
     codes = settings["additional_special_tokens"]
@@ -463,17 +476,17 @@ def test_languages_come_from_whichever_file_lists_them(their_nllb: Path, tmp_pat
     # transformers' own way of saying it, and others'
     plain = {"src_lang": "zho_Hans", "tgt_lang": "eng_Latn"}
     (folder / "tokenizer_config.json").write_text(json.dumps(plain), "utf-8")
-    assert read_m2m100(folder).language_ids == given  # from added_tokens.json
+    assert read_m2m100(TransformersFolder(folder)).language_ids == given  # from added_tokens.json
     (folder / "added_tokens.json").unlink()
     added = [{"id": number, "content": code} for code, number in given.items()]
     (folder / "tokenizer.json").write_text(json.dumps({"added_tokens": added}), "utf-8")
-    assert read_m2m100(folder).language_ids == given
+    assert read_m2m100(TransformersFolder(folder)).language_ids == given
     (folder / "tokenizer.json").unlink()
     first = min(given.values()) - 1  # where the published models have them: before <mask>
     listed = {code: first + place for place, code in enumerate(codes)}
-    assert read_m2m100(folder).language_ids == listed
+    assert read_m2m100(TransformersFolder(folder)).language_ids == listed
     (folder / "added_tokens.json").write_text('{"tyv_Cyrl": 999, "<mask>": 998}', "utf-8")
-    assert read_m2m100(folder).language_ids == {**listed, "tyv_Cyrl": 999}
+    assert read_m2m100(TransformersFolder(folder)).language_ids == {**listed, "tyv_Cyrl": 999}
 
 
 @pytest.mark.parametrize(
@@ -543,7 +556,7 @@ def test_opus_mt_zh_en_tokenizes_as_marian_tokenizer() -> None:
     from transformers import MarianTokenizer
 
     given = OPUS / "opus-mt-zh-en"
-    tokens = read_marian(given)
+    tokens = read_marian(TransformersFolder(given))
     tokenizer = foreign._quietly(MarianTokenizer.from_pretrained, given)
     size, pad = len(tokenizer.encoder), tokenizer.pad_token_id
     vocabulary, _ = build_vocabulary(tokens, (size, size), {0, pad})
