@@ -6,7 +6,7 @@ Names are loaded on first use, so that `tfm --help` starts without numpy and onn
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .errors import ModelError, TfmError
+from .errors import ModelError, TfmError, TranslationError
 
 if TYPE_CHECKING:
     from .options import DecodingOptions
@@ -19,6 +19,7 @@ __all__ = [
     "Hypothesis",
     "ModelError",
     "TfmError",
+    "TranslationError",
     "Translation",
     "Translator",
     "__version__",

@@ -14,6 +14,17 @@ from .errors import ModelError
 from .graph_session import GraphSession, TensorInfo
 from .options import declared_options
 
+# What the export writes into the metadata of translate.onnx and decoder.onnx.
+SPECIAL_IDS = ("bos_id", "eos_id", "pad_id", "unk_id")
+DIMENSIONS = (
+    "d_model",
+    "num_heads",
+    "encoder_layers",
+    "decoder_layers",
+    "source_vocab_size",
+    "target_vocab_size",
+)
+
 _INT64, _FLOAT32 = ("tensor(int64)",), ("tensor(float)",)
 _FLOAT = ("tensor(float)", "tensor(float16)")
 
@@ -51,15 +62,20 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
         ):
             for tensor in expected.keys() & found.keys():
                 _check_tensor(f"{side} {tensor!r}", expected[tensor], found[tensor])
-        for name in ("bos_id", "eos_id", "pad_id"):
-            wanted = str(getattr(config.special_ids, name))
-            if graph.metadata.get(name, wanted) != wanted:
-                raise ModelError(f"it was made with {name} {graph.metadata[name]}, not {wanted}")
+        _check_metadata(graph.metadata, config)
     except ModelError as error:
         raise ModelError(
             f"{path} is not the {graph_name} graph that config.json describes: {error};"
             " copy or export the model again"
         ) from None
+
+
+def _check_metadata(metadata: Mapping[str, str], config: ModelConfig) -> None:
+    for facts, names in ((config.special_ids, SPECIAL_IDS), (config.architecture, DIMENSIONS)):
+        for name in names:
+            wanted = str(getattr(facts, name))
+            if metadata.get(name, wanted) != wanted:
+                raise ModelError(f"it was made with {name} {metadata[name]}, not {wanted}")
 
 
 def _check_names(

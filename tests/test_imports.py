@@ -75,12 +75,12 @@ def test_commands_load_nothing_of_training(arguments: list[str], tiny_folder: Pa
         assert not forbidden(loaded, "tfm.trainer", "tfm.export")
 
 
-def test_the_trainer_knows_only_errors_files_and_cpu_of_the_runtime() -> None:
+def test_what_the_trainer_knows_of_the_runtime() -> None:
     names = modules_of(tfm.trainer)
     assert {"tfm.trainer.model", "tfm.trainer.train", "tfm.trainer.commands.train"} < set(names)
     loaded = loaded_after(f"import {', '.join(names)}")
     assert not forbidden(loaded, "tfm.export", "onnx", "onnxruntime")
-    allowed = {"tfm.runtime", "tfm.runtime.cpu", "tfm.runtime.errors"}
+    allowed = {f"tfm.runtime{name}" for name in ("", ".cpu", ".errors", ".subwords")}
     allowed |= forbidden(loaded, "tfm.runtime.files")
     assert forbidden(loaded, "tfm.runtime") <= allowed
 

@@ -41,7 +41,7 @@ from .rules import (
     search_arguments,
     some_run,
 )
-from .step import position_encoding, source_bias_by_beam, special_ids_metadata
+from .step import model_metadata, position_encoding, source_bias_by_beam
 from .trace import Graphs, layer_names
 
 OPTIONS_KEY = "options"  # in the metadata: names of the optional inputs
@@ -98,7 +98,7 @@ def compose(
     )  # fmt: skip
     metadata = {
         **compaction_metadata(),
-        **special_ids_metadata(config),
+        **model_metadata(config),
         OPTIONS_KEY: ",".join(v.name for v in defaults),
     }
     helper.set_model_props(model, metadata)

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from tfm.runtime.graph_contract import DIMENSIONS, SPECIAL_IDS
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.positions import position_frequencies
 
@@ -74,13 +75,13 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
         decoder.opset_import,
         decoder.ir_version,
     )
-    helper.set_model_props(model, {**compaction_metadata(), **special_ids_metadata(config)})
+    helper.set_model_props(model, {**compaction_metadata(), **model_metadata(config)})
     return model
 
 
-def special_ids_metadata(config: TransformerConfig) -> dict[str, str]:
-    """The special ids in the graphs, which the runtime compares with config.json."""
-    return {name: str(getattr(config, name)) for name in ("bos_id", "eos_id", "pad_id")}
+def model_metadata(config: TransformerConfig) -> dict[str, str]:
+    """What the graphs were made with, which the runtime compares with config.json."""
+    return {name: str(getattr(config, name)) for name in (*SPECIAL_IDS, *DIMENSIONS)}
 
 
 def source_bias_by_beam(b: GraphBuilder, source_bias: str, beams: str) -> str:
