@@ -62,12 +62,21 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
         ):
             for tensor in expected.keys() & found.keys():
                 _check_tensor(f"{side} {tensor!r}", expected[tensor], found[tensor])
+        _check_one_float_type({**graph.inputs, **graph.outputs}, contract)
         _check_metadata(graph.metadata, config)
     except ModelError as error:
         raise ModelError(
             f"{path} is not the {graph_name} graph that config.json describes: {error};"
             " copy or export the model again"
         ) from None
+
+
+def _check_one_float_type(found: Mapping[str, TensorInfo], contract: _Contract) -> None:
+    """Memory and cache are all float32, or all float16."""
+    tensors = {**contract.inputs, **contract.outputs}
+    types = {found[name].type for name, tensor in tensors.items() if tensor.types == _FLOAT}
+    if len(types) > 1:
+        raise ModelError(f"some of it is {' and some '.join(sorted(types))}")
 
 
 def _check_metadata(metadata: Mapping[str, str], config: ModelConfig) -> None:

@@ -144,8 +144,8 @@ def _reason(text: str) -> str:
 
 
 def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises on purpose (its exceptions have no base of their own), and what
-    running out of memory or a message that is not UTF-8 become."""
+    """What onnxruntime raises: exceptions of its own, which have no common base, and Python's for
+    a run with bindings, too little memory, and text that is not UTF-8."""
     state = load_onnxruntime().capi.onnxruntime_pybind11_state
     return (
         state.EPFail,
@@ -159,6 +159,7 @@ def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
         state.NotImplemented,
         state.RuntimeException,
         MemoryError,
+        RuntimeError,
         UnicodeDecodeError,
     )
 
@@ -199,7 +200,11 @@ def _load(path: Path, weights: Path, device: str, threads: int) -> Any:
     try:
         with _without_links(path, weights) as unlinked:
             session = ort.InferenceSession(
-                unlinked, options, providers=providers, disabled_optimizers=disabled
+                unlinked,
+                options,
+                providers=providers,
+                disabled_optimizers=disabled,
+                enable_fallback=int(cuda),  # on a CPU it would only print, and try again
             )
     except OSError as error:
         raise ModelError(f"cannot copy {weights}, which is a link: {error.strerror}") from error
