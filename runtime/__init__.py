@@ -4,10 +4,10 @@ Names are loaded on first use, so that `tfm --help` starts without numpy and onn
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from .errors import ModelError, TfmError, TranslationError
 
+TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
     from .options import DecodingOptions
     from .translator import Hypothesis, Translation, Translator

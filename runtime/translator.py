@@ -20,6 +20,7 @@ from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
 from .route import Route, choose_route
+from .scripts import warn_of_other_script
 from .search import ScoredIds, search
 from .sessions import Sessions
 from .tokenizer import Tokenizer
@@ -242,6 +243,10 @@ class Translator:
         options = (options or self.options).changed(**changes)
         source_tokens, target_tokens = self.config.languages.prefixes(
             source_language, target_language
+        )
+        languages = self.config.languages
+        warn_of_other_script(
+            sentences, source_language or languages.source, target_language or languages.target
         )
         sources = self._tokenizer.encode(sentences, source_tokens)
         indices = [index for index, ids in enumerate(sources) if ids]

@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import click
 from tfm.runtime.files.display import printable
 
 STDIN, STDOUT = "stdin", "stdout"  # in errors
+MOST_REPEATS = 5
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 
 
@@ -98,11 +100,25 @@ def _over(file: io.FileIO, before: Any) -> io.TextIOWrapper:
 
 
 class LogLines(logging.Handler):
-    """Writes each record as one line on stderr, whatever stderr is by then."""
+    """Writes each record as one line on stderr, whatever stderr is by then.
+
+    A warning that comes with every chunk of a long text is written a few times only.
+    """
+
+    def __init__(self, level: int = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._times: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = printable(record.getMessage())
-        click.echo(f"Warning: {text}" if record.levelno >= logging.WARNING else text, err=True)
+        if record.levelno >= logging.WARNING:
+            kind = str(record.msg)  # without the numbers that are filled in
+            self._times[kind] += 1
+            if self._times[kind] > MOST_REPEATS:
+                return
+            more = " (more of these are not shown)" if self._times[kind] == MOST_REPEATS else ""
+            text = f"Warning: {text}{more}"
+        click.echo(text, err=True)
 
 
 def _text_stream(descriptor: int, mode: Literal["r", "w"]) -> io.TextIOWrapper:

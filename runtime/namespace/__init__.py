@@ -1,8 +1,8 @@
 """The package `tfm` itself: what holds for all of its packages, tfm.runtime, tfm.trainer, ..."""
 
 import os
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
     __version__: str
 

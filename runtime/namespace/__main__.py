@@ -1,5 +1,5 @@
 """`python -m tfm` is the command `tfm`."""
 
-from tfm.runtime.commands.cli import cli
+from tfm.runtime.commands.program import main
 
-cli(prog_name="tfm")
+main()
