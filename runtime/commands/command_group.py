@@ -46,6 +46,7 @@ class CommandGroup(click.Group):
                 raise
             raise click.ClickException(
                 f"tfm {command} needs {error.name}: pip install 'tfm[{extra}]'"
+                " (in the checkout with -c constraints.txt)"
             ) from error
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly
