@@ -19,8 +19,8 @@ __all__ = [
     "Hypothesis",
     "ModelError",
     "TfmError",
-    "TranslationError",
     "Translation",
+    "TranslationError",
     "Translator",
     "__version__",
 ]

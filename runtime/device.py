@@ -41,7 +41,8 @@ def load_onnxruntime() -> ModuleType:
         if error.name != "onnxruntime":
             raise
         raise ModelError(
-            "onnxruntime is not installed: pip install 'tfm[cpu]' (or 'tfm[gpu]')"
+            "onnxruntime is not installed: pip install 'tfm[cpu]' (or 'tfm[gpu]'),"
+            " in the checkout with -c constraints.txt"
         ) from error
 
 
@@ -73,7 +74,7 @@ def choose(
     if device == "cuda" and CUDA_PROVIDER not in providers:
         raise ModelError(
             "device 'cuda' needs onnxruntime-gpu: pip uninstall onnxruntime,"
-            " then pip install 'tfm[gpu]'"
+            " then pip install 'tfm[gpu]' (in the checkout with -c constraints.txt)"
         )
 
     wanted = names if variant is None else [variant]

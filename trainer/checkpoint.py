@@ -316,7 +316,10 @@ def write_weights(path: Path, weights: Weights, metadata: dict[str, str] | None 
     """Write a safetensors file; path holds the old content or the new, never a part."""
     try:
         with replace_file(path) as partial:
+            partial.touch()
+            mode = partial.stat().st_mode  # what new files have here; safetensors' have 0600
             save_file({name: t.contiguous() for name, t in weights.items()}, partial, metadata)
+            partial.chmod(mode)
     except SafetensorError as error:  # such as a full disk
         raise TrainError(f"{path}: cannot be written: {error}") from error
 

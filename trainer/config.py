@@ -13,6 +13,8 @@ from .errors import TrainError
 
 T = TypeVar("T")
 
+LARGEST, LARGEST_SEED = 10**9, 10**18  # whole numbers in a recipe
+
 Ablation = Literal["batch_norm", "no_scaling", "no_residual", "learned_positions", "no_positions"]
 
 
@@ -132,11 +134,11 @@ class ModelRecipe:
     """[model]: a preset, and what to change of it (None keeps the preset's value)."""
 
     preset: Literal["tiny", "edge", "base", "big"] = "edge"
-    d_model: int | None = limited(None, low=1)
-    d_ff: int | None = limited(None, low=1)
-    num_heads: int | None = limited(None, low=1)
-    encoder_layers: int | None = limited(None, low=1)
-    decoder_layers: int | None = limited(None, low=1)
+    d_model: int | None = limited(None, low=1, high=1 << 16)
+    d_ff: int | None = limited(None, low=1, high=1 << 18)
+    num_heads: int | None = limited(None, low=1, high=1 << 10)
+    encoder_layers: int | None = limited(None, low=1, high=1000)
+    decoder_layers: int | None = limited(None, low=1, high=1000)
     dropout: float = limited(0.1, low=0, high=0.9)
     norm: Literal["post", "pre"] = "post"
     tied_embeddings: Literal["none", "target", "all"] = "target"
@@ -163,11 +165,11 @@ class ModelRecipe:
 class VocabularyRecipe:
     """[vocabulary]: SentencePiece models with byte fallback, one per side or one joint."""
 
-    size: int = limited(8000, low=1)
+    size: int = limited(8000, low=1, high=1_000_000)
     algorithm: Literal["unigram", "bpe"] = "unigram"
     joint: bool = False
-    character_coverage: float = limited(0.9995, above=0, high=1)
-    max_sentences: int = limited(400_000, low=1)
+    character_coverage: float = limited(0.9995, low=0.98, high=1)  # SentencePiece's limits
+    max_sentences: int = limited(400_000, low=1, high=LARGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,8 +188,8 @@ class CorpusRecipe:
     target: str | None = None
     weight: float = limited(1.0, low=0, high=1000)
     corpora: dict[str, float] = field(default_factory=dict, metadata=limits(low=0, high=1000))
-    from_epoch: int = limited(0, low=0)
-    until_epoch: int | None = None
+    from_epoch: int = limited(0, low=0, high=LARGEST)
+    until_epoch: int | None = limited(None, low=1, high=LARGEST)
     reverse: bool = False
 
     def files(self) -> list[Path]:
@@ -216,7 +218,7 @@ class DataRecipe:
     validation: CorpusRecipe
     source_language: str = "source"
     target_language: str = "target"
-    max_length: int = limited(128, low=1)
+    max_length: int = limited(128, low=1, high=LARGEST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -236,29 +238,29 @@ class TrainingRecipe:
     chooses by the target language, "none" is for corpora that are tokenized already.
     """
 
-    max_steps: int = limited(100_000, low=1)
-    max_tokens: int = limited(4096, low=1)
-    accumulate_steps: int = limited(1, low=1)
+    max_steps: int = limited(100_000, low=1, high=LARGEST)
+    max_tokens: int = limited(4096, low=1, high=LARGEST)
+    accumulate_steps: int = limited(1, low=1, high=LARGEST)
     learning_rate: float | None = limited(None, above=0)
-    warmup_steps: int = limited(4000, low=1)
+    warmup_steps: int = limited(4000, low=1, high=LARGEST)
     warmup: Literal["linear", "none"] = "linear"
-    cooldown_steps: int = limited(0, low=0)
+    cooldown_steps: int = limited(0, low=0, high=LARGEST)
     label_smoothing: float = limited(0.1, low=0, below=1)
     adam_betas: tuple[float, float] = limited((0.9, 0.98), low=0, below=1)
     adam_epsilon: float = limited(1e-9, above=0, below=1)
     weight_decay: float = limited(0.0, low=0)
     clip_norm: float = limited(1.0, low=0)
-    seed: int = limited(1, low=0)
+    seed: int = limited(1, low=0, high=LARGEST_SEED)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: bool = False
-    log_steps: int = limited(50, low=1)
-    validate_steps: int = limited(1000, low=1)
-    validation_max_sentences: int = limited(500, low=1)
-    validation_max_length: int = limited(100, low=1)
+    log_steps: int = limited(50, low=1, high=LARGEST)
+    validate_steps: int = limited(1000, low=1, high=LARGEST)
+    validation_max_sentences: int = limited(500, low=1, high=LARGEST)
+    validation_max_length: int = limited(100, low=1, high=LARGEST)
     validation_tokenizer: Literal["13a", "intl", "char", "zh", "none"] | None = None
-    average_checkpoints: int = limited(5, low=1)
-    stop_after_no_gain: int | None = limited(None, low=1)
+    average_checkpoints: int = limited(5, low=1, high=LARGEST)
+    stop_after_no_gain: int | None = limited(None, low=1, high=LARGEST)
     stop_metric: Literal["loss", "chrf"] = "loss"
 
 
@@ -308,7 +310,7 @@ def _read_text(path: Path) -> str:
 def _parse_toml(text: str, path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # such as a number of thousands of digits
         raise TrainError(f"{path}: not TOML: {error}") from error
 
 
@@ -347,7 +349,7 @@ def load_model_config(path: Path) -> TransformerConfig:
         raise TrainError(
             f"{path}: not found; is this a checkpoint written by `tfm train`?"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TrainError(f"{path}: cannot be read as JSON: {error}") from error
     if isinstance(tree, dict):
         tree = {OLD_KEYS.get(key, key): value for key, value in tree.items()}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,11 @@ def prepare(
     """
     if not recipe.text:
         raise ValueError("the recipe has no text to copy into the checkpoint: use load_recipe")
+    if "max_steps" not in tomllib.loads(recipe.text).get("training", {}):
+        logger.warning(
+            "training.max_steps is not set: this is a training of %d steps",
+            recipe.training.max_steps,
+        )
     resume = resume and folder.last.exists()
     corpora = Corpora(recipe.data.train)
     corpora.check()
@@ -60,7 +66,11 @@ def prepare(
         write_text(folder.recipe, recipe.text)
     skipped = store_tokens(folder.tokens, corpora, vocabulary, config, recipe.data.max_length)
     if skipped:
-        logger.info("%d pairs are over max_length and left out", skipped)
+        logger.info(
+            "%d pairs have a side over max_length (%d tokens) and are left out",
+            skipped,
+            recipe.data.max_length,
+        )
     folder.write_validation(*validation.sample(recipe.training.validation_max_sentences))
     folder.write_config(config)  # last: a folder without it is no checkpoint
     return initial
@@ -76,6 +86,7 @@ def _network(
         if folder.read_state().initialized:
             return vocabulary, _tuned(folder.read_config(), recipe), None
     elif init is not None:
+        _name_what_init_replaces(recipe, init)
         initial, vocabulary = load_checkpoint(init)
         return vocabulary, _tuned(initial.config, recipe), initial
     else:
@@ -89,6 +100,19 @@ def _network(
         **vocabulary.special_ids,
     )
     return vocabulary, config, None
+
+
+def _name_what_init_replaces(recipe: Recipe, init: Path) -> None:
+    """Warn of keys that count for nothing, because the model and the vocabulary are given."""
+    tree = tomllib.loads(recipe.text)
+    keys = [f"model.{key}" for key in tree.get("model", {}) if key != "dropout"]
+    keys += [f"vocabulary.{key}" for key in tree.get("vocabulary", {})]
+    if keys:
+        logger.warning(
+            "--init keeps the model and the vocabulary of %s: %s of the recipe count for nothing",
+            init,
+            ", ".join(keys),
+        )
 
 
 Fixed = TypeVar("Fixed", TransformerConfig, VocabularyRecipe)

@@ -83,13 +83,24 @@ def train(
         resume = processes.broadcast(checkpoint.last.exists())
         recipe = _in_precision(recipe, checkpoint, device, processes, resume=resume)
         with processes.together():
-            trainer = Trainer(recipe, checkpoint, device, processes)
+            trainer = _trainer(recipe, checkpoint, device, processes)
             if resume:
                 trainer.resume()
             elif initial is not None:
                 trainer.begin_with(initial)
         del initial  # a whole model, needed no more
         return trainer.run(tensorboard=tensorboard)
+
+
+def _trainer(
+    recipe: Recipe, folder: CheckpointFolder, device: torch.device, processes: Processes
+) -> "Trainer":
+    try:
+        return Trainer(recipe, folder, device, processes)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TrainError(f"the model does not fit into the memory of {device}") from error
 
 
 def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:

@@ -69,6 +69,7 @@ def _errors_as_lines(ctx: click.Context | None) -> Iterator[None]:
             raise
         raise click.ClickException(
             f"tfm {command} needs {error.name}: pip install 'tfm[{extra}]'"
+            " (in the checkout with -c constraints.txt)"
         ) from error
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader has seen enough: click ends quietly

@@ -124,7 +124,7 @@ def test_a_config_without_end(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("graph", "other"), itertools.permutations(("translate", "encoder", "decoder", "compact"), 2)
+    ("graph", "other"), [*itertools.permutations(("translate", "encoder", "decoder", "compact"), 2)]
 )
 def test_swapped_graphs(folder: Path, graph: str, other: str) -> None:
     shutil.copy(folder / "int8" / f"{other}.onnx", folder / "int8" / f"{graph}.onnx")

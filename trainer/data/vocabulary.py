@@ -1,6 +1,8 @@
 """SentencePiece vocabularies: one per side, or a joint one."""
 
 import io
+import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +12,10 @@ from tfm.runtime.subwords import SubwordModel, split_language_tag
 from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.errors import TrainError
 
+logger = logging.getLogger(__name__)
+
 SOURCE_FILE, TARGET_FILE = "source.spm", "target.spm"
+MAX_SENTENCE_BYTES = 8192  # longer ones do not count for the vocabulary
 SPECIAL_IDS = {"pad_id": 0, "unk_id": 1, "bos_id": 2, "eos_id": 3}
 
 
@@ -127,19 +132,46 @@ def _train(
             character_coverage=recipe.character_coverage,
             byte_fallback=True,
             normalization_rule_name=normalization,
-            max_sentence_length=8192,
+            max_sentence_length=MAX_SENTENCE_BYTES,
             minloglevel=2,
             pad_id=SPECIAL_IDS["pad_id"],
             unk_id=SPECIAL_IDS["unk_id"],
             bos_id=SPECIAL_IDS["bos_id"],
             eos_id=SPECIAL_IDS["eos_id"],
         )
-    except (RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[-1] if str(error) else "no reason given"
-        raise TrainError(
-            f"vocabulary of size {recipe.size} cannot be trained: {reason}; try another size"
-        ) from error
-    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    except (RuntimeError, OSError, ValueError) as error:
+        raise TrainError(_reason(str(error), recipe)) from error
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    if processor.vocab_size() < recipe.size:
+        logger.warning(
+            "vocabulary.size is %d, but the corpus has pieces for %d only",
+            recipe.size,
+            processor.vocab_size(),
+        )
+    return processor
+
+
+def _reason(message: str, recipe: VocabularyRecipe) -> str:
+    """What SentencePiece says, in the recipe's words."""
+    if needed := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return (
+            f"vocabulary.size {recipe.size} is too small: the characters of the corpus, the bytes "
+            f"and the special tokens are {needed[1]}; raise it, or lower character_coverage"
+        )
+    if most := re.search(r"value <= (\d+)", message):
+        return (
+            f"vocabulary.size {recipe.size} is too large for the corpus: choose at most {most[1]}"
+        )
+    if "all_chars_count" in message or "sentences_.empty()" in message:
+        return (
+            "no vocabulary can be trained: the corpus has no sentence with text of at most "
+            f"{MAX_SENTENCE_BYTES} bytes"
+        )
+    reason = re.sub(r"^\w+: \S+\(\d+\) \[.*\] ", "", message.splitlines()[-1] if message else "")
+    return (
+        f"a vocabulary of size {recipe.size} cannot be trained: {reason or 'no reason given'}; "
+        "try another size"
+    )
 
 
 def _load(path: Path) -> sentencepiece.SentencePieceProcessor:

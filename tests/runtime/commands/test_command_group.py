@@ -21,7 +21,8 @@ def test_a_missing_onnxruntime_names_the_extra() -> None:
         "load_onnxruntime()\n"
     )
     assert done.stderr.splitlines()[-1].endswith(
-        "onnxruntime is not installed: pip install 'tfm[cpu]' (or 'tfm[gpu]')"
+        "onnxruntime is not installed: pip install 'tfm[cpu]' (or 'tfm[gpu]'),"
+        " in the checkout with -c constraints.txt"
     )
 
 
@@ -39,7 +40,8 @@ def test_a_missing_module_names_the_extra(
     assert tfm("needy") == (
         1,
         "",
-        f"Error: tfm needy needs {module}: pip install 'tfm[{extra}]'\n",
+        f"Error: tfm needy needs {module}: pip install 'tfm[{extra}]'"
+        " (in the checkout with -c constraints.txt)\n",
     )
 
 
@@ -53,7 +55,8 @@ def test_a_missing_module_prefers_the_extra_of_the_command(
     status, _, stderr = tfm("export", "--anything", "x")
     assert (status, stderr) == (
         1,
-        "Error: tfm export needs torch: pip install 'tfm[export]'\n",
+        "Error: tfm export needs torch: pip install 'tfm[export]'"
+        " (in the checkout with -c constraints.txt)\n",
     )
     status, stdout, _ = tfm("--help")
     assert status == 0

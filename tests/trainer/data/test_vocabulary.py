@@ -96,7 +96,7 @@ def test_size_is_an_upper_bound() -> None:
 
 
 def test_size_below_the_bytes_is_refused() -> None:
-    with pytest.raises(TrainError, match="vocabulary of size 100 cannot be trained") as caught:
+    with pytest.raises(TrainError, match=r"vocabulary\.size 100 is too small") as caught:
         train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=100))
     assert len(str(caught.value).splitlines()) == 1
 
