@@ -37,9 +37,9 @@ def call(
 
 
 def package_files(pattern: str) -> set[str]:
-    """Files of the four packages, relative to the checkout."""
+    """Files of the packages, relative to the folder of `tfm`."""
     return {
-        path.relative_to(ROOT).as_posix()
+        path.relative_to(ROOT).as_posix().removeprefix("runtime/namespace/")
         for package in ("export", "models", "runtime", "trainer")
         for path in (ROOT / package).rglob(pattern)
     }
@@ -121,7 +121,20 @@ def test_every_runtime_module_imports(environment: Environment) -> None:
     assert set(names) == {
         ".".join(("tfm", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
         for path in (ROOT / "runtime").rglob("*.py")
+        if path.parent.name not in {"namespace", "hooks"}
     } - {"tfm.runtime"}
+
+
+def test_the_package_itself(environment: Environment) -> None:
+    code = "import tfm; print(tfm.__version__)"
+    version = call(environment.python, "-c", code, cwd=environment.away)
+    (number,) = version.stdout.split()
+    command = call(environment.python, "-m", "tfm", "--version", cwd=environment.away)
+    assert (version.stderr, command.stdout, command.stderr) == ("", f"tfm {number}\n", "")
+    # A folder of the same name, such as a checkout, does not hide it.
+    (environment.away / "elsewhere" / "tfm").mkdir(parents=True)
+    again = call(environment.python, "-c", code, cwd=environment.away / "elsewhere")
+    assert again.stdout == version.stdout
 
 
 def test_run(environment: Environment, toy_model: Path) -> None:
