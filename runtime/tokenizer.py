@@ -7,7 +7,7 @@ from pathlib import Path
 import sentencepiece
 
 from . import run_gate
-from .config import ModelConfig, SpecialIds
+from .config import ModelConfig, SpecialIds, utf8_path
 from .errors import ModelError
 from .subwords import SubwordModel, split_language_tag
 
