@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,27 @@ def test_an_ignored_ctrl_c_stays_ignored() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, b"terminated", b"")
+
+
+def test_sigterm_leaves_no_half_made_folder(tmp_path: Path) -> None:
+    code = (
+        "import signal, sys\n"
+        "from pathlib import Path\n"
+        "from tfm.runtime.commands import program\n"
+        "from tfm.runtime.commands.cli import cli\n"
+        "from tfm.runtime.files.atomic import new_folder\n"
+        "@cli.command()\n"
+        "def make():\n"
+        "    with new_folder(Path(sys.argv[2])) as folder:\n"
+        "        print(folder.name, flush=True)\n"
+        "        signal.raise_signal(signal.SIGTERM)\n"
+        "sys.argv = ['tfm', 'make', sys.argv[1]]\n"
+        "cli.commands['make'].params = []\n"
+        "cli.commands['make'].allow_extra_args = True\n"
+        "program.main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "model")], capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, b"model.partial\n", b"")
+    assert os.listdir(tmp_path) == []
