@@ -120,7 +120,7 @@ def _check_ids(
 
 def _load(path: Path, expected: SpecialIds) -> SubwordModel:
     try:
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        processor = sentencepiece.SentencePieceProcessor(model_file=utf8_path(path))
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{path} is not a SentencePiece model: {error}") from error
     _check_ids(processor, path, expected)
