@@ -5,6 +5,7 @@ Written by `tfm export` and read by the runtime through the same dataclasses.
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
@@ -309,6 +310,18 @@ class ModelConfig:
         """Write `folder / config.json`."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False, allow_nan=False)
         (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def utf8_path(path: Path) -> str:
+    """A path for libraries in C++, which take it as UTF-8 whatever the locale is.
+
+    Raises:
+        ModelError: it is not UTF-8
+    """
+    try:
+        return os.fsencode(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not UTF-8: rename the folder") from error
 
 
 def check_printable(what: str, text: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import run_gate
+from .config import utf8_path
 from .device import CUDA_PROVIDER, load_onnxruntime
 from .errors import ModelError, TranslationError
 
@@ -200,7 +201,7 @@ def _load(path: Path, weights: Path, device: str, threads: int) -> Any:
     try:
         with _without_links(path, weights) as unlinked:
             session = ort.InferenceSession(
-                unlinked,
+                utf8_path(unlinked),
                 options,
                 providers=providers,
                 disabled_optimizers=disabled,

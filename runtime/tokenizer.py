@@ -7,7 +7,7 @@ from pathlib import Path
 import sentencepiece
 
 from . import run_gate
-from .config import ModelConfig, SpecialIds
+from .config import ModelConfig, SpecialIds, utf8_path
 from .errors import ModelError
 from .subwords import SubwordModel, split_language_tag
 
@@ -120,7 +120,7 @@ def _check_ids(
 
 def _load(path: Path, expected: SpecialIds) -> SubwordModel:
     try:
-        processor = sentencepiece.SentencePieceProcessor(model_file=str(path))
+        processor = sentencepiece.SentencePieceProcessor(model_file=utf8_path(path))
     except (OSError, RuntimeError) as error:
         raise ModelError(f"{path} is not a SentencePiece model: {error}") from error
     _check_ids(processor, path, expected)

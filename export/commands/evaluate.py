@@ -102,7 +102,7 @@ def evaluate(
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     folder, test_files = _system_and_test(paths, model, by_option)
     for path in filter(None, (output, json_file)):
-        check_output(path, [*test_files, *([against] if against else [])])
+        check_output(path, test_files)
     if reverse and len(test_files) == 2:
         raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
     test = scoring.read_test(test_files, reverse)
@@ -138,7 +138,7 @@ def _open_other(
     from tfm.export.evaluation import evaluate as scoring
     from tfm.export.evaluation.translators import open_systems
 
-    if against.is_file():
+    if not against.is_dir():
         translations = scoring.read_translations(against, len(test))
         return lambda: translations
     (system,) = open_systems(against, [None], threads=threads)

@@ -13,7 +13,7 @@ def check_encoding(name: str) -> None:
         ValueError: Python has no encoding of text with this name
     """
     try:
-        b"".decode(name)
+        b"a".decode(name, "ignore")  # nothing at all would be decoded by any name
         codecs.getincrementaldecoder(name)
     except (LookupError, ValueError) as error:  # ValueError: of a name with a NUL
         raise ValueError(

@@ -124,7 +124,7 @@ def test_a_comparison_tells_better_from_luck(
     other.write_bytes(b"\xff\n" * 40)
     status, _, stderr = run_evaluate(*options, "--against", other)
     assert (status, stderr.count("\n")) == (1, 1)
-    assert "not UTF-8 text" in stderr
+    assert "line 1 is not UTF-8 (byte 0xff)" in stderr
 
 
 def test_a_comparison_with_a_folder_is_one_with_its_translations(
