@@ -1,5 +1,7 @@
 """`tfm bench`: the conversions are exact, the figures are of what they say, errors are clear."""
 
+import contextlib
+import ctypes
 import importlib.util
 import json
 import os
@@ -25,6 +27,7 @@ from tfm_bench.measure import Results
 from tfm_bench.pool import Worker
 from tfm_bench.report import relative_speeds
 from tfm_bench.systems import System
+from tfm_bench.worker import PR_SET_PDEATHSIG
 from tfm_bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
 
 from tfm.export.formats.ctranslate2 import write_ctranslate2
@@ -200,38 +203,77 @@ def test_a_worker_that_dies(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_ctrl_c_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+def running_bench(folder: Path, tmp_path: Path) -> "subprocess.Popen[bytes]":
+    """A `tfm bench` that would run for hours, in a session of its own, with both workers up."""
     (tmp_path / "one.txt").write_text("七\n", "utf-8")
     options = ["--sentences", str(tmp_path / "one.txt"), "--rounds", "100000"]
+
+    def prepare() -> None:
+        # A test run in the background of a shell ignores SIGINT, and its children inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.platform == "linux":  # killed tests leave nothing behind
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfm.runtime", "bench", str(tiny_folder), *options],
+        [sys.executable, "-m", "tfm.runtime", "bench", str(folder), *options],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         start_new_session=True,
-        # A test run in the background of a shell ignores SIGINT, and its children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=prepare,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    deadline = time.monotonic() + 180
-    while not list(tmp_path.glob("*/worker-1.log")):
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
     try:
-        _, errors = process.communicate(timeout=120)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    assert process.returncode == 130, errors
-    assert b"Traceback" not in errors
-    assert not list(tmp_path.glob("tfm-bench-*"))
+        deadline = time.monotonic() + 180
+        while not list(tmp_path.glob("*/worker-1.log")):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    except BaseException:
+        end(process)
+        raise
+    return process
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
+
+
+def assert_session_is_empty(session: int) -> None:
+    deadline = time.monotonic() + 60
     with pytest.raises(ProcessLookupError):  # no worker is left in the session
         while time.monotonic() < deadline:  # one that is about to go, on a busy machine
-            os.killpg(process.pid, 0)
+            os.killpg(session, 0)
             time.sleep(0.05)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_ctrl_c_leaves_nothing(tiny_folder: Path, tmp_path: Path) -> None:
+    process = running_bench(tiny_folder, tmp_path)
+    try:
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 130, errors
+        assert b"Traceback" not in errors
+        assert not list(tmp_path.glob("tfm-bench-*"))
+        assert_session_is_empty(process.pid)
+    finally:
+        end(process)
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_workers_end_with_a_parent_that_is_killed(tiny_folder: Path, tmp_path: Path) -> None:
+    process = running_bench(tiny_folder, tmp_path)
+    try:
+        time.sleep(1.0)  # one works, the other one is suspended
+        process.kill()
+        process.wait(timeout=60)
+        assert_session_is_empty(process.pid)
+    finally:
+        end(process)
 
 
 @pytest.mark.parametrize("engine", ["tfm", "ctranslate2", "floor"])

@@ -19,7 +19,7 @@ from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.studies.ablations import build_transformer
 
 from .checkpoint import CheckpointFolder, load_weights, weights_of
-from .config import Recipe, TrainingRecipe
+from .config import Recipe
 from .curves import draw_curves
 from .device import choose_device, faster_precision, is_out_of_memory
 from .dropout import seed_dropout
@@ -32,7 +32,8 @@ from .optimizer import build_optimizer, learning_rate
 from .prepare import prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
-from .training_state import TrainingState
+from .threads import ThreadWatch
+from .training_state import TrainingState, is_over
 from .validation import Validation, describe
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def train(
     init: Path | None = None,
     processes: Processes = ALONE,
     tensorboard: bool = False,
+    threads: ThreadWatch | None = None,
 ) -> TrainingState:
     """Train as the recipe says and leave a checkpoint in folder.
 
@@ -58,6 +60,8 @@ def train(
             [vocabulary]
         processes: those that share the training; all see the same files
         tensorboard: write the metrics for TensorBoard too
+        threads: changes the number of CPU threads where other programs slow them down; None leaves
+            it alone
 
     Raises:
         TrainError: bad data, a folder that is in the way or that another training writes, a loss
@@ -89,7 +93,7 @@ def train(
             elif initial is not None:
                 trainer.begin_with(initial)
         del initial  # a whole model, needed no more
-        return trainer.run(tensorboard=tensorboard)
+        return trainer.run(tensorboard=tensorboard, threads=threads)
 
 
 def _trainer(
@@ -126,21 +130,6 @@ def _in_precision(
     is_bf16 = processes.broadcast(precision) == "bf16"
     training = dataclasses.replace(recipe.training, precision="bf16" if is_bf16 else "fp32")
     return dataclasses.replace(recipe, training=training)
-
-
-def is_over(state: TrainingState, options: TrainingRecipe) -> bool:
-    """Whether nothing is left to do, the last validation included."""
-    at_end = state.step >= options.max_steps or _no_gain(state, options)
-    return at_end and state.validated_step == state.step
-
-
-def _no_gain(state: TrainingState, options: TrainingRecipe) -> bool:
-    """Whether the last stop_after_no_gain validations brought no better result."""
-    patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
-    best_step = state.best_step if by_loss else state.best_chrf_step
-    if patience is None or best_step == 0:
-        return False
-    return (state.step - best_step) // options.validate_steps >= patience
 
 
 class Trainer:
@@ -202,9 +191,13 @@ class Trainer:
             drop_after(self.folder.metrics, self.state.step)
             self.folder.drop_recent_after(self.state.step)
 
-    def run(self, *, tensorboard: bool = False) -> TrainingState:
+    def run(
+        self, *, tensorboard: bool = False, threads: ThreadWatch | None = None
+    ) -> TrainingState:
         """Train to max_steps, or until stop_after_no_gain validations brought nothing."""
         options, processes = self.options, self.processes
+        if self.device.type != "cpu" or processes.count > 1:
+            threads = None
         processes.broadcast_weights(list(self.model.state_dict().values()))
         self.state = processes.broadcast(self.state)
         started = time.perf_counter() - self.state.seconds
@@ -247,7 +240,7 @@ class Trainer:
                 epoch, batch, indices = next(groups)
                 step = self.state.step + 1
                 rate = learning_rate(step, self.model.config.d_model, options)
-                loss, tokens, flops = self._step(indices, rate)
+                loss, tokens, flops = self._watched_step(indices, rate, threads)
                 self.state.step, self.state.epoch, self.state.batch = step, epoch, batch
                 self._seconds_since(started)
                 bar.update()
@@ -277,6 +270,16 @@ class Trainer:
             f"no pair in 1000 epochs from epoch {epoch - empty} on: raise the weights of the "
             "corpora, or until_epoch"
         )
+
+    def _watched_step(
+        self, indices: list[NDArray[np.int64]], rate: float, threads: ThreadWatch | None
+    ) -> tuple[float, int, int]:
+        if threads is None:
+            return self._step(indices, rate)
+        threads.begin_step()
+        loss, tokens, flops = self._step(indices, rate)
+        threads.end_step(self.state.step + 1, flops)
+        return loss, tokens, flops
 
     def _step(self, indices: list[NDArray[np.int64]], rate: float) -> tuple[float, int, int]:
         """One update over a group of batches; returns summed loss in nats, target tokens, FLOPs."""

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from .config import TrainingRecipe
+
 
 @dataclass(slots=True)
 class TrainingState:
@@ -58,3 +60,18 @@ class TrainingState:
         self.best_loss, self.best_step = math.inf, 0
         self.exported_loss = math.inf
         self.best_chrf, self.best_chrf_step = -math.inf, 0
+
+
+def is_over(state: TrainingState, options: TrainingRecipe) -> bool:
+    """Whether nothing is left to do, the last validation included."""
+    at_end = state.step >= options.max_steps or _no_gain(state, options)
+    return at_end and state.validated_step == state.step
+
+
+def _no_gain(state: TrainingState, options: TrainingRecipe) -> bool:
+    """Whether the last stop_after_no_gain validations brought no better result."""
+    patience, by_loss = options.stop_after_no_gain, options.stop_metric == "loss"
+    best_step = state.best_step if by_loss else state.best_chrf_step
+    if patience is None or best_step == 0:
+        return False
+    return (state.step - best_step) // options.validate_steps >= patience

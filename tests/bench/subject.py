@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from tfm.runtime.config import ModelConfig as FolderConfig
+from tfm.runtime.files.text import read_lines
 from tfm.runtime.tokenizer import Tokenizer
 from tfm.trainer.checkpoint import (
     MODEL,
@@ -209,13 +210,9 @@ def _special_ids(config: object) -> dict[str, int]:
 
 def _read(path: Path) -> list[str]:
     """The first column of every line that is not empty."""
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError as error:
-        raise BenchError(f"{path}: not found; name sentences with --sentences") from error
-    except UnicodeDecodeError as error:
-        raise BenchError(f"{path}: not UTF-8 text: {error}") from error
-    sentences = [column for line in text.split("\n") if (column := line.split("\t")[0].strip())]
+    if not path.exists():
+        raise BenchError(f"{path}: not found; name sentences with --sentences")
+    sentences = [c for line in read_lines(path) if (c := line.split("\t")[0].strip())]
     if not sentences:
         raise BenchError(f"{path}: holds no sentence to translate")
     return sentences

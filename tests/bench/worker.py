@@ -9,20 +9,25 @@ Requests:
     {"do": "memory"}                     {"peak_mb": float}
 """
 
+import ctypes
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from .systems import ENGINES, Engine, System, import_engine
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
 
 def main() -> None:
     """Answer requests until stdin closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends this process
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever an engine prints goes to stderr
     engine: Engine | None = None
@@ -37,6 +42,26 @@ def main() -> None:
             answer = {"peak_mb": peak_memory()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def end_with_parent() -> None:
+    """Let the death of the process that started this one end it, whatever it is doing then.
+
+    On Linux the kernel sees to it, even while this process is suspended; elsewhere a thread looks.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    else:
+        threading.Thread(target=_wait_for_end_of, args=(parent,), daemon=True).start()
+    if os.getppid() != parent or parent == 1:  # it ended before it could be watched
+        os._exit(1)
+
+
+def _wait_for_end_of(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _load(system: System) -> tuple[Engine, dict[str, Any]]:

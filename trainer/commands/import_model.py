@@ -22,7 +22,8 @@ def import_model(
     """Make a CHECKPOINT of SOURCE, the folder of an OPUS-MT (Marian), M2M100 or NLLB model.
 
     SOURCE is as Hugging Face lays it out: config.json, model.safetensors or pytorch_model.bin,
-    and the tokenizer's files.
+    and the tokenizer's files. Links that lead out of the folder are not followed, but for a hub's
+    cache. Of a model with several target languages, `>>fra<<` before a sentence chooses one.
 
     \b
         tfm import opus-mt-zh-en checkpoint

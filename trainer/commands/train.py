@@ -1,8 +1,13 @@
 """`tfm train`: a recipe to a checkpoint."""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from tfm.trainer.threads import ThreadWatch
 
 
 @click.command()
@@ -22,7 +27,12 @@ import click
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Begin from this checkpoint's weights, with its model and vocabulary: fine-tuning.",
 )
-@click.option("--threads", type=click.IntRange(1), help="CPU threads (default: torch's choice).")
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="CPU threads, always this many (default: one a core; fewer while other programs want "
+    "the processors).",
+)
 @click.option("--tensorboard", is_flag=True, help="Write the metrics for TensorBoard too.")
 def train(
     recipe: Path,
@@ -51,7 +61,6 @@ def train(
 
     # If these are not installed, say so now and not at the first validation.
     import matplotlib.figure  # noqa: F401
-    import torch
 
     from tfm.trainer.config import load_recipe
     from tfm.trainer.device import keep_freed_memory
@@ -61,10 +70,9 @@ def train(
     from tfm.trainer.train import train as run
 
     if tensorboard:
-        import torch.utils.tensorboard
+        pass
     keep_freed_memory()
-    if threads:
-        torch.set_num_threads(threads)
+    watch = _watch(threads)
     processes = Processes()
     try:
         with join_processes() as processes:
@@ -77,6 +85,7 @@ def train(
                 init=init,
                 processes=processes,
                 tensorboard=tensorboard,
+                threads=watch,
             )
     except LocalError as error:
         where = f"process {processes.rank}: " if processes.count > 1 else ""
@@ -96,6 +105,25 @@ def train(
             f"next: tfm export {folder} MODEL_FOLDER",
             err=True,
         )
+
+
+def _watch(threads: int | None) -> "ThreadWatch | None":
+    """Set the number of CPU threads; what is to change it, unless the user chose one."""
+    import torch
+
+    from tfm.runtime.cpu import usable_cpus
+    from tfm.trainer.threads import ThreadWatch, default_threads
+
+    if threads is None:
+        return None if "OMP_NUM_THREADS" in os.environ else ThreadWatch(default_threads())
+    torch.set_num_threads(threads)
+    if threads > usable_cpus():
+        click.echo(
+            f"--threads {threads}: this process may use {usable_cpus()} processors, and more "
+            "threads are slower",
+            err=True,
+        )
+    return None
 
 
 def _saved_state(folder: Path) -> str:

@@ -13,6 +13,7 @@ from tfm.runtime.files.text import read_lines
 from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.errors import TrainError
 
+MAX_LISTED = 12  # corpora that an error names
 FOREVER = int(np.iinfo(np.int64).max)
 
 
@@ -55,8 +56,9 @@ class Corpora:
             for name in recipe.corpora:
                 if name not in names:
                     raise TrainError(
-                        f"{recipe.path or recipe.source}: no corpus {name!r}; "
-                        f"it holds {', '.join(sorted(names))}"
+                        f"{recipe.path or recipe.source}: no corpus {name!r}; it holds "
+                        f"{', '.join(sorted(names)[:MAX_LISTED])}"
+                        f"{f' and {len(names) - MAX_LISTED} others' * (len(names) > MAX_LISTED)}"
                     )
         if not left:
             raise TrainError("the corpora hold no sentence pair with a weight above 0")
@@ -162,7 +164,10 @@ def read_pairs(recipe: CorpusRecipe) -> Iterator[tuple[str, str, str]]:
     sources, targets = _read_lines(source_path), _read_lines(target_path)
     for before, (source, target) in enumerate(itertools.zip_longest(sources, targets)):
         if source is None or target is None:
-            longer = before + 1 + sum(1 for _ in (targets if source is None else sources))
+            rest = [source or target or "", *(targets if source is None else sources)]
+            if not "".join(rest).strip():
+                return  # blank lines at the end of one of the files
+            longer = before + len(rest)
             counts = (before, longer) if source is None else (longer, before)
             raise TrainError(
                 f"{source_path} has {counts[0]} lines and {target_path} has {counts[1]}: "

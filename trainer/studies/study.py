@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfm.runtime.cpu import usable_cpus
 from tfm.runtime.files.atomic import write_text
 from tfm.trainer.checkpoint import CheckpointFolder
 from tfm.trainer.config import load_checked, load_recipe, read_toml, recipe_of
 from tfm.trainer.errors import DivergedError, TrainError
-from tfm.trainer.train import is_over, train
+from tfm.trainer.train import train
+from tfm.trainer.training_state import is_over
 
 from .parallel_trainings import Job, train_side_by_side
 from .results import Result, read_result, write_results
@@ -145,7 +147,7 @@ def run_study(study: Study, folder: Path, *, jobs: int = 1, threads: int = 0) ->
         else:
             waiting.append(Job(variant.name, recipe, checkpoint, folder / f"{variant.name}.log"))
     if jobs > 1:
-        threads = threads or max(1, (os.cpu_count() or 1) // jobs)
+        threads = threads or max(1, usable_cpus() // jobs)
         for job in train_side_by_side(train_variant, waiting, jobs, threads):
             logger.info("%s: done", job.name)
             write_results(results_of(study, folder), folder)
