@@ -26,7 +26,7 @@ KINDS = ("folder", "texts", "options")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the first trial.")
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
 @click.option(
-    "--seconds", type=click.FloatRange(0), default=20, show_default=True,
+    "--seconds", type=click.FloatRange(0), default=10, show_default=True,
     help="A trial that takes longer hangs.",
 )  # fmt: skip
 @click.option(
