@@ -75,6 +75,10 @@ def _attempt(
         # As UnicodeError and others do, a subclass of Python's own speaks to programmers.
         ours = isinstance(error, TfmError) or type(error) is ValueError
         facts = _failure("refused" if ours else "traceback", error)
+    except TypeError as error:
+        # README promises it for an option that does not exist.
+        ours = str(error).startswith("no decoding option")
+        facts = _failure("refused" if ours else "traceback", error)
     except BaseException as error:  # whatever it is: that is what the trial is to find out
         facts = _failure("traceback", error)
     if progress.phase == "load":

@@ -116,7 +116,8 @@ class FolderMutator:
         data = (folder / name).read_bytes()
         entry = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
         self._change_entry(folder, name, entry)
-        return replace(mutation, kind=f"{mutation.kind}, signed")
+        allowed = mutation.allowed if self._is_read(name) else Allowed.THE_SAME
+        return replace(mutation, kind=f"{mutation.kind}, signed", allowed=allowed)
 
     def _unsigned(self, name: str, mutation: Mutation) -> Mutation:
         """What may come of a file whose hash is another."""

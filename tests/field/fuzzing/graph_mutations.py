@@ -216,6 +216,8 @@ def _shape_of_tensor(model: ModelProto, rng: random.Random, _outside: Path) -> M
 def _external_path(model: ModelProto, rng: random.Random, outside: Path) -> Mutation:
     """Weights from outside the folder, or a place in the file that it does not have."""
     tensors = [t for g in _all_graphs(model.graph) for t in g.initializer if t.external_data]
+    if not tensors:
+        raise IndexError("no tensor keeps its values elsewhere")
     relative = f"../../{outside.parent.name}/{outside.name}"
     places = (
         *(str(outside), relative, "../" * 30 + str(outside).lstrip("/"), "/dev/zero"),

@@ -19,6 +19,7 @@ _RIGHT_NUMBERS: tuple[object, ...] = (
     *(np.float32(0.7), np.float64(1.2), np.int64(1), Fraction(1, 3)),
 )
 _TEXTS: tuple[object, ...] = ("", "one", "Well,", "三", " ", "\x00", "x" * 400, "\u0301", "<s>")
+_ORDINARY = 1e-30  # as a penalty: what is smaller may take every score beyond a float
 _EXTREME: tuple[object, ...] = (64, 1000, LARGEST_INTEGER - 1, LARGEST_INTEGER)
 
 
@@ -62,9 +63,13 @@ def is_valid(options: dict[str, Any], defaults: DecodingOptions, vocab_size: int
 
 
 def is_demanding(options: dict[str, Any]) -> bool:
-    """Whether the set may ask for more memory or time than a trial has: it may then be refused."""
-    numbers = [v for v in options.values() if isinstance(v, (int, np.integer))]
-    return any(value >= 64 for value in numbers)
+    """Whether the set may ask for more memory than a trial has, or for scores beyond what a
+    float holds: it may then be refused."""
+    return any(
+        value >= 64 if isinstance(value, (int, np.integer)) else not _ORDINARY < value < 1e30
+        for value in options.values()
+        if isinstance(value, (int, float, np.number)) and value
+    )
 
 
 def _number_fits(value: Any, type_: type, spec: Any) -> bool:

@@ -108,6 +108,8 @@ def judge_failure(outcome: Outcome, *, may_be_slow: bool = False) -> Judgement |
     if outcome.complaints:
         return Judgement(Verdict.UNCLEAR, outcome.complaints[0][:40], "; ".join(outcome.complaints))
     if outcome.status != "refused":
+        if "Warning" in outcome.noise or "onnxruntime" in outcome.noise:
+            return Judgement(Verdict.UNCLEAR, "stderr of a translation", outcome.noise)
         return None
     if not is_clear(outcome.message):
         return Judgement(Verdict.UNCLEAR, f"{outcome.phase}: message", outcome.message)
