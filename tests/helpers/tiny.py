@@ -1,5 +1,7 @@
 """The tiny model of the tests: random weights, a vocabulary of numerals, a model folder."""
 
+import json
+import shutil
 from pathlib import Path
 
 from tfm.export.graphs.trace import convert
@@ -43,3 +45,12 @@ def write_tiny_folder(folder: Path) -> None:
     model = make_model(vocabulary, seed=56)  # of 60, the one whose translations differ most
     folder.mkdir(parents=True, exist_ok=True)
     write_model_folder(model, vocabulary, convert(model), folder, ("fp32", "int8"), "tiny")
+
+
+def write_tiny_multilingual_folder(folder: Path, tiny: Path) -> None:
+    """The model folder `tiny` with two languages to write, each with a token of its own."""
+    shutil.copytree(tiny, folder)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["languages"].update(language_token="source", language_ids={"en": 20, "fr": 21})
+    config["languages"]["target"] = "en"
+    (folder / "config.json").write_text(json.dumps(config), "utf-8")
