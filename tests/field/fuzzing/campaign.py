@@ -33,6 +33,7 @@ class Plan:
         count: how many mutants, texts or sets
         until: when time.monotonic() is past it, no more are begun
         work: an empty folder on a file system that keeps access times
+        without: mutations whose kind begins with one of these are left out
     """
 
     folders: Sequence[Path]
@@ -40,6 +41,7 @@ class Plan:
     count: int
     until: float
     work: Path
+    without: tuple[str, ...] = ()
 
     def seeds(self, count: int) -> Iterator[int]:
         """The seeds of so many trials, while there is time."""
@@ -68,6 +70,9 @@ def try_folders(plan: Plan, pool: Pool, tally: Tally) -> None:
             index = seed % len(originals)
             case = plan.work / f"case.{seed}"
             mutation = mutators[index].write(case, random.Random(seed))
+            if mutation.kind.startswith(plan.without):
+                shutil.rmtree(case)
+                continue
             os.utime(case / OUTSIDE, ns=(0, 0))  # so that the next access is recorded
             arguments = {"folder": str(case / MODEL), "sentences": SENTENCES}
             yield Trial("folder", arguments, (seed, case, mutation, expected[index]))

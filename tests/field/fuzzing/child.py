@@ -1,6 +1,6 @@
 """What a child process does: it tries what it is told to, and says what came of it.
 
-Its memory is limited, its stderr goes to a file, and whatever is raised is an outcome.
+Its memory is limited, what it prints goes to a file, and whatever is raised is an outcome.
 """
 
 import os
@@ -21,11 +21,12 @@ MAX_LENGTH = 24  # tokens of a translation: enough to tell models apart
 _NOISE_BYTES = 4000
 
 
-def serve(connection: Any, stderr: str, limit: int) -> None:
+def serve(connection: Any, printed: str, limit: int) -> None:
     """Run the trials that come by a connection until it is closed."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    file = os.open(stderr, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    file = os.open(printed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.dup2(file, 1)
     os.dup2(file, 2)
     import tfm.runtime.commands.cli  # noqa: F401  # before the limit: it is no part of a trial
     from tfm.runtime.device import load_onnxruntime
@@ -42,6 +43,7 @@ def serve(connection: Any, stderr: str, limit: int) -> None:
         os.lseek(file, 0, os.SEEK_SET)
         began = time.monotonic()
         facts = _attempt(TRIALS[name], arguments, connection)
+        sys.stdout.flush()
         sys.stderr.flush()
         noise = os.pread(file, _NOISE_BYTES, 0).decode("utf-8", "replace")
         connection.send(Outcome(**facts, noise=noise, seconds=time.monotonic() - began))

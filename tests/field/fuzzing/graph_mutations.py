@@ -33,7 +33,8 @@ def mutate_graph(data: bytes, rng: random.Random, outside: Path) -> tuple[bytes,
     change = rng.choice(CHANGES)
     try:
         mutation = change(model, rng, outside)
-    except IndexError:  # this graph has nothing of what was to be changed
+    except (IndexError, ValueError):  # this graph has nothing of what was to be changed
+        model = ModelProto.FromString(data)
         mutation = _rename_interface(model, rng, outside)
     return model.SerializeToString(), mutation
 

@@ -43,10 +43,10 @@ class Pool:
         Args:
             processes: how many children
             seconds: a trial that takes longer hangs
-            folder: for the stderr of the children
+            folder: for what the children print
         """
         self._seconds = seconds
-        self._children = [_Child(folder / f"stderr.{n}.txt") for n in range(processes)]
+        self._children = [_Child(folder / f"printed.{n}.txt") for n in range(processes)]
 
     def __enter__(self) -> "Pool":
         return self
@@ -80,8 +80,8 @@ class Pool:
 
 
 class _Child:
-    def __init__(self, stderr: Path) -> None:
-        self._stderr = stderr
+    def __init__(self, printed: Path) -> None:
+        self._printed = printed
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
         self._done = 0
@@ -126,12 +126,12 @@ class _Child:
         self._process.join()
         self.connection.close()
         self._process = None
-        self._stderr.unlink(missing_ok=True)
+        self._printed.unlink(missing_ok=True)
 
     def _failed(self, status: str, message: str) -> Outcome:
         self._process.kill()
         self._process.join()
-        noise = self._stderr.read_text("utf-8", "replace") if self._stderr.exists() else ""
+        noise = self._printed.read_text("utf-8", "replace") if self._printed.exists() else ""
         seconds = time.monotonic() - self._began
         self.end()
         self.trial = None
@@ -140,7 +140,7 @@ class _Child:
     def _start(self) -> None:
         self.connection, theirs = self._context.Pipe()
         self._process = self._context.Process(
-            target=serve, args=(theirs, str(self._stderr), LIMIT_BYTES), daemon=True
+            target=serve, args=(theirs, str(self._printed), LIMIT_BYTES), daemon=True
         )
         self._process.start()
         theirs.close()

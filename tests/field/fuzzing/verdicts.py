@@ -49,7 +49,7 @@ class Outcome:
         message: of the error; of a crash, the signal
         place: type of an error that is not one of ours, and where in tfm it came from
         translations: what the trial returned, to be compared
-        noise: what came on stderr, by whatever library
+        noise: what was printed, by whatever library
         complaints: what is wrong with the output in itself
         loading_bytes: how much the process grew while it loaded the model
         seconds: of the whole trial
@@ -109,12 +109,12 @@ def judge_failure(outcome: Outcome, *, may_be_slow: bool = False) -> Judgement |
         return Judgement(Verdict.UNCLEAR, outcome.complaints[0][:40], "; ".join(outcome.complaints))
     if outcome.status != "refused":
         if "Warning" in outcome.noise or "onnxruntime" in outcome.noise:
-            return Judgement(Verdict.UNCLEAR, "stderr of a translation", outcome.noise)
+            return Judgement(Verdict.UNCLEAR, "printed by a translation", outcome.noise)
         return None
     if not is_clear(outcome.message):
         return Judgement(Verdict.UNCLEAR, f"{outcome.phase}: message", outcome.message)
     if outcome.noise.strip():
-        return Judgement(Verdict.UNCLEAR, f"{outcome.phase}: stderr", outcome.noise)
+        return Judgement(Verdict.UNCLEAR, f"{outcome.phase}: printed", outcome.noise)
     return Judgement(Verdict.REFUSED, reason=outcome.message)
 
 
