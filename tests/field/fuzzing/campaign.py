@@ -80,7 +80,7 @@ def try_folders(plan: Plan, pool: Pool, tally: Tally) -> None:
     for trial, outcome in pool.run(trials()):
         seed, case, mutation, right = trial.about
         judgement = judge_mutant(outcome, mutation, right)
-        if (case / OUTSIDE).stat().st_atime_ns:
+        if (case / OUTSIDE).stat().st_atime_ns and not mutation.links_outside:
             judgement = Judgement(Verdict.OUTSIDE, mutation.kind, outcome.message)
         detail = f"{mutation.kind}: {mutation.detail}"
         tally.add(judgement, kind="folder", seed=seed, detail=detail, subject=case / MODEL)

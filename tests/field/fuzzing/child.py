@@ -3,6 +3,7 @@
 Its memory is limited, what it prints goes to a file, and whatever is raised is an outcome.
 """
 
+import logging
 import os
 import re
 import resource
@@ -32,6 +33,8 @@ def serve(connection: Any, printed: str, limit: int) -> None:
     from tfm.runtime.device import load_onnxruntime
 
     load_onnxruntime()
+    # What the library logs on purpose is no noise.
+    logging.getLogger("tfm").addHandler(logging.NullHandler())
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     connection.send("ready")
     while True:

@@ -10,7 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .file_mutations import BYTE_CHANGES, LARGE, REPLACEMENTS, link_to_device, pipe_instead
+from .file_mutations import (
+    BYTE_CHANGES,
+    LARGE,
+    REPLACEMENTS,
+    link_to_device,
+    link_to_outside,
+    pipe_instead,
+)
 from .graph_mutations import mutate_graph
 from .json_mutations import mutate_json
 from .mutation import Allowed, Mutation
@@ -98,8 +105,9 @@ class FolderMutator:
         name = rng.choice(self._files)
         replacement = rng.choice(REPLACEMENTS)
         detail = replacement(folder / name, outside)
-        allowed = Allowed.NOTHING if self._is_read(name) else Allowed.THE_SAME
-        mutation = Mutation(f"file: {detail}", name, allowed)
+        linked = replacement is link_to_outside  # as package managers and caches do
+        allowed = Allowed.THE_SAME if linked or not self._is_read(name) else Allowed.NOTHING
+        mutation = Mutation(f"file: {detail}", name, allowed, links_outside=linked)
         if name not in _WITHOUT_HASH and rng.random() < 0.6:
             entry = {}
             if replacement in (pipe_instead, link_to_device):

@@ -21,9 +21,11 @@ class Mutation:
         detail: what exactly was changed
         allowed: what may come of it
         may_be_slow: the graph may never end, or take much memory, once it is run
+        links_outside: a link leads to a file outside, with the bytes that config.json wants
     """
 
     kind: str
     detail: str
     allowed: Allowed
     may_be_slow: bool = False
+    links_outside: bool = False
