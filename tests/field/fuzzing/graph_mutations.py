@@ -242,7 +242,8 @@ def _external_path(model: ModelProto, rng: random.Random, outside: Path) -> Muta
         )
     detail = f"{key} {place!r} of {len(chosen)} tensors"
     if key == "location":
-        return Mutation("graph: weights elsewhere", detail, Allowed.NOTHING)
+        # Some names lead to the right file after all; a read outside is seen by its access time.
+        return Mutation("graph: weights elsewhere", detail, Allowed.THE_SAME)
     return Mutation("graph: weights at another place", detail, Allowed.ANOTHER)
 
 
