@@ -27,7 +27,7 @@ KINDS = ("folder", "texts", "options")
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
 @click.option(
     "--seconds", type=click.FloatRange(0), default=10, show_default=True,
-    help="A trial that takes longer hangs.",
+    help="A trial that computes for longer hangs.",
 )  # fmt: skip
 @click.option(
     "--folder", "folders", multiple=True,

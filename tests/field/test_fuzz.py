@@ -49,7 +49,7 @@ def assert_no_faults(tally: Tally, at_least: int) -> None:
 
 def test_folder_mutants(pool: Pool, tiny_folder: Path, tmp_path: Path) -> None:
     tally = Tally()
-    slow = ("graph: endless loop", "graph: absurd tensor", "file: 2 GiB")
+    slow = ("graph: endless loop", "graph: absurd tensor", "file: 1 GiB")
     try_folders(plan(tiny_folder, tmp_path, 60, slow), pool, tally)
     assert_no_faults(tally, 50)
     assert min(tally.counts[Verdict.RIGHT], tally.counts[Verdict.REFUSED]) > 5
@@ -209,7 +209,7 @@ def test_a_child_that_dies_or_hangs_costs_its_own_trial_only(
     os.mkfifo(tmp_path / "pipe")
     assert "texts" in TRIALS
     good = {"folder": str(tiny_folder), "texts": ["一"]}
-    with Pool(1, 3, tmp_path) as pool:
+    with Pool(1, 0.7, tmp_path) as pool:
         killed = [False]
 
         def trials() -> Iterator[Trial]:

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-LARGE = 2 << 30  # bytes
+LARGE = 1 << 30  # bytes
 
 ByteChange = Callable[[bytearray, random.Random], str]
 
@@ -100,7 +100,7 @@ def large_and_empty(path: Path, _outside: Path) -> str:
     path.unlink()
     with path.open("wb") as file:
         file.truncate(LARGE)
-    return "2 GiB of zeros instead"
+    return "1 GiB of zeros instead"
 
 
 REPLACEMENTS: tuple[Callable[[Path, Path], str], ...] = (

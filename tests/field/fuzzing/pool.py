@@ -2,6 +2,7 @@
 
 import contextlib
 import multiprocessing
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from .verdicts import Outcome, signal_name
 # A process that was used for long has grown, and tells less of what one trial takes.
 TRIALS_PER_PROCESS = 400
 STARTING_SECONDS = 60.0
+WAITING = 6  # times the seconds that a trial may compute
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Pool:
         """
         Args:
             processes: how many children
-            seconds: a trial that takes longer hangs
+            seconds: a trial that computes for longer hangs; so does one that is not done after
+                six times that, which a busy machine may need
             folder: for what the children print
         """
         self._seconds = seconds
@@ -97,6 +100,7 @@ class _Child:
             self._start()
         self.trial, self._phase = trial, "load"
         self._done += 1
+        self._seconds, self._computed = seconds, _computed(self._process.pid)
         self._began = time.monotonic()
         self.deadline = self._began + seconds
         with contextlib.suppress(OSError):  # if it is dead, outcome() says so
@@ -115,9 +119,14 @@ class _Child:
         except (EOFError, OSError):
             self._process.join()
             return self._failed("crash", signal_name(self._process.exitcode))
-        if time.monotonic() < self.deadline:
+        now = time.monotonic()
+        if now < self.deadline:
             return None
-        return self._failed("hang", f"over {self.deadline - self._began:.0f} s")
+        computed = _computed(self._process.pid) - self._computed
+        if computed < self._seconds and now < self._began + WAITING * self._seconds:
+            self.deadline = now + 0.2
+            return None
+        return self._failed("hang", f"over {self._seconds:.0f} s")
 
     def end(self) -> None:
         if self._process is None:
@@ -148,3 +157,12 @@ class _Child:
         if not self.connection.poll(STARTING_SECONDS):
             raise TimeoutError("a child process does not start")
         self.connection.recv()
+
+
+def _computed(pid: int) -> float:
+    """Seconds of processor time that a process has used; 0 where it is not known."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

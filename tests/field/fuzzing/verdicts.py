@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_MESSAGE = 1000  # characters of an error message that still is a line to read
-LARGEST_LOADING = 1 << 30  # bytes that loading a model of this size may take
+LARGEST_LOADING = 1 << 29  # bytes that loading a model of 12 MB may take
 
 
 class Verdict(enum.StrEnum):
