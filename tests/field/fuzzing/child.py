@@ -3,10 +3,12 @@
 Its memory is limited, what it prints goes to a file, and whatever is raised is an outcome.
 """
 
+import ctypes
 import logging
 import os
 import re
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -20,11 +22,13 @@ from .verdicts import LONGEST_MESSAGE, Outcome, is_clear, same_translations
 LIMIT_BYTES = 4 << 30
 MAX_LENGTH = 24  # tokens of a translation: enough to tell models apart
 _NOISE_BYTES = 4000
+_PR_SET_PDEATHSIG = 1
 
 
 def serve(connection: Any, printed: str, limit: int) -> None:
     """Run the trials that come by a connection until it is closed."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # an endless trial ends with us
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     file = os.open(printed, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(file, 1)
