@@ -62,6 +62,8 @@ class Killer:
                 process.kill()
                 process.communicate()
                 self.kills += 1
+                if self.kills % 10 == 0:
+                    print(f"{command[0]}: {self.kills} kills", file=sys.stderr)
                 look()
                 continue
             self._check(process.returncode, errors)
