@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers import tiny
 from helpers.models import MakeModel, NoVocabulary, Toy, ToyExport, random_model, tfm
-from helpers.numerals import LARGEST, RECIPE, chinese, english, write_corpus
+from helpers.numerals import RECIPE, write_corpus
 
 from tfm.export import model_folder
 from tfm.export.graphs.trace import Graphs, convert
-from tfm.trainer.config import VocabularyRecipe
-from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
+from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
 
 
@@ -23,29 +23,12 @@ def make_model() -> MakeModel:
 
 @pytest.fixture(scope="session")
 def tiny_vocabulary() -> Vocabulary:
-    numbers = range(0, LARGEST, 7)
-    recipe = VocabularyRecipe(size=300)
-    sources, targets = [chinese(n) for n in numbers], [english(n) for n in numbers]
-    return train_vocabulary(sources, targets, recipe)
+    return tiny.make_vocabulary()
 
 
 @pytest.fixture(scope="session")
 def tiny_model(tiny_vocabulary: Vocabulary) -> Transformer:
-    """Post-norm, tied target embeddings, a vocabulary that is no multiple of 64."""
-    sizes = (tiny_vocabulary.source.vocab_size(), tiny_vocabulary.target.vocab_size())
-    assert sizes[1] % 64
-    return random_model(
-        seed=9,
-        eos_scale=3.0,
-        eos_bonus=0.5,
-        source_vocab_size=sizes[0],
-        target_vocab_size=sizes[1],
-        d_model=32,
-        d_ff=64,
-        num_heads=4,
-        encoder_layers=1,
-        decoder_layers=2,
-    )
+    return tiny.make_model(tiny_vocabulary)
 
 
 @pytest.fixture(scope="session")
