@@ -16,6 +16,7 @@ from tfm.export.torch_reference import search_batches
 from tfm.runtime import Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.config import CONFIG_FILE, ModelConfig
+from tfm.runtime.cpu import choose_threads
 from tfm.runtime.device import CUDA_PROVIDER, load_onnxruntime
 from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 from tfm.runtime.options import DecodingOptions
@@ -126,7 +127,7 @@ def _open_checkpoint(folder: Path, weights: str, threads: int) -> EvaluatedSyste
 
     def translate(sentences: Sequence[str], options: DecodingOptions) -> list[str]:
         before = torch.get_num_threads()
-        torch.set_num_threads(threads or before)
+        torch.set_num_threads(choose_threads(threads) if threads else before)
         try:
             return translate_with_torch(model, vocabulary, sentences, options)
         finally:

@@ -100,5 +100,6 @@ def _click_type(type_: Any, spec: OptionSpec) -> click.ParamType[Any]:
     least = spec.low if spec.low is not None else spec.above
     is_open = spec.low is None and spec.above is not None
     if type_ is int:
-        return click.IntRange(None if least is None else int(least), min_open=is_open)
-    return click.FloatRange(least, min_open=is_open)
+        low, high = (None if limit is None else int(limit) for limit in (least, spec.high))
+        return click.IntRange(low, high, min_open=is_open)
+    return click.FloatRange(least, spec.high, min_open=is_open)
