@@ -3,8 +3,10 @@
 python tests/field/kill.py --kills 50
 """
 
+import itertools
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -107,7 +109,7 @@ def kill_run(
 
 def kill_train(work: Path, kills: int, seed: int, steps: int = 40) -> Killer:
     """`tfm train --resume`: in the end the losses are those of an unbroken training."""
-    from helpers.training import assert_same_training
+    from helpers.training import assert_same_training, metrics
 
     killer = Killer(random.Random(seed))
     write_corpus(work)
@@ -120,10 +122,16 @@ def kill_train(work: Path, kills: int, seed: int, steps: int = 40) -> Killer:
     while killer.kills < kills and not killer.faults:
         out = work / f"broken.{killer.kills}"
         killer.broken([*command, out], kills - killer.kills)
+        ours, theirs = metrics(out), metrics(work / "unbroken")
+        if ours != theirs:
+            pairs = itertools.zip_longest(ours, theirs)
+            one, other = next((one, other) for one, other in pairs if one != other)
+            killer.faults.append(f"other losses, the first {one}, unbroken {other}")
+            break
         try:
             assert_same_training(out, work / "unbroken")
         except AssertionError as error:
-            killer.faults.append(f"another training: {str(error)[:500]}")
+            killer.faults.append(f"the losses are the same, the weights are not: {error}"[:500])
     return killer
 
 
@@ -191,8 +199,12 @@ def command(kills: int, only: str | None, seed: int) -> None:
         if only not in (None, name):
             continue
         began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="tfm-kill-") as work:
-            killer = kill(Path(work), kills, seed)
+        work = Path(tempfile.mkdtemp(prefix="tfm-kill-"))
+        killer = kill(work, kills, seed)
+        if killer.faults:
+            click.echo(f"{name}: what was found is in {work}")
+        else:
+            shutil.rmtree(work)
         took = time.monotonic() - began
         click.echo(f"{name}: {killer.kills} kills in {took:.0f} s, {len(killer.faults)} faults")
         for fault in killer.faults:

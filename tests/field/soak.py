@@ -4,6 +4,7 @@ python tests/field/soak.py --requests 10000 --threads 8
 """
 
 import itertools
+import logging
 import os
 import random
 import sys
@@ -90,6 +91,7 @@ def command(requests: int, threads: int, seed: int, picture: Path | None) -> Non
     def load(folder: Path) -> Translator:
         return Translator(folder, device="cpu", intra_threads=1)
 
+    logging.getLogger("tfm").setLevel(logging.ERROR)  # that translations were cut is no news
     with tempfile.TemporaryDirectory(prefix="tfm-soak-") as name:
         tiny, multilingual = Path(name) / "tiny", Path(name) / "multilingual"
         write_tiny_folder(tiny)

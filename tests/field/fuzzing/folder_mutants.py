@@ -114,6 +114,7 @@ class FolderMutator:
                 entry = {"size": 0, "sha256": hashlib.sha256(b"").hexdigest()}
             elif (folder / name).is_file() and (folder / name).stat().st_size == LARGE:
                 entry = {"size": LARGE, "sha256": _zeros()}
+                mutation = replace(mutation, allowed=Allowed.ANOTHER)  # weights may be zero
             self._change_entry(folder, name, entry)
         return mutation
 

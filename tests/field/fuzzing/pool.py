@@ -94,8 +94,10 @@ class _Child:
         self._phase = "load"
 
     def begin(self, trial: Trial, seconds: float) -> None:
-        if self._process is not None and self._done >= TRIALS_PER_PROCESS:
-            self.end()
+        if self._process is not None and (
+            self._done >= TRIALS_PER_PROCESS or _address_space(self._process.pid) > LIMIT_BYTES // 4
+        ):
+            self.end()  # what earlier trials left must not cost this one its memory
         if self._process is None:
             self._start()
         self.trial, self._phase = trial, "load"
@@ -166,3 +168,12 @@ def _computed(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _address_space(pid: int) -> int:
+    """Bytes of address space of a process; 0 where it is not known."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[0])
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
