@@ -33,6 +33,7 @@ from tfm.runtime.config import (
     VariantFiles,
 )
 from tfm.runtime.device import load_onnxruntime
+from tfm.runtime.files.atomic import partial_folder
 from tfm.runtime.options import DecodingOptions
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
@@ -87,10 +88,7 @@ def export_checkpoint(
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
     ranges = activation_params(model, sources) if CALIBRATED & set(variants) else {}
-    staging = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
+    with partial_folder(folder) as staging:
         source = Source(model, vocabulary, graphs, ranges, folder.name, options)
         quality = {} if development is None else _quality(source, variants, sources, development)
         in_float = {variant: result.kept_float for variant, result in quality.items()}
@@ -107,8 +105,6 @@ def export_checkpoint(
             raise ExportError(f"verification failed, nothing was written: {'; '.join(failures)}")
         _write_report(staging / VERIFY_FILE, reports)
         _install(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return reports
 
 

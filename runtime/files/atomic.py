@@ -10,6 +10,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from tfm.runtime.errors import TfmError
+
+from .lock import try_lock
+
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
@@ -53,15 +57,35 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Fill the folder that is yielded; when the block ends without an error, it becomes `path`.
 
     There must be no folder `path` at the end of the block. Its parents are made.
+
+    Raises:
+        TfmError: another process is making the folder
     """
-    partial = _partial(path)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with partial_folder(path) as partial:
         yield partial
         partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def partial_folder(path: Path) -> Iterator[Path]:
+    """An empty folder beside `path`, to be renamed or moved from; what is left of it is deleted.
+
+    Raises:
+        TfmError: another process is making the same folder
+    """
+    partial = _partial(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock_path = path.with_name(path.name + ".lock")
+    with lock_path.open("ab") as lock:
+        if not try_lock(lock):
+            raise TfmError(f"{path}: another process is writing it")
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            lock_path.unlink(missing_ok=True)
 
 
 def _partial(path: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tfm.runtime.errors import TfmError
 from tfm.runtime.files.atomic import new_folder, replace_file, write_bytes, write_text
 
 
@@ -62,3 +63,18 @@ def test_a_folder_that_fails(tmp_path: Path) -> None:
         (partial / "file").touch()
         raise Failure
     assert os.listdir(tmp_path) == []
+
+
+def test_two_processes_that_make_one_folder(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "a") as partial:
+        (partial / "first").touch()
+        # A lock is that of an open file: a second one in this process is as good as another's.
+        with (
+            pytest.raises(TfmError, match="a: another process is writing it"),
+            new_folder(tmp_path / "a"),
+        ):
+            pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "first"]
+    with new_folder(tmp_path / "b"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
