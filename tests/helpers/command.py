@@ -1,6 +1,7 @@
 """The command `tfm` in this process, and Python in another."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -18,11 +19,21 @@ def tfm(*arguments: str, stdin: str | bytes | None = None) -> tuple[int, str, st
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    """Run code in a process of its own; after 60 seconds it is killed, with its children."""
+    process = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        start_new_session=True,
     )
+    try:
+        stdout, stderr = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
