@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from .config import Architecture, ModelConfig
 from .errors import ModelError
+from .files.display import quoted
 from .graph_session import GraphSession, TensorInfo
 from .options import declared_options
 
@@ -61,7 +62,7 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
             ("input", _options() if graph_name == "translate" else {}, graph.optional_inputs),
         ):
             for tensor in expected.keys() & found.keys():
-                _check_tensor(f"{side} {tensor!r}", expected[tensor], found[tensor])
+                _check_tensor(f"{side} {quoted(tensor)}", expected[tensor], found[tensor])
         _check_one_float_type({**graph.inputs, **graph.outputs}, contract)
         _check_metadata(graph.metadata, config)
     except ModelError as error:
@@ -84,7 +85,7 @@ def _check_metadata(metadata: Mapping[str, str], config: ModelConfig) -> None:
         for name in names:
             wanted = str(getattr(facts, name))
             if metadata.get(name, wanted) != wanted:
-                raise ModelError(f"it was made with {name} {metadata[name]}, not {wanted}")
+                raise ModelError(f"it was made with {name} {quoted(metadata[name])}, not {wanted}")
 
 
 def _check_names(
@@ -92,10 +93,10 @@ def _check_names(
 ) -> None:
     for name in expected:
         if name not in found:
-            raise ModelError(f"it has no {side} {name!r}")
+            raise ModelError(f"it has no {side} {quoted(name)}")
     for name in found:
         if name not in expected:
-            raise ModelError(f"it has an {side} {name!r} that is not expected")
+            raise ModelError(f"it has an {side} {quoted(name)} that is not expected")
 
 
 def _check_tensor(what: str, expected: _Expected, found: TensorInfo) -> None:

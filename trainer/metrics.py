@@ -14,11 +14,17 @@ from .checkpoint import CheckpointFolder
 from .training_state import TrainingState
 
 
-def drop_after(path: Path, step: int) -> None:
-    """Drop the lines of steps after `step`: a resumed training writes them again."""
+def drop_after(path: Path, step: int, validated_step: int) -> None:
+    """Drop the lines of steps after `step`, and of validations after `validated_step`: a resumed
+    training writes them again."""
     if path.exists():
         lines = path.read_text("utf-8").splitlines(keepends=True)
-        write_text(path, "".join(line for line in lines if _step_of(line) <= step))
+        kept = (
+            line
+            for line in lines
+            if _step_of(line) <= (validated_step if _is_of_validation(line) else step)
+        )
+        write_text(path, "".join(kept))
 
 
 class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
@@ -93,6 +99,10 @@ class MetricsLog(contextlib.AbstractContextManager["MetricsLog"]):
         began = time.perf_counter()
         yield
         self._since += time.perf_counter() - began
+
+
+def _is_of_validation(line: str) -> bool:
+    return '"validation_loss"' in line
 
 
 def _step_of(line: str) -> float:

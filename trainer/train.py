@@ -177,7 +177,7 @@ class Trainer:
         self.state.initialized = True
 
     def resume(self) -> None:
-        """Continue from last.safetensors; metrics of steps after it are dropped.
+        """Continue from last.safetensors; metrics that came after it are dropped.
 
         Raises:
             TrainError: the state is damaged or of another model
@@ -188,7 +188,7 @@ class Trainer:
             self.state.forget_best()
         self.state.validation = self.validation.fingerprint
         if self.processes.is_main:
-            drop_after(self.folder.metrics, self.state.step)
+            drop_after(self.folder.metrics, self.state.step, self.state.validated_step)
             self.folder.drop_recent_after(self.state.step)
 
     def run(

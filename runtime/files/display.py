@@ -20,6 +20,12 @@ def printable(text: str) -> str:
     return "".join(_escaped(character) for character in text)
 
 
+def quoted(value: object, most: int = 80) -> str:
+    """A value as Python writes it, in one short line: at most so many characters."""
+    text = printable(repr(value))
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def _escaped(character: str) -> str:
     if character == "\t":
         return character

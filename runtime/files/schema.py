@@ -15,9 +15,10 @@ from typing import Any, Literal, TypeVar
 
 from tfm.runtime.errors import TfmError
 
+from .display import quoted
+
 T = TypeVar("T")
 
-LONGEST_SHOWN = 80  # characters of a value that errors quote
 _LIMITS, _INTERNAL = "limits", "internal"
 _NAMES = {
     bool: "true or false",
@@ -134,18 +135,18 @@ class _Location:
 
     def refuse(self, value: Any, wanted: str) -> SchemaError:
         return SchemaError(
-            ": ".join(filter(None, (self.where, f"{self.path} = {_shown(value)}", wanted)))
+            ": ".join(filter(None, (self.where, f"{self.path} = {quoted(value)}", wanted)))
         )
 
 
 def _dataclass(kind: type[Any], tree: Any, location: _Location, strict: bool) -> Any:
     if not isinstance(tree, dict):
-        raise location.error(f"expected a table, got {_shown(tree)}")
+        raise location.error(f"expected a table, got {quoted(tree)}")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind) if _INTERNAL not in f.metadata}
     for key in tree:
         if strict and key not in fields:
-            raise location.error(f"unknown key {_shown(key)}; known keys: {', '.join(fields)}")
+            raise location.error(f"unknown key {quoted(key)}; known keys: {', '.join(fields)}")
     values = {}
     for name, field in fields.items():
         if name in tree:
@@ -216,12 +217,6 @@ def _union(
             if matching:
                 raise
     raise location.refuse(value, f"expected {' or '.join(map(_name, alternatives))}")
-
-
-def _shown(value: Any) -> str:
-    """A value in one short line."""
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."
 
 
 def _name(hint: Any) -> str:

@@ -105,6 +105,31 @@ def test_killed_training_goes_back_to_its_last_state(
     assert_same_training(tmp_path, unbroken)
 
 
+@pytest.mark.parametrize("step", [5, 10])
+def test_killed_while_the_curves_are_drawn(
+    step: int, recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The validation's line is in metrics.jsonl, and the state that says so is not saved."""
+
+    class Killed(BaseException):
+        pass
+
+    calls = itertools.count(1)
+
+    def kill(*_: object) -> None:
+        if next(calls) == step // 5:
+            raise Killed
+
+    recipe = load_recipe(recipe_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("tfm.trainer.train.draw_curves", kill)
+        with pytest.raises(Killed):
+            train(recipe, tmp_path, resume=False)
+    assert "validation_loss" in metrics(tmp_path)[-1]
+    train(recipe, tmp_path, resume=True)
+    assert_same_training(tmp_path, unbroken)
+
+
 def test_process_stopped_by_sigterm_and_resumed_is_unbroken(
     recipe_path: Path, tmp_path: Path
 ) -> None:
