@@ -73,9 +73,13 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
 
 
 def _check_one_float_type(found: Mapping[str, TensorInfo], contract: _Contract) -> None:
-    """Memory and cache are all float32, or all float16."""
+    """Keys and values are all float32, or all float16."""
     tensors = {**contract.inputs, **contract.outputs}
-    types = {found[name].type for name, tensor in tensors.items() if tensor.types == _FLOAT}
+    types = {
+        found[name].type
+        for name, tensor in tensors.items()
+        if tensor.types == _FLOAT and not name.endswith("source_bias")
+    }
     if len(types) > 1:
         raise ModelError(f"some of it is {' and some '.join(sorted(types))}")
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sentencepiece
 import torch
+from sentencepiece import sentencepiece_model_pb2
 
 from tfm.runtime.config import ModelConfig as FolderConfig
 from tfm.runtime.files.text import read_lines
@@ -153,6 +155,18 @@ def weights_digest(model: Transformer) -> str:
     return digest.hexdigest()[:16]
 
 
+def _of_size(vocabulary: Vocabulary, size: int) -> Vocabulary:
+    """The vocabulary with unused tokens up to that size, for ids that a random model writes."""
+    sides = []
+    for processor in (vocabulary.source, vocabulary.target):
+        model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+        model.ParseFromString(processor.serialized_model_proto())
+        for number in range(len(model.pieces), size):
+            model.pieces.add(piece=f"<unused {number}>", type=model.SentencePiece.Type.UNUSED)
+        sides.append(sentencepiece.SentencePieceProcessor(model_proto=model.SerializeToString()))
+    return Vocabulary(*sides)
+
+
 def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
     config = TransformerConfig(
         source_vocab_size=vocab_size,
@@ -162,7 +176,7 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
     )
     model = endless_model(config)
     words = ["a b c d e f g", "h i j k l m n"] * 50  # nobody reads it; a model folder has one
-    vocabulary = train_vocabulary(words, words, VocabularyRecipe(size=300))
+    vocabulary = _of_size(train_vocabulary(words, words, VocabularyRecipe(size=300)), vocab_size)
     checkpoint = folder / "checkpoint"
     checkpoint.mkdir(exist_ok=True)
     write_config(checkpoint, config)

@@ -16,7 +16,7 @@ from onnx import helper
 
 from tfm.export.graphs.builder import GraphBuilder
 from tfm.export.graphs.compact_cache import COMPACTION_STEPS, SLOT_ALIGNMENT
-from tfm.export.graphs.step import position_encoding, step_graph
+from tfm.export.graphs.step import model_metadata, position_encoding, step_graph
 from tfm.export.graphs.trace import Graphs
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.model import Transformer
@@ -46,6 +46,7 @@ def test_signature(converted: tuple[Transformer, Graphs]) -> None:
         ("logits", FLOAT, ["N", model.config.target_vocab_size]),
     ]
     assert {entry.key: entry.value for entry in step.metadata_props} == {
+        **model_metadata(model.config),
         "compaction_steps": str(COMPACTION_STEPS),
         "slot_alignment": str(SLOT_ALIGNMENT),
     }

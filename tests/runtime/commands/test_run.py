@@ -168,7 +168,7 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "--beam-size", "0"], "0 is not in the range x>=1"),
+        (["run", "--beam-size", "0"], "0 is not in the range 1<=x<=1024"),
         (["run", "--beam-size", "2", "--n-best", "3", "a"], "--n-best 3 is more than"),
         (["run", "--device", "tpu"], "'tpu' is not one of"),
         (["run", "--source-language", "de", "a"], "--source-language is 'de': this model has zh"),
