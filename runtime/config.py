@@ -285,7 +285,7 @@ class ModelConfig:
             raise ModelError(problem)
         path = folder / CONFIG_FILE
         try:
-            data = json.loads(read_regular(path, MAX_CONFIG_BYTES))
+            data = json.loads(read_regular(path, MAX_CONFIG_BYTES).decode("utf-8"))
         except FileNotFoundError as error:
             raise ModelError(
                 f"{folder} has no {CONFIG_FILE}: expected a folder written by `tfm export`"

@@ -97,10 +97,10 @@ class Tokenizer:
         try:
             with run_gate.gate.run():
                 return [self._target.decode(ids) for ids in hypotheses]
-        except IndexError as error:
+        except (IndexError, UnicodeDecodeError) as error:
             raise ModelError(
-                f"the model wrote a token that {self._target_path} does not have: copy or export"
-                " the model again"
+                f"the model wrote a token that {self._target_path} does not have, or whose piece"
+                " is no text: copy or export the model again"
             ) from error
 
 
@@ -121,7 +121,8 @@ def _check_ids(
 def _load(path: Path, expected: SpecialIds) -> SubwordModel:
     try:
         processor = sentencepiece.SentencePieceProcessor(model_file=utf8_path(path))
-    except (OSError, RuntimeError) as error:
+        pieces = SubwordModel(processor)
+    except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} is not a SentencePiece model: {error}") from error
     _check_ids(processor, path, expected)
-    return SubwordModel(processor)
+    return pieces

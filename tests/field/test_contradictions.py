@@ -106,6 +106,7 @@ def test_config(folder: Path, keys: str, value: Any, message: str) -> None:
         "NaN",
         b"\xff\xfe{\x00}\x00",
         b"\xef\xbb\xbf[]",
+        "{}".encode("utf-16"),
     ],
 )
 def test_a_config_that_is_no_table(folder: Path, text: str | bytes) -> None:
@@ -171,6 +172,16 @@ def test_a_vocabulary_with_fewer_pieces(folder: Path, toy_like_vocabulary: bytes
     (folder / "target.spm").write_bytes(toy_like_vocabulary)
     sign(folder)
     with pytest.raises(ModelError, match=r"target\.spm has [0-9]+ tokens, the model writes"):
+        translate(folder)
+
+
+def test_a_vocabulary_with_a_piece_that_is_no_text(folder: Path) -> None:
+    path = folder / "target.spm"
+    data, piece = path.read_bytes(), "▁hundred".encode()
+    path.write_bytes(data.replace(piece, b"\xf8" * len(piece)))
+    assert path.read_bytes() != data
+    sign(folder)
+    with pytest.raises(ModelError, match=r"target\.spm"):
         translate(folder)
 
 
