@@ -23,6 +23,7 @@ LARGEST_SIZE = 10_000_000
 LARGEST_DEPTH = 1024
 LARGEST_GRAPH = 1 << 27  # bytes; the weights are in a file of their own
 LARGEST_VOCABULARY = 1 << 27
+LONGEST_NAME = 255  # characters; of paths too
 LARGEST_SOURCE = 1 << 16  # tokens
 MAX_CONFIG_BYTES = 1 << 24
 MAX_LISTED = 12  # languages that an error names
@@ -325,9 +326,13 @@ def utf8_path(path: Path) -> str:
 
 
 def check_printable(what: str, text: str) -> None:
-    """Raise ModelError when a text cannot be shown in one line: it reaches terminals and logs."""
+    """Raise ModelError when a text does not fit into one line of a terminal or log."""
     if not text.isprintable():
         raise ModelError(f"{what} is {ascii(text)[:60]}: it has characters that cannot be shown")
+    if len(text) > LONGEST_NAME:
+        raise ModelError(
+            f"{what} is {text[:60]!r}...: it has {len(text)} characters, at most {LONGEST_NAME}"
+        )
 
 
 def _sha256(path: Path) -> str:
