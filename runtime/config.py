@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
 from .errors import ModelError
+from .files.display import printable
 from .files.folder_kind import FolderKind, wrong_kind
 from .files.regular import open_regular, read_regular
 from .files.schema import SchemaError, limited, limits, load_dataclass
@@ -327,7 +328,7 @@ def utf8_path(path: Path) -> str:
 
 def check_printable(what: str, text: str) -> None:
     """Raise ModelError when a text does not fit into one line of a terminal or log."""
-    if not text.isprintable():
+    if printable(text) != text:
         raise ModelError(f"{what} is {ascii(text)[:60]}: it has characters that cannot be shown")
     if len(text) > LONGEST_NAME:
         raise ModelError(

@@ -206,3 +206,10 @@ def test_a_file_with_one_byte_changed(config: ModelConfig, tmp_path: Path) -> No
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(ModelError, match=r"weights\.bin is damaged: sha256"):
         config.variants["int8"].weights.verify(tmp_path)
+
+
+@pytest.mark.usefixtures("config")
+@pytest.mark.parametrize("name", ["我的　模型", "my\u00a0model", "modèle", "a\u200bb", "模型 🙂"])
+def test_names_in_any_script(tmp_path: Path, name: str) -> None:
+    rewrite(tmp_path, "name", name)
+    assert ModelConfig.load(tmp_path).name == name
