@@ -48,7 +48,7 @@ class Sessions:
             ValueError: intra_threads is negative
         """
         self.choice = choice
-        self._folder = folder
+        self._folder = folder.absolute()  # of graphs that are loaded after a chdir()
         self._config = config
         self._files = config.variants[choice.variant]
         self._threads = choose_threads(intra_threads)

@@ -1,5 +1,6 @@
 """Models that several test files share: each is made once per session."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +114,20 @@ def toy_export(toy: Toy) -> ToyExport:
 def toy_model(toy_export: ToyExport) -> Path:
     """The toy task's model folder, int8 and fp32."""
     return toy_export.folder
+
+
+@pytest.fixture(scope="session")
+def marian_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Marian model as transformers saves it."""
+    from helpers import foreign  # transformers, which few tests need
+
+    return foreign.marian(tmp_path_factory.mktemp("marian") / "theirs").folder
+
+
+@pytest.fixture
+def marian_folder(marian_original: Path, tmp_path: Path) -> Path:
+    """A copy of it of the test's own, to damage."""
+    return Path(shutil.copytree(marian_original, tmp_path / "folder"))
 
 
 @pytest.fixture

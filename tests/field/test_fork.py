@@ -41,6 +41,21 @@ if True:
 
 
 @can_fork
+def test_a_child_that_works_in_another_folder() -> None:
+    """As daemons and gunicorn's chdir do; the model was named relative to the first one."""
+    output = run(f"""
+from tfm.runtime.bundled import bundled_model
+if True:
+    os.chdir(bundled_model().parent)
+    translator = Translator(bundled_model().name, intra_threads=2)
+    os.chdir("/")
+    print(translator.translate(TEXT, no_repeat_ngram_size=3).text)
+    {FORK_AND_WAIT}
+""")
+    assert output == "I love you.\nI love you.\nstatus 0\n"
+
+
+@can_fork
 def test_a_child_of_a_child(threads: int = 2) -> None:
     output = run(f"""
 translator = Translator(intra_threads={threads})

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import foreign
 from helpers.command import tfm
 from safetensors.torch import load_file, save_file
 
@@ -23,14 +22,9 @@ pytest.importorskip("transformers")
 SECRET = '{"key": "value of a secret"}'
 
 
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return foreign.marian(tmp_path_factory.mktemp("theirs") / "theirs").folder
-
-
 @pytest.fixture
-def folder(theirs: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(theirs, tmp_path / "folder"))
+def folder(marian_folder: Path) -> Path:
+    return marian_folder
 
 
 def assert_nowhere(text: str, folder: Path) -> None:

@@ -260,15 +260,9 @@ average_checkpoints = 1
     assert ids == imported.vocabulary.encode_source(SENTENCES[:3], imported.model.config)
 
 
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return foreign.marian(tmp_path_factory.mktemp("theirs") / "theirs").folder
-
-
 @pytest.fixture
-def folder(theirs: Path, tmp_path: Path) -> Path:
-    """A Marian folder of the test's own, to damage."""
-    return Path(shutil.copytree(theirs, tmp_path / "folder"))
+def folder(marian_folder: Path) -> Path:
+    return marian_folder
 
 
 def edit(path: Path, **changes: Any) -> None:
@@ -507,11 +501,11 @@ def test_other_tokenizers_are_refused(
 
 
 def test_what_config_says_nothing_of_is_transformers_default(
-    their_nllb: Path, theirs: Path, tmp_path: Path
+    their_nllb: Path, marian_original: Path, tmp_path: Path
 ) -> None:
     for name, given, expected in (
         ("nllb", their_nllb, ("relu", True)),
-        ("marian", theirs, ("gelu", False)),
+        ("marian", marian_original, ("gelu", False)),
     ):
         folder = Path(shutil.copytree(given, tmp_path / name))
         edit(folder / "config.json", activation_function=..., scale_embedding=...)
