@@ -1,4 +1,4 @@
-"""The trainer's modules rearranged into the two graphs that decode fast on ONNX Runtime.
+"""The trainer's modules rearranged into graphs that decode fast on ONNX Runtime.
 
 The results are the same. Query, key and value projections are packed into one linear layer,
 1/sqrt(C) is multiplied into the query's weights, linear layers read a matrix with a token per row,
@@ -11,9 +11,15 @@ changes and no keys or values move; beams with a common prefix store and read it
 attention of K beams is one operator. Reordering a cache per beam costs 2 to 7 times as much
 (4 beams, 32 sentences).
 
-Shapes: B sentences, K beams, N = B x K rows, S source length, E slots of the cache, L new tokens,
-D d_model, H heads, C = D / H, V vocabulary.
+The encoder's linear layers read no padding: of a batch whose sentences differ in length, most may
+be padding. Only attention sees the sentences side by side. One index operation each puts heads in
+their places there and takes them back, where a transpose would have been needed in any case.
+
+Shapes: B sentences, K beams, N = B x K rows, S source length, M source tokens of a batch without
+padding, E slots of the cache, L new tokens, D d_model, H heads, C = D / H, V vocabulary.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -49,6 +55,52 @@ def scaled_query(attention: MultiHeadAttention) -> nn.Linear:
     return scaled
 
 
+@dataclass(frozen=True, slots=True)
+class SourceTokens:
+    """Where the tokens of a padded batch are, and where a batch's cells are among the tokens.
+
+    Attributes:
+        sentences: [M] which sentence each token belongs to
+        columns: [M] and where it stands there
+        numbers: [B, 1, S] which of the tokens each cell holds; at padding, any token
+        length: S
+    """
+
+    sentences: Tensor
+    columns: Tensor
+    numbers: Tensor
+    length: int
+
+    @classmethod
+    def of(cls, is_token: Tensor) -> "SourceTokens":
+        """Find the tokens of a mask [B, S], False where there is padding."""
+        places = torch.nonzero(is_token)
+        numbers = (is_token.flatten().to(torch.int64).cumsum(0) - 1).clamp(min=0)
+        by_sentence = numbers.view(is_token.shape[0], 1, is_token.shape[1])
+        return cls(places[:, 0], places[:, 1], by_sentence, is_token.shape[1])
+
+    def take(self, by_cell: Tensor) -> Tensor:
+        """The tokens' values [M] out of [B, S]."""
+        return by_cell.flatten().index_select(0, self.sentences * self.length + self.columns)
+
+    def head_rows(self, part: int, parts: int, num_heads: int) -> Tensor:
+        """Rows [B, H, S] of every head in a matrix [M x parts x H, C]."""
+        return (self.numbers * parts + part) * num_heads + torch.arange(num_heads)[:, None]
+
+    def head_rows_by_token(self, num_heads: int) -> Tensor:
+        """Rows [M, H] of every token's heads in a matrix [B x H x S, C]."""
+        heads = self.sentences[:, None] * num_heads + torch.arange(num_heads)
+        return heads * self.length + self.columns[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRows:
+    """The index of every encoder layer: query, key and value [B, H, S] each, result [M, H]."""
+
+    query_key_value: tuple[Tensor, Tensor, Tensor]
+    attended: Tensor
+
+
 class PackedEncoderLayer(nn.Module):
     """An encoder layer with its three attention projections in one linear layer."""
 
@@ -59,13 +111,15 @@ class PackedEncoderLayer(nn.Module):
         self.num_heads = attention.num_heads
         self.query_key_value = pack(scaled_query(attention), attention.k_proj, attention.v_proj)
 
-    def forward(self, x: Tensor, source_bias: Tensor) -> Tensor:
-        """[B * S, D] to [B * S, D]; source_bias [B, 1, S, S]."""
+    def forward(self, x: Tensor, source_bias: Tensor, rows: HeadRows) -> Tensor:
+        """[M, D] to [M, D]; source_bias [B, 1, S, S]."""
         layer = self.layer
         packed = self.query_key_value(layer.self_attention_residual.before(x))
-        length = source_bias.shape[3]
-        attended, _, _ = attend_packed(packed, source_bias, self.num_heads, length)
-        y = layer.self_attention.out_proj(attended)
+        heads = packed.reshape(-1, packed.shape[1] // (3 * self.num_heads))  # [M x 3 x H, C]
+        q, k, v = (F.embedding(part, heads) for part in rows.query_key_value)  # [B, H, S, C]
+        attended, *_ = attention(q, k, v, source_bias, scale=1.0)
+        by_token = F.embedding(rows.attended, attended.reshape(-1, heads.shape[1]))  # [M, H, C]
+        y = layer.self_attention.out_proj(by_token.reshape(-1, self.num_heads * heads.shape[1]))
         x = layer.self_attention_residual.after(x, y)
         y = layer.feed_forward(layer.feed_forward_residual.before(x))
         return layer.feed_forward_residual.after(x, y)
@@ -73,24 +127,24 @@ class PackedEncoderLayer(nn.Module):
 
 def attend_packed(
     packed: Tensor,
-    bias: Tensor,
+    bias: Tensor | None,
     num_heads: int,
     length: int,
-    past: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+    past: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Self-attention by the operator Attention of ONNX, which also appends to the cache.
 
     Args:
         packed: [B * L, 3 D], queries (already divided by sqrt(C)), keys and values of L tokens
-        bias: [B, 1, L, E + L]
+        bias: [B, 1, L, E + L]; None lets every token see every slot
         length: L
-        past: keys and values [B, H, E, C], or None for both
+        past: keys and values [B, H, E, C]
 
     Returns:
         [B * L, D], and keys and values [B, H, E + L, C]
     """
     width = packed.shape[1] // 3
-    q, k, v = packed.view(bias.shape[0], length, 3 * width).chunk(3, dim=2)
+    q, k, v = packed.view(past[0].shape[0], length, 3 * width).chunk(3, dim=2)
     attended, key, value, _ = attention(
         q, k, v, bias, *past, q_num_heads=num_heads, kv_num_heads=num_heads, scale=1.0
     )
@@ -110,6 +164,8 @@ def attend(q: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         [B * L, D]
     """
     attended, *_ = attention(q, key, value, bias, scale=1.0)
+    if q.shape[2] == 1:  # nothing to transpose
+        return attended.view(-1, q.shape[1] * q.shape[3])
     return attended.transpose(1, 2).flatten(2).flatten(0, 1)
 
 
@@ -134,19 +190,26 @@ class EncoderGraph(nn.Module):
             for every decoder layer cross_key and cross_value [B, H, S, C], then source_bias
             [B, 1, 1, S]
         """
-        model = self.model
-        source_bias = attention_bias(source_ids != model.config.pad_id)[:, None, None, :]
-        x = model.source_embeddings(source_ids).flatten(0, 1)  # [B * S, D]
+        model, heads = self.model, self.num_heads
+        is_token = source_ids != model.config.pad_id
+        tokens = SourceTokens.of(is_token)
+        embeddings = model.source_embeddings
+        x = embeddings.tokens(tokens.take(source_ids)) * embeddings.scale  # [M, D]
+        x = x + embeddings.positions(source_ids).index_select(0, tokens.columns)
+
+        source_bias = attention_bias(is_token)[:, None, None, :]
         # ONNX Runtime's Attention wants a row of the bias for every query.
         by_query = source_bias.expand(-1, -1, source_ids.shape[1], -1)
+        query, key, value = (tokens.head_rows(part, 3, heads) for part in range(3))
+        rows = HeadRows((query, key, value), tokens.head_rows_by_token(heads))
         for layer in self.layers:
-            x = layer(x, by_query)
+            x = layer(x, by_query, rows)
+
         packed = self.cross(model.encoder_norm(x))
         parts = 2 * len(model.decoder)
-        size = packed.shape[1] // (parts * self.num_heads)
-        by_part = packed.view(*source_ids.shape, parts, self.num_heads, size)
-        by_part = by_part.permute(2, 0, 3, 1, 4)  # [2 per layer, B, H, S, C]
-        return (*(by_part[part] for part in range(parts)), source_bias)
+        by_head = packed.reshape(-1, packed.shape[1] // (parts * heads))  # [M x parts x H, C]
+        memory = (F.embedding(tokens.head_rows(p, parts, heads), by_head) for p in range(parts))
+        return (*memory, source_bias)
 
 
 class CachedDecoderLayer(nn.Module):
@@ -164,7 +227,7 @@ class CachedDecoderLayer(nn.Module):
         self,
         x: Tensor,
         past: tuple[Tensor, Tensor],
-        ancestry: Tensor,
+        ancestry: Tensor | None,
         cross: tuple[Tensor, Tensor, Tensor],
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Advance by one token.
@@ -172,13 +235,14 @@ class CachedDecoderLayer(nn.Module):
         Args:
             x: [N, D]
             past: keys and values [B, H, E, C]
-            ancestry: mask [B, 1, K, E + K], 0 where a beam descends from a slot and -inf elsewhere
+            ancestry: mask [B, 1, K, E + K], 0 where a beam descends from a slot and -inf
+                elsewhere; None where K is 1
             cross: keys and values [B, H, S, C], source_bias [B, 1, K, S]
 
         Returns:
             [N, D], and present keys and values [B, H, E + K, C]
         """
-        layer, beams = self.layer, ancestry.shape[2]
+        layer, beams = self.layer, 1 if ancestry is None else ancestry.shape[2]
         packed = self.query_key_value(layer.self_attention_residual.before(x))
         attended, key, value = attend_packed(packed, ancestry, self.num_heads, beams, past)
         y = layer.self_attention.out_proj(attended)
@@ -186,7 +250,10 @@ class CachedDecoderLayer(nn.Module):
 
         # The beams of a sentence are its queries: its keys and values need no copy per beam.
         y = self.cross_query(layer.cross_attention_residual.before(x))
-        q = y.view(ancestry.shape[0], beams, self.num_heads, cross[0].shape[3]).transpose(1, 2)
+        shape = (past[0].shape[0], self.num_heads, cross[0].shape[3])
+        q = y.view(*shape[:1], beams, *shape[1:]).transpose(1, 2) if beams != 1 else (
+            y.view(*shape).unsqueeze(2)
+        )
         y = layer.cross_attention.out_proj(attend(q, *cross))
         x = layer.cross_attention_residual.after(x, y)
 
@@ -226,6 +293,18 @@ class DecoderGraph(nn.Module):
         Returns:
             logits [N, V]; then per layer present keys and values [B, H, E + K, C]
         """
+        return self.advance(target_ids, position_encoding, ancestry, past, cross, source_bias)
+
+    def advance(
+        self,
+        target_ids: Tensor,
+        position_encoding: Tensor,
+        ancestry: Tensor | None,
+        past: list[tuple[Tensor, Tensor]],
+        cross: list[tuple[Tensor, Tensor]],
+        source_bias: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """`forward`; ancestry may be None where K is 1."""
         model = self.model
         embeddings = model.target_embeddings
         x = embeddings.tokens(target_ids.flatten()) * embeddings.scale  # [N, D]
@@ -236,6 +315,21 @@ class DecoderGraph(nn.Module):
             presents += [key, value]
         hidden = model.decoder_norm(x)
         return (F.linear(hidden, model.projection.weight, self.output_bias), *presents)
+
+
+class GreedyDecoderGraph(DecoderGraph):
+    """One step of greedy decoding: K is 1, and every slot of the cache is an ancestor."""
+
+    def forward(  # type: ignore[override]
+        self,
+        target_ids: Tensor,
+        position_encoding: Tensor,
+        past: list[tuple[Tensor, Tensor]],
+        cross: list[tuple[Tensor, Tensor]],
+        source_bias: Tensor,
+    ) -> tuple[Tensor, ...]:
+        """`DecoderGraph.forward` without a mask; target_ids [B, 1], source_bias [B, 1, 1, S]."""
+        return self.advance(target_ids, position_encoding, None, past, cross, source_bias)
 
 
 def output_bias(model: Transformer) -> nn.Parameter | None:

@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from tfm.export.errors import ExportError
+from tfm.trainer.config import TransformerConfig
 from tfm.trainer.model import Transformer
 
-from .modules import DecoderGraph, EncoderGraph
+from .modules import DecoderGraph, EncoderGraph, GreedyDecoderGraph
 from .passes import name_dimensions, simplify
 
 OPSET = 23  # the first with Attention
@@ -21,14 +22,22 @@ OPSET = 23  # the first with Attention
 
 @dataclass(frozen=True, slots=True)
 class Graphs:
-    """The encoder and the one-step decoder of one variant."""
+    """The encoder and the one-step decoders of one variant.
+
+    Attributes:
+        decoder: for any number of beams
+        greedy_decoder: the same for greedy search, with fewer operators
+    """
 
     encoder: onnx.ModelProto
     decoder: onnx.ModelProto
+    greedy_decoder: onnx.ModelProto
 
     def __iter__(self) -> Iterator[tuple[str, onnx.ModelProto]]:
+        """The graphs, with the part of the model that each of them computes."""
         yield "encoder", self.encoder
         yield "decoder", self.decoder
+        yield "decoder", self.greedy_decoder
 
 
 def layer_names(prefix: str, layers: int) -> list[str]:
@@ -41,14 +50,16 @@ def layer_names(prefix: str, layers: int) -> list[str]:
 
 
 def convert(model: Transformer) -> Graphs:
-    """Export both graphs in float32 and simplify them.
+    """Export the graphs in float32 and simplify them.
 
     Raises:
         ExportError: torch cannot convert the model
     """
     model = model.eval().to("cpu", torch.float32)
     with torch.no_grad():
-        graphs = Graphs(_convert_encoder(model), _convert_decoder(model))
+        graphs = Graphs(
+            _convert_encoder(model), _convert_decoder(model), _convert_greedy_decoder(model)
+        )
     return Graphs(*(simplify(name_dimensions(graph)) for _, graph in graphs))
 
 
@@ -65,45 +76,66 @@ def _convert_encoder(model: Transformer) -> onnx.ModelProto:
 
 def _convert_decoder(model: Transformer) -> onnx.ModelProto:
     config = model.config
-    layers, heads = config.decoder_layers, config.num_heads
-    size = config.d_model // heads
     # All sizes differ, and none is 1 or 2: tracing would make constants of those.
     batch, beams, source, slots = 3, 4, 7, 5
-    shape = (batch, heads, slots, size)
+    layers = _LayerInputs(config, batch, slots, source)
     example = (
         torch.full((batch, beams), config.bos_id),
         torch.zeros(1, config.d_model),
         torch.zeros(batch, 1, beams, slots + beams),
-        [(torch.zeros(shape), torch.zeros(shape)) for _ in range(layers)],
-        [
-            (torch.zeros(batch, heads, source, size), torch.zeros(batch, heads, source, size))
-            for _ in range(layers)
-        ],
+        layers.past,
+        layers.cross,
         torch.zeros(batch, 1, beams, source),
     )
-    rows = {0: "B", 1: "K"}
-    past = ({0: "B", 2: "E"}, {0: "B", 2: "E"})
-    cross = ({0: "B", 2: "S"}, {0: "B", 2: "S"})
     dynamic: tuple[object, ...] = (
-        rows,
+        {0: "B", 1: "K"},
         {},
         {0: "B", 2: "K", 3: torch.export.Dim.AUTO},
-        [past] * layers,
-        [cross] * layers,
+        layers.past_dimensions,
+        layers.cross_dimensions,
         {0: "B", 2: "K", 3: "S"},
     )
-    return _export(
-        DecoderGraph(model),
-        example,
-        dynamic,
-        [
-            *("target_ids", "position_encoding", "ancestry"),
-            *layer_names("past", layers),
-            *layer_names("cross", layers),
-            "source_bias",
-        ],
-        ["logits", *layer_names("present", layers)],
+    inputs = ["target_ids", "position_encoding", "ancestry", *layers.names, "source_bias"]
+    return _export(DecoderGraph(model), example, dynamic, inputs, layers.outputs)
+
+
+def _convert_greedy_decoder(model: Transformer) -> onnx.ModelProto:
+    config = model.config
+    batch, source, slots = 3, 7, 5
+    layers = _LayerInputs(config, batch, slots, source)
+    example = (
+        torch.full((batch, 1), config.bos_id),
+        torch.zeros(1, config.d_model),
+        layers.past,
+        layers.cross,
+        torch.zeros(batch, 1, 1, source),
     )
+    dynamic: tuple[object, ...] = (
+        {0: "B"},
+        {},
+        layers.past_dimensions,
+        layers.cross_dimensions,
+        {0: "B", 3: "S"},
+    )
+    inputs = ["target_ids", "position_encoding", *layers.names, "source_bias"]
+    return _export(GreedyDecoderGraph(model), example, dynamic, inputs, layers.outputs)
+
+
+class _LayerInputs:
+    """Example keys and values of every layer, and their names and dynamic dimensions."""
+
+    def __init__(self, config: TransformerConfig, batch: int, slots: int, source: int) -> None:
+        layers, heads = config.decoder_layers, config.num_heads
+
+        def example(length: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+            shape = (batch, heads, length, config.d_model // heads)
+            return [(torch.zeros(shape), torch.zeros(shape)) for _ in range(layers)]
+
+        self.past, self.cross = example(slots), example(source)
+        self.past_dimensions = [({0: "B", 2: "E"}, {0: "B", 2: "E"})] * layers
+        self.cross_dimensions = [({0: "B", 2: "S"}, {0: "B", 2: "S"})] * layers
+        self.names = [*layer_names("past", layers), *layer_names("cross", layers)]
+        self.outputs = ["logits", *layer_names("present", layers)]
 
 
 def _export(
