@@ -24,7 +24,9 @@ class TransformerConfig:
 
     `norm` is "post" as published or "pre". `tied_embeddings` says which matrices are one: "none",
     "target" (target embedding and output projection), "all" (the source embedding too; needs a
-    joint vocabulary). `bos_id` is what every target begins with, before anything is known of it.
+    joint vocabulary). `decoder_autoregression` is how a decoder layer knows of earlier tokens:
+    "attention", or "ssru", a recurrent unit (ssru.py). `bos_id` is what every target begins with,
+    before anything is known of it.
 
     The rest is for models that others trained; the defaults are the paper's. `positions` and
     `first_position`: see `positions.sinusoidal_positions`. `output_bias` adds a number per token
@@ -47,6 +49,7 @@ class TransformerConfig:
     dropout: float = 0.1
     norm: Literal["post", "pre"] = "post"
     tied_embeddings: Literal["none", "target", "all"] = "target"
+    decoder_autoregression: Literal["attention", "ssru"] = "attention"
     pad_id: int = 0
     unk_id: int = 1
     bos_id: int = 2
@@ -127,13 +130,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "big": (1024, 4096, 16, 6, 6),  # table 3 of the paper
     }.items()
 }
+for _name in ("tiny", "edge"):
+    PRESETS[f"{_name}-ssru"] = {**PRESETS[_name], "decoder_autoregression": "ssru"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRecipe:
     """[model]: a preset, and what to change of it (None keeps the preset's value)."""
 
-    preset: Literal["tiny", "edge", "base", "big"] = "edge"
+    preset: Literal["tiny", "edge", "base", "big", "tiny-ssru", "edge-ssru"] = "edge"
     d_model: int | None = limited(None, low=1, high=1 << 16)
     d_ff: int | None = limited(None, low=1, high=1 << 18)
     num_heads: int | None = limited(None, low=1, high=1 << 10)
@@ -142,6 +147,7 @@ class ModelRecipe:
     dropout: float = limited(0.1, low=0, high=0.9)
     norm: Literal["post", "pre"] = "post"
     tied_embeddings: Literal["none", "target", "all"] = "target"
+    decoder_autoregression: Literal["attention", "ssru"] | None = None
     ablations: tuple[Ablation, ...] = ()
 
     def build(

@@ -40,9 +40,12 @@ def training_flops(
     feed_forward = 2 * d * config.d_ff  # multiplications per token
     encoder = sources * (4 * d * d + feed_forward) + 2 * d * int((source * source).sum())
     # The decoder's queries and outputs are of the target, its cross-attention's keys and values
-    # of the source.
-    decoder = targets * (6 * d * d + feed_forward) + sources * 2 * d * d
-    decoder += 2 * d * int((target * target).sum() + (target * source).sum())
+    # of the source. What knows of earlier tokens are four matrices and attention, or two.
+    recurrent = config.decoder_autoregression == "ssru"
+    decoder = targets * ((4 if recurrent else 6) * d * d + feed_forward) + sources * 2 * d * d
+    decoder += 2 * d * int((target * source).sum())
+    if not recurrent:
+        decoder += 2 * d * int((target * target).sum())
     products = config.encoder_layers * encoder + config.decoder_layers * decoder
     return 3 * 2 * (products + targets * d * vocab_size)
 

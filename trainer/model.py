@@ -17,6 +17,7 @@ from .config import TransformerConfig
 from .dropout import Dropout
 from .errors import TrainError
 from .positions import Positions
+from .ssru import SSRU
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -163,12 +164,20 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Masked self-attention, cross-attention to the encoder's keys and values, feed-forward."""
+    """Masked self-attention, cross-attention to the encoder's keys and values, feed-forward.
+
+    By configuration a recurrent unit, `ssru`, stands in self-attention's place.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
-        self.self_attention_residual = Residual(config)
+        self.is_recurrent = config.decoder_autoregression == "ssru"
+        if self.is_recurrent:
+            self.ssru = SSRU(config.d_model)
+            self.ssru_residual = Residual(config)
+        else:
+            self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
+            self.self_attention_residual = Residual(config)
         self.cross_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.cross_attention_residual = Residual(config)
         self.feed_forward = FeedForward(config)
@@ -178,9 +187,13 @@ class DecoderLayer(nn.Module):
         self, x: Tensor, memory: Tensor, target_bias: Tensor, source_bias: Tensor
     ) -> Tensor:
         """[B, T, D] to [B, T, D]; memory [B, S, D], biases [1, 1, T, T] and [B, 1, 1, S]."""
-        y = self.self_attention_residual.before(x)
-        y = self.self_attention(y, y, target_bias)
-        x = self.self_attention_residual.after(x, y)
+        if self.is_recurrent:
+            y = self.ssru(self.ssru_residual.before(x))
+            x = self.ssru_residual.after(x, y)
+        else:
+            y = self.self_attention_residual.before(x)
+            y = self.self_attention(y, y, target_bias)
+            x = self.self_attention_residual.after(x, y)
         y = self.cross_attention_residual.before(x)
         y = self.cross_attention(y, memory, source_bias)
         x = self.cross_attention_residual.after(x, y)

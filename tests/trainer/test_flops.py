@@ -19,6 +19,7 @@ from tfm.trainer.model import Transformer
         {},
         {"encoder_layers": 3, "decoder_layers": 1, "d_ff": 40, "num_heads": 4},
         {"tied_embeddings": "target", "norm": "pre"},
+        {"decoder_autoregression": "ssru"},
     ],
 )
 def test_equal_to_torchs_count(changes: dict[str, Any], tiny_model: Transformer) -> None:
