@@ -198,7 +198,7 @@ def _write(
         files = {
             "encoder": made.encoder,
             "decoder": step_graph(made.decoder, config),
-            "compact": compact_graph(made),
+            "compact": compact_graph(made, config),
             "translate": compose(made, config, source.options, prefix),
         }
         save_shared(

@@ -39,11 +39,14 @@ class SSRU(nn.Module):
         states: Tensor = linear_recurrence(forget, (1 - forget) * projected.to(precise))
         return states
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The output and the new state, [N, D] each, for one input x and the state before it."""
-        forget = self.forget_proj(x).sigmoid()
-        state = forget * state + (1 - forget) * self.input_proj(x)
-        return F.relu(state), state
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        """The new state for one input x and the state before it, all [N, D]."""
+        return next_state(self.input_proj(x), self.forget_proj(x), state)
+
+
+def next_state(projected: Tensor, gate: Tensor, state: Tensor) -> Tensor:
+    """f c + (1 - f) W x with f = sigmoid(gate), given W x, W_f x + b_f and c; all [N, D]."""
+    return projected + gate.sigmoid() * (state - projected)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # would be compiled for every T

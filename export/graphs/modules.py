@@ -247,18 +247,34 @@ class CachedDecoderLayer(nn.Module):
         attended, key, value = attend_packed(packed, ancestry, self.num_heads, beams, past)
         y = layer.self_attention.out_proj(attended)
         x = layer.self_attention_residual.after(x, y)
+        return after_autoregression(layer, self.cross_query, x, cross), key, value
 
-        # The beams of a sentence are its queries: its keys and values need no copy per beam.
-        y = self.cross_query(layer.cross_attention_residual.before(x))
-        shape = (past[0].shape[0], self.num_heads, cross[0].shape[3])
-        q = y.view(*shape[:1], beams, *shape[1:]).transpose(1, 2) if beams != 1 else (
-            y.view(*shape).unsqueeze(2)
-        )
-        y = layer.cross_attention.out_proj(attend(q, *cross))
-        x = layer.cross_attention_residual.after(x, y)
 
-        y = layer.feed_forward(layer.feed_forward_residual.before(x))
-        return layer.feed_forward_residual.after(x, y), key, value
+def after_autoregression(
+    layer: DecoderLayer, cross_query: nn.Linear, x: Tensor, cross: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """Cross-attention and feed-forward, the sub-layers that follow self-attention or SSRU.
+
+    Args:
+        cross_query: the query projection of cross-attention, divided by sqrt(C)
+        x: [N, D]
+        cross: keys and values [B, H, S, C], source_bias [B, 1, K, S]
+
+    Returns:
+        [N, D]
+    """
+    key, _, source_bias = cross
+    # The beams of a sentence are its queries: its keys and values need no copy per beam.
+    y = cross_query(layer.cross_attention_residual.before(x))
+    batch, beams, (_, num_heads, _, size) = source_bias.shape[0], source_bias.shape[2], key.shape
+    if beams == 1:
+        q = y.view(batch, num_heads, size).unsqueeze(2)
+    else:
+        q = y.view(batch, beams, num_heads, size).transpose(1, 2)
+    y = layer.cross_attention.out_proj(attend(q, *cross))
+    x = layer.cross_attention_residual.after(x, y)
+    y = layer.feed_forward(layer.feed_forward_residual.before(x))
+    return layer.feed_forward_residual.after(x, y)
 
 
 class DecoderGraph(nn.Module):

@@ -25,10 +25,10 @@ def name_dimensions(model: onnx.ModelProto) -> onnx.ModelProto:
         shape = value.type.tensor_type.shape
         if value.name == "ancestry":
             shape.dim[3].dim_param = "E + K"
+        elif value.name == "logits" or "_state." in value.name:
+            shape.dim[0].dim_param = "N"
         elif value.name.startswith("present_"):
             shape.dim[2].dim_param = "E + K"
-        elif value.name == "logits":
-            shape.dim[0].dim_param = "N"
     return named
 
 

@@ -21,14 +21,10 @@ from onnx import helper, numpy_helper
 from tfm.runtime.options import DecodingOptions, declared_options
 from tfm.trainer.config import TransformerConfig
 
-from .builder import GraphBuilder, TensorTypes, type_of
+from .builder import GraphBuilder, TensorTypes
+from .cache_slots import COMPACTION_STEPS
 from .candidates import Grid, grid
-from .compact_cache import (
-    COMPACTION_STEPS,
-    SLOT_ALIGNMENT,
-    compaction_metadata,
-    gather_slots,
-)
+from .decoder_state import DecoderState, decoder_state, kept_rows, state_element
 from .passes import move_constants_inward
 from .rules import (
     BOOL,
@@ -42,7 +38,7 @@ from .rules import (
     some_run,
 )
 from .step import model_metadata, position_encoding, source_bias_by_beam
-from .trace import Graphs, layer_names
+from .trace import Graphs
 
 OPTIONS_KEY = "options"  # in the metadata: names of the optional inputs
 
@@ -73,14 +69,16 @@ def compose(
     memory_names = [output.name for output in graphs.encoder.graph.output]
     encoded = b.insert(graphs.encoder.graph, "encoder/", {"source_ids": "source_ids"}, memory_names)
     memory = dict(zip(memory_names, encoded, strict=True))
-    element = cache_element(graphs.decoder)
-    state = {**_start(b, config, arguments, element), **memory}
-    types = _types(config, memory_names, element)
+    remembered, element = decoder_state(config), state_element(graphs.decoder)
+    state = {**_start(b, config, arguments, remembered, element), **memory}
+    types = {**_types(config, memory_names, element), **remembered.types(element)}
     final = b.loop(
         "",
         b.constant([True], np.bool_),
         state,
-        lambda body, s, _: _phase(body, s, graphs.decoder, config, arguments, memory_names, types),
+        lambda body, s, _: _phase(
+            body, s, graphs.decoder, config, remembered, arguments, memory_names, types
+        ),
         types,
     )
     imports = {o.domain: o for _, graph in graphs for o in graph.opset_import}
@@ -97,7 +95,7 @@ def compose(
         graphs.decoder.ir_version,
     )  # fmt: skip
     metadata = {
-        **compaction_metadata(),
+        **remembered.metadata(),
         **model_metadata(config),
         OPTIONS_KEY: ",".join(v.name for v in defaults),
     }
@@ -136,14 +134,12 @@ def _lengths(b: GraphBuilder, lengths: str, arguments: SearchArguments) -> str:
     return name
 
 
-def cache_element(decoder: onnx.ModelProto) -> int:
-    """Element type of the cache and of the encoder's keys and values."""
-    types = {value.name: type_of(value)[0] for value in decoder.graph.input}
-    return types["past_key.0"]
-
-
 def _start(
-    b: GraphBuilder, config: TransformerConfig, arguments: SearchArguments, element: int
+    b: GraphBuilder,
+    config: TransformerConfig,
+    arguments: SearchArguments,
+    remembered: DecoderState,
+    element: int,
 ) -> dict[str, str]:
     """The rule "start": one beam that holds only BOS; K - 1 that do not exist."""
     batch = b.size("source_ids", 0)
@@ -156,16 +152,10 @@ def _start(
     no_score = b.Expand(b.float32(-np.inf), by_hypothesis)
     no_length = b.Expand(b.int64(0), by_hypothesis)
     no_ids = b.Expand(b.int64(0), nothing_by_hypothesis)
-    empty = b.Concat(
-        batch, b.int64([config.num_heads, 0, config.d_model // config.num_heads]), axis=0
-    )
-    zero = b.constant(0, helper.tensor_dtype_to_np_dtype(element).type)
-    cache = b.Expand(zero, empty)
     return {
         "target_ids": b.Expand(b.int64(config.bos_id), by_beam),
         "scores": b.Expand(first, by_beam),
         "position": b.int64([0]),
-        "ancestry": b.Expand(b.float32(0), nothing_by_row),
         "sequences": b.Expand(b.int64(0), nothing_by_row),
         "pool_ids": no_ids,
         "pool_lengths": no_length,
@@ -173,7 +163,7 @@ def _start(
         "count": b.Expand(b.int64(0), by_sentence),
         "best_was_eos": b.Expand(b.constant(False, np.bool_), by_sentence),
         "running": b.Expand(b.constant(True, np.bool_), by_sentence),
-        **dict.fromkeys(layer_names("past", config.decoder_layers), cache),
+        **remembered.start(b, batch, arguments.beams, element),
         "sentence": b.Range(b.int64(0), b.Squeeze(batch), b.int64(1)),
         "result_ids": no_ids,
         "result_lengths": no_length,
@@ -187,7 +177,6 @@ def _types(config: TransformerConfig, memory_names: list[str], element: int) -> 
         "target_ids": (INT64, ["B", "K"]),
         "scores": (FLOAT, ["B", "K"]),
         "position": (INT64, [1]),
-        "ancestry": (FLOAT, ["N", "E"]),
         "sequences": (INT64, ["N", "T"]),
         "pool_ids": (INT64, ["B", "R", "T'"]),
         "pool_lengths": (INT64, ["B", "R"]),
@@ -201,8 +190,6 @@ def _types(config: TransformerConfig, memory_names: list[str], element: int) -> 
         "result_scores": (FLOAT, ["A", "R"]),
         "source_bias": (FLOAT, ["B", 1, 1, "S"]),
     }
-    for name in layer_names("past", config.decoder_layers):
-        types[name] = (element, ["B", heads, "E", size])
     for name in memory_names:
         if name.startswith("cross_"):
             types[name] = (element, ["B", heads, "S", size])
@@ -214,14 +201,17 @@ class Phase:
     """Tensors that every step of a phase reads and none changes."""
 
     grid: Grid
-    own_slots: str  # [N, K] what the slots of a step add to the ancestry mask
-    by_beam: str  # [4] the shape B, 1, K, -1
+    remembered: dict[str, str]  # DecoderState.phase_tensors
     encodings: str  # [COMPACTION_STEPS, D] of the positions of the phase
     first_rows_of_pool: str  # [B, 1] where each sentence's rows begin among R + K per sentence
 
 
 def _phase_tensors(
-    b: GraphBuilder, state: Mapping[str, str], config: TransformerConfig, arguments: SearchArguments
+    b: GraphBuilder,
+    state: Mapping[str, str],
+    config: TransformerConfig,
+    remembered: DecoderState,
+    arguments: SearchArguments,
 ) -> Phase:
     batch, one = b.size(state["sentence"], 0), b.int64([1])
     positions = b.Add(state["position"], b.int64(np.arange(COMPACTION_STEPS)))
@@ -229,8 +219,7 @@ def _phase_tensors(
     per_sentence = b.Add(arguments.beams, arguments.hypotheses)
     return Phase(
         grid=grid(b, state["scores"], config.target_vocab_size),
-        own_slots=b.Tile(arguments.own_slots, b.Concat(batch, one, axis=0)),
-        by_beam=b.Concat(batch, one, arguments.beams, b.int64([-1]), axis=0),
+        remembered=remembered.phase_tensors(b, batch, arguments.beams, arguments.own_slots),
         encodings=position_encoding(b, positions, config),
         first_rows_of_pool=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
     )
@@ -241,15 +230,16 @@ def _phase(
     state: dict[str, str],
     decoder: onnx.ModelProto,
     config: TransformerConfig,
+    remembered: DecoderState,
     arguments: SearchArguments,
     memory_names: list[str],
     types: TensorTypes,
 ) -> tuple[str, dict[str, str]]:
     """Body of the outer loop: compact, make a phase of steps, note what was finished."""
-    state = _compact(b, state, config, arguments, memory_names)
+    state = _compact(b, state, remembered, arguments, memory_names)
     memory = {name: state[name] for name in memory_names}
     memory["source_bias"] = source_bias_by_beam(b, state["source_bias"], arguments.beams)
-    phase = _phase_tensors(b, state, config, arguments)
+    phase = _phase_tensors(b, state, config, remembered, arguments)
     outside = {*memory_names, "sentence", "result_ids", "result_lengths", "result_scores"}
     sentence = state["sentence"]
     stepped = b.loop(
@@ -257,8 +247,8 @@ def _phase(
         b.constant([True], np.bool_),
         {name: tensor for name, tensor in state.items() if name not in outside},
         lambda body, s, number: _step(
-            body, {**s, "sentence": sentence}, number, decoder, config, arguments, memory, phase,
-            types,
+            body, {**s, "sentence": sentence}, number, decoder, config, remembered, arguments,
+            memory, phase, types,
         ),
         types,
     )  # fmt: skip
@@ -277,12 +267,12 @@ def _phase(
 def _compact(
     b: GraphBuilder,
     state: dict[str, str],
-    config: TransformerConfig,
+    remembered: DecoderState,
     arguments: SearchArguments,
     memory_names: list[str],
 ) -> dict[str, str]:
-    """Keep the running sentences, and of the cache what some beam descends from."""
-    batch = b.size(state["running"], 0)
+    """Keep the running sentences, and of what is remembered what some beam descends from."""
+    by_sentence = b.Concat(b.size(state["running"], 0), arguments.beams, axis=0)
     kept = b.Reshape(b.NonZero(b.Reshape(state["running"], b.int64([-1]))), b.int64([-1]))
     compacted = dict(state)
     for name in (
@@ -290,37 +280,11 @@ def _compact(
         *("count", "best_was_eos", "running", "sentence", *memory_names),
     ):
         compacted[name] = b.Gather(state[name], kept, axis=0)
-    by_sentence = {}
-    for name in ("ancestry", "sequences"):
-        width = b.size(state[name], 1)
-        # Every dimension is given: in the first phase width is 0, and ONNX forbids -1 beside it.
-        split = b.Reshape(state[name], b.Concat(batch, arguments.beams, width, axis=0), allowzero=1)
-        by_sentence[name] = b.Gather(split, kept, axis=0)  # [B, K, ...]
-        rows = b.Concat(b.Mul(b.size(kept, 0), arguments.beams), width, axis=0)
-        compacted[name] = b.Reshape(by_sentence[name], rows, allowzero=1)
-
-    beams = b.Shape(compacted["scores"])
-    spare = b.Concat(beams, b.int64([SLOT_ALIGNMENT - 1]), axis=0)
-    dead = b.Expand(b.float32(-np.inf), spare)
-    ancestry = b.Concat(by_sentence["ancestry"], dead, axis=2)  # [B, K, E + SLOT_ALIGNMENT - 1]
-    alive = b.ReduceMax(ancestry, b.int64([1]), keepdims=0)  # [B, E + ...], 0 or -inf
-    counts = b.ReduceSum(b.Cast(b.Equal(alive, b.float32(0)), to=INT64), b.int64([1]), keepdims=0)
-    most = b.ReduceMax(counts, b.int64([0]), keepdims=1)
-    blocks = b.Div(b.Add(most, b.int64([SLOT_ALIGNMENT - 1])), b.int64([SLOT_ALIGNMENT]))
-    wanted = b.Mul(blocks, b.int64([SLOT_ALIGNMENT]))
-    # Ties go to the lower index: the living in their order, then as many of the dead as needed.
-    _, chosen = b.TopK(alive, wanted, outputs=2, axis=1)  # [B, E']
-    by_beam = b.Expand(
-        b.Unsqueeze(chosen, b.int64([1])),
-        b.Concat(b.int64([1]), arguments.beams, b.int64([1]), axis=0),
-    )
-    by_row = b.Concat(b.Mul(b.size(kept, 0), arguments.beams), wanted, axis=0)
-    compacted["ancestry"] = b.Reshape(
-        b.GatherElements(ancestry, by_beam, axis=2), by_row, allowzero=1
-    )
-    pasts = layer_names("past", config.decoder_layers)
-    caches = {name: state[name] for name in pasts}
-    return {**compacted, **gather_slots(b, caches, kept, chosen)}
+    sequences = kept_rows(b, state["sequences"], kept, by_sentence)
+    rows = b.Mul(b.size(kept, 0), arguments.beams)
+    by_row = b.Concat(rows, b.size(state["sequences"], 1), axis=0)
+    compacted["sequences"] = b.Reshape(sequences, by_row, allowzero=1)
+    return {**compacted, **remembered.compact(b, state, kept, by_sentence)}
 
 
 def _step(
@@ -329,25 +293,24 @@ def _step(
     number: str,
     decoder: onnx.ModelProto,
     config: TransformerConfig,
+    remembered: DecoderState,
     arguments: SearchArguments,
     memory: Mapping[str, str],
     phase: Phase,
     types: TensorTypes,
 ) -> tuple[str, dict[str, str]]:
     """Body of the inner loop: one step of the decoder and the rules of the search."""
-    pasts = layer_names("past", config.decoder_layers)
-    presents = layer_names("present", config.decoder_layers)
-    ancestry = b.Concat(state["ancestry"], phase.own_slots, axis=1)  # [N, E + K]
-    logits, *caches = b.insert(
+    carried, feeds = remembered.begin_step(b, state, phase.remembered)
+    logits, *presents = b.insert(
         decoder.graph,
         "decoder/",
         {
-            **{name: state[name] for name in ("target_ids", *pasts)},
+            **feeds,
             **memory,
+            "target_ids": state["target_ids"],
             "position_encoding": b.Gather(phase.encodings, number, axis=0),
-            "ancestry": b.Reshape(ancestry, phase.by_beam),
         },
-        ["logits", *presents],
+        ["logits", *remembered.presents],
     )
     length = b.Add(state["position"], b.int64([1]))
     choice = choose(b, logits, state, config, arguments, phase.grid)
@@ -372,8 +335,7 @@ def _step(
         "target_ids": choice["next_ids"],
         "scores": choice["next_scores"],
         "position": length,
-        "ancestry": b.Gather(ancestry, choice["next_rows"], axis=0),
         "sequences": b.Concat(continued, tokens, axis=1),
         **after,
-        **dict(zip(pasts, caches, strict=True)),
+        **remembered.end_step(b, carried, presents, choice["next_rows"]),
     }

@@ -13,9 +13,9 @@ from tfm.runtime.graph_contract import DIMENSIONS, SPECIAL_IDS
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.positions import position_frequencies
 
-from .builder import GraphBuilder, type_of
+from .builder import GraphBuilder
 from .candidates import best_candidates, grid
-from .compact_cache import compaction_metadata
+from .decoder_state import decoder_state, state_element
 
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
 
@@ -24,27 +24,28 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
     """Complete the decoder: position encodings before its layers, candidates after its logits.
 
     Inputs: target_ids [B, K] int64, scores [B, K], position [1] int64 (how many steps came
-    before), ancestry [B, K, E + K] (0 where a beam descends from a slot of the cache and -inf
-    elsewhere; the last K slots are the ones that this step adds, one per beam); then past_* and
-    the encoder's outputs as the decoder has them.
+    before); then how beams were reordered. With self-attention that is ancestry [B, K, E + K] (0
+    where a beam descends from a slot of the cache and -inf elsewhere; the last K slots are the ones
+    that this step adds, one per beam), with SSRU beam_origin [B, K] int64 (the beam of the step
+    before that each goes on from). Then past_*, and the encoder's outputs as the decoder has them.
     Outputs: candidate_scores, candidate_ids, candidate_origins [B, 2K], best first, origins being
     beams; then present_*; then logits [N, V], for rules on them.
     """
     b = GraphBuilder()
-    values = {value.name: value for value in decoder.graph.input}
-    cache_names = [name for name in values if name.startswith(("past_", "cross_"))]
-    presents = {v.name: v for v in decoder.graph.output if v.name.startswith("present_")}
-    logits, *caches = b.insert(
+    state = decoder_state(config)
+    types = state.step_types(state_element(decoder))
+    cross = [value for value in decoder.graph.input if value.name.startswith("cross_")]
+    logits, *presents = b.insert(
         decoder.graph,
         "layers/",
         {
-            **{name: name for name in cache_names},
+            **{value.name: value.name for value in cross},
+            **state.step_feeds(b),
             "target_ids": "target_ids",
             "position_encoding": position_encoding(b, "position", config),
-            "ancestry": b.Unsqueeze("ancestry", b.int64([1])),
             "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
         },
-        ["logits", *presents],
+        ["logits", *state.presents],
     )
     cells = grid(b, "scores", config.target_vocab_size)
     best = best_candidates(b, logits, "scores", cells, config.target_vocab_size)
@@ -57,8 +58,9 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
             helper.make_tensor_value_info("target_ids", INT64, ["B", "K"]),
             helper.make_tensor_value_info("scores", FLOAT, ["B", "K"]),
             helper.make_tensor_value_info("position", INT64, [1]),
-            helper.make_tensor_value_info("ancestry", FLOAT, ["B", "K", "E + K"]),
-            *(values[name] for name in cache_names),
+            state.step_input(),
+            *(helper.make_tensor_value_info(name, *types[name]) for name in state.pasts),
+            *cross,
             helper.make_tensor_value_info("source_bias", FLOAT, ["B", 1, 1, "S"]),
         ],
         {
@@ -67,15 +69,15 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
                 for name, (tensor, element) in candidates.items()
             },
             **{
-                name: (tensor, *type_of(presents[name]))
-                for name, tensor in zip(presents, caches, strict=True)
+                name: (tensor, *types[name])
+                for name, tensor in state.step_results(b, presents).items()
             },
             "logits": (logits, FLOAT, ["N", config.target_vocab_size]),
         },
         decoder.opset_import,
         decoder.ir_version,
     )
-    helper.set_model_props(model, {**compaction_metadata(), **model_metadata(config)})
+    helper.set_model_props(model, {**state.metadata(), **model_metadata(config)})
     return model
 
 

@@ -16,6 +16,7 @@ from tfm.trainer.model import Transformer
 
 from .modules import DecoderGraph, EncoderGraph, GreedyDecoderGraph
 from .passes import name_dimensions, simplify
+from .recurrent_modules import RecurrentDecoderGraph
 
 OPSET = 23  # the first with Attention
 
@@ -49,6 +50,15 @@ def layer_names(prefix: str, layers: int) -> list[str]:
     return [f"{prefix}_{what}.{layer}" for layer in range(layers) for what in ("key", "value")]
 
 
+def state_names(prefix: str, layers: int) -> list[str]:
+    """Names of one recurrent state per layer: past_state.0, past_state.1 ...
+
+    Args:
+        prefix: "past" or "present"
+    """
+    return [f"{prefix}_state.{layer}" for layer in range(layers)]
+
+
 def convert(model: Transformer) -> Graphs:
     """Export the graphs in float32 and simplify them.
 
@@ -57,9 +67,7 @@ def convert(model: Transformer) -> Graphs:
     """
     model = model.eval().to("cpu", torch.float32)
     with torch.no_grad():
-        graphs = Graphs(
-            _convert_encoder(model), _convert_decoder(model), _convert_greedy_decoder(model)
-        )
+        graphs = Graphs(_convert_encoder(model), *_convert_decoders(model))
     return Graphs(*(simplify(name_dimensions(graph)) for _, graph in graphs))
 
 
@@ -72,6 +80,13 @@ def _convert_encoder(model: Transformer) -> onnx.ModelProto:
         ["source_ids"],
         [*layer_names("cross", layers), "source_bias"],
     )
+
+
+def _convert_decoders(model: Transformer) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The decoder for any number of beams, and that of greedy search."""
+    if model.config.decoder_autoregression == "ssru":
+        return _convert_recurrent_decoder(model, 4), _convert_recurrent_decoder(model, 1)
+    return _convert_decoder(model), _convert_greedy_decoder(model)
 
 
 def _convert_decoder(model: Transformer) -> onnx.ModelProto:
@@ -119,6 +134,33 @@ def _convert_greedy_decoder(model: Transformer) -> onnx.ModelProto:
     )
     inputs = ["target_ids", "position_encoding", *layers.names, "source_bias"]
     return _export(GreedyDecoderGraph(model), example, dynamic, inputs, layers.outputs)
+
+
+def _convert_recurrent_decoder(model: Transformer, beams: int) -> onnx.ModelProto:
+    """The number of beams is fixed where it is 1."""
+    config = model.config
+    batch, source = 3, 7
+    layers = _LayerInputs(config, batch, 0, source)
+    pasts = state_names("past", config.decoder_layers)
+    example = (
+        torch.full((batch, beams), config.bos_id),
+        torch.zeros(1, config.d_model),
+        [torch.zeros(batch * beams, config.d_model) for _ in pasts],
+        layers.cross,
+        torch.zeros(batch, 1, beams, source),
+    )
+    several = beams > 1
+    dynamic: tuple[object, ...] = (
+        {0: "B", 1: "K"} if several else {0: "B"},
+        {},
+        [{0: torch.export.Dim.AUTO if several else "B"} for _ in pasts],
+        layers.cross_dimensions,
+        {0: "B", 2: "K", 3: "S"} if several else {0: "B", 3: "S"},
+    )
+    crosses = layer_names("cross", config.decoder_layers)
+    inputs = ["target_ids", "position_encoding", *pasts, *crosses, "source_bias"]
+    outputs = ["logits", *state_names("present", config.decoder_layers)]
+    return _export(RecurrentDecoderGraph(model), example, dynamic, inputs, outputs)
 
 
 class _LayerInputs:

@@ -16,8 +16,8 @@ LAYERS = 2
 
 
 @pytest.fixture(scope="module")
-def graph(tiny_graphs: Graphs) -> onnx.ModelProto:
-    return compact_graph(tiny_graphs)
+def graph(tiny_graphs: Graphs, tiny_model: Transformer) -> onnx.ModelProto:
+    return compact_graph(tiny_graphs, tiny_model.config)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from helpers.search_cases import CASES, SearchCase
 from helpers.search_engines import search_by_steps
 from numpy.typing import NDArray
 
-from tfm.export.graphs.compact_cache import COMPACTION_STEPS, SLOT_ALIGNMENT
+from tfm.export.graphs.cache_slots import COMPACTION_STEPS, SLOT_ALIGNMENT
 from tfm.runtime import ModelError
 from tfm.runtime.config import FileEntry, ModelConfig
 from tfm.runtime.decoding_state import DecodingState

@@ -15,7 +15,7 @@ from helpers.signatures import FLOAT, INT64, caches, encoder_outputs, signature
 from onnx import helper
 
 from tfm.export.graphs.builder import GraphBuilder
-from tfm.export.graphs.compact_cache import COMPACTION_STEPS, SLOT_ALIGNMENT
+from tfm.export.graphs.cache_slots import COMPACTION_STEPS, SLOT_ALIGNMENT
 from tfm.export.graphs.step import model_metadata, position_encoding, step_graph
 from tfm.export.graphs.trace import Graphs
 from tfm.trainer.config import TransformerConfig
