@@ -223,6 +223,7 @@ def _folder_config(source: Source, folder: Path, variants: Sequence[str]) -> Mod
             source_vocab_size=config.source_vocab_size,
             target_vocab_size=config.target_vocab_size,
             norm=config.norm,
+            decoder_autoregression=config.decoder_autoregression,
             parameters=sum(p.numel() for p in model.parameters()),
         ),
         languages=Languages(

@@ -32,7 +32,11 @@ MAX_LISTED = 12  # languages that an error names
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """The Transformer's dimensions; norm is "post" (as published) or "pre"."""
+    """The Transformer's dimensions; norm is "post" (as published) or "pre".
+
+    `decoder_autoregression` is how the decoder knows of earlier tokens: "attention", or "ssru", a
+    recurrent unit (Kim et al. 2019).
+    """
 
     d_model: int = limited(low=1, high=LARGEST_SIZE)
     d_ff: int = limited(low=1, high=LARGEST_SIZE)
@@ -42,11 +46,17 @@ class Architecture:
     source_vocab_size: int = limited(low=1, high=LARGEST_SIZE)
     target_vocab_size: int = limited(low=1, high=LARGEST_SIZE)
     norm: str
+    decoder_autoregression: str = "attention"
     parameters: int = limited(low=0)
 
     def __post_init__(self) -> None:
         if self.norm not in {"post", "pre"}:
             raise ModelError(f"architecture.norm is {self.norm!r}: expected 'post' or 'pre'")
+        if self.decoder_autoregression not in {"attention", "ssru"}:
+            raise ModelError(
+                f"architecture.decoder_autoregression is {self.decoder_autoregression!r}: expected"
+                " 'attention' or 'ssru'"
+            )
         if self.d_model % self.num_heads:
             raise ModelError(
                 f"architecture: d_model {self.d_model} is not a multiple of"

@@ -1,9 +1,10 @@
 """A batch in the middle of decoding, step by step, over decoder.onnx.
 
-The cache and the encoder's outputs stay on the device as OrtValues; token ids go in, and
-candidates or logits come out.
+What the decoder remembers and the encoder's outputs stay on the device as OrtValues; token ids go
+in, and candidates or logits come out.
 
-Shapes: B sentences, K beams, S source length, E cache slots, H heads, C head size, V vocabulary.
+Shapes: B sentences, K beams, S source length, E cache slots, H heads, C head size, D d_model,
+V vocabulary.
 """
 
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .beam_order import BeamOrder, BeamOrigin, SlotAncestry
 from .errors import ModelError
 from .graph_session import GraphSession
 from .search import Candidates
@@ -21,15 +23,13 @@ _CANDIDATES = ("candidate_scores", "candidate_ids", "candidate_origins")
 class DecodingState:
     """`search.Decoder` over the decoder graph.
 
-    The cache belongs to sentences: every step appends K slots to it, one per beam, and the
-    ancestry mask [B, K, E] says which of them each beam descends from (0) and which not (-inf).
-
     Args:
         decoder: the session that makes a step
         compact: the session that takes sentences and slots out of memory and cache
         device: where memory and cache lie
         memory: the encoder's outputs: OrtValues by name, [B, ...] each
-        cache: past keys and values: OrtValues by name, [B, H, E, C] each
+        cache: what is remembered before the first step: OrtValues by name, past keys and values
+            [B, H, 0, C], or past states [B, K, D]
         beam_size: K
         owner: kept only so that the buffers of `memory` are not freed
 
@@ -58,11 +58,14 @@ class DecodingState:
         self._memory_owner = self._cache_owner = owner
         self._bindings = (decoder.io_binding(), decoder.io_binding())
         batch_size = next(iter(cache.values())).shape()[0]
-        self._ancestry = np.zeros((batch_size, beam_size, 0), np.float32)
-        self._own_slots = np.where(np.eye(beam_size, dtype=bool), 0, -np.inf).astype(np.float32)
+        self._batch_size = batch_size
+        self._order: BeamOrder
+        if next(iter(cache)).startswith("past_state"):
+            self._order = BeamOrigin(batch_size, beam_size)
+        else:
+            self._order = SlotAncestry(batch_size, beam_size, decoder.metadata)
         self._position = 0
         self._kept: NDArray[np.int64] | None = None
-        self._phase_steps, self._slot_alignment = _compaction_of(decoder)
         self._bind_memory()
 
     @property
@@ -72,7 +75,8 @@ class DecodingState:
 
     @property
     def cache(self) -> dict[str, NDArray[Any]]:
-        """Copies of the past keys and values by name, [B, H, E, C] each."""
+        """Copies of what is remembered, by name: past keys and values [B, H, E, C], or past states
+        [B, K, D]."""
         return {name: value.numpy().copy() for name, value in self._cache.items()}
 
     def step(
@@ -103,7 +107,7 @@ class DecodingState:
 
     def keep(self, sentences: NDArray[np.int64]) -> None:
         """Forget all sentences but these; see `search.Decoder.keep`."""
-        self._ancestry = self._ancestry[sentences]
+        self._order.keep(sentences)
         self._kept = sentences if self._kept is None else self._kept[sentences]
 
     def _run(
@@ -115,11 +119,9 @@ class DecodingState:
     ) -> list[NDArray[Any]]:
         """One step; returns copies of these outputs."""
         if self._position:
-            self._ancestry = np.take_along_axis(self._ancestry, beam_origin[:, :, None], 1)
-            if self._position % self._phase_steps == 0 or self._kept is not None:
+            self._order.reorder(beam_origin)
+            if self._order.compaction_is_due(self._position) or self._kept is not None:
                 self._compact()
-        own_slots = np.broadcast_to(self._own_slots, (len(target_ids), *self._own_slots.shape))
-        self._ancestry = np.concatenate([self._ancestry, own_slots], 2)
 
         # Two bindings alternate: this one's outputs, two steps old, are no longer needed.
         binding = self._bindings[self._position % 2]
@@ -129,7 +131,7 @@ class DecodingState:
         binding.bind_cpu_input("target_ids", np.ascontiguousarray(target_ids))
         binding.bind_cpu_input("scores", np.ascontiguousarray(scores))
         binding.bind_cpu_input("position", np.array([self._position], np.int64))
-        binding.bind_cpu_input("ancestry", self._ancestry)
+        binding.bind_cpu_input(self._order.input_name, self._order.input_of_step())
         for name in outputs:
             binding.bind_output(name, "cpu")
         for name in self._cache:
@@ -145,23 +147,13 @@ class DecodingState:
 
     def _compact(self) -> None:
         """Take sentences out of memory and cache, and at the end of a phase dead slots too."""
-        batch_size, _, slots = self._ancestry.shape
-        kept = np.arange(batch_size) if self._kept is None else self._kept
-        chosen = np.broadcast_to(np.arange(slots), (batch_size, slots))
-        if self._position % self._phase_steps == 0:
-            alive = (self._ancestry == 0).any(axis=1)  # [B, E]
-            size = -(-int(alive.sum(axis=1).max()) // self._slot_alignment) * self._slot_alignment
-            living_first = np.argsort(~alive, axis=1, kind="stable")[:, :size]
-            chosen = np.pad(living_first, ((0, 0), (0, size - living_first.shape[1])))
-            ancestry = np.take_along_axis(self._ancestry, chosen[:, None, :], 2)
-            ancestry[:, :, slots:] = -np.inf  # what was padded
-            self._ancestry = ancestry
-
+        kept = np.arange(self._batch_size) if self._kept is None else self._kept
         binding = self._compact_session.io_binding()
         for name, value in (*self._cache.items(), *self._memory.items()):
             binding.bind_ortvalue_input(name, value)
         binding.bind_cpu_input("kept", np.ascontiguousarray(kept, np.int64))
-        binding.bind_cpu_input("chosen", np.ascontiguousarray(chosen, np.int64))
+        for name, indices in self._order.compact(self._position).items():
+            binding.bind_cpu_input(name, indices)
         names = list(self._compact_session.outputs)
         for name in names:
             binding.bind_output(name, self._device)
@@ -170,25 +162,10 @@ class DecodingState:
         self._cache = {name: compacted[f"compact_{name}"] for name in self._cache}
         self._memory = {name: compacted[f"compact_{name}"] for name in self._memory}
         self._memory_owner = self._cache_owner = binding
-        self._kept = None
+        self._batch_size, self._kept = len(kept), None
         self._bind_memory()
 
     def _bind_memory(self) -> None:
         for binding in self._bindings:
             for name, value in self._memory.items():
                 binding.bind_ortvalue_input(name, value)
-
-
-def _compaction_of(decoder: GraphSession) -> tuple[int, int]:
-    """Steps between two compactions, and what the number of slots is rounded up to a multiple of.
-
-    The export wrote both: with them, searching by steps gives the same bits as translate.onnx.
-    """
-    metadata = decoder.metadata
-    try:
-        return int(metadata["compaction_steps"]), int(metadata["slot_alignment"])
-    except (KeyError, ValueError) as error:
-        raise ModelError(
-            f"decoder.onnx does not say its compaction_steps and slot_alignment ({error}):"
-            " export the model again"
-        ) from error

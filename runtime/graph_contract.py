@@ -140,26 +140,23 @@ def _decoder(architecture: Architecture) -> _Contract:
             "target_ids": _Expected(_INT64, (None, None)),
             "scores": _Expected(_FLOAT32, (None, None)),
             "position": _Expected(_INT64, (1,)),
-            "ancestry": _Expected(_FLOAT32, (None, None, None)),
-            **_cache("past", architecture),
+            **_reordering(architecture),
+            **_remembered("past", architecture),
             **_memory(architecture),
         },
         {
             **candidates,
-            **_cache("present", architecture),
+            **_remembered("present", architecture),
             "logits": _Expected(_FLOAT32, (None, architecture.target_vocab_size)),
         },
     )
 
 
 def _compact(architecture: Architecture) -> _Contract:
-    tensors = {**_cache("past", architecture), **_memory(architecture)}
+    tensors = {**_remembered("past", architecture), **_memory(architecture)}
+    slots = {} if _is_recurrent(architecture) else {"chosen": _Expected(_INT64, (None, None))}
     return _Contract(
-        {
-            "kept": _Expected(_INT64, (None,)),
-            "chosen": _Expected(_INT64, (None, None)),
-            **tensors,
-        },
+        {"kept": _Expected(_INT64, (None,)), **slots, **tensors},
         {f"compact_{name}": tensor for name, tensor in tensors.items()},
     )
 
@@ -170,6 +167,25 @@ _CONTRACTS = {
     "decoder": _decoder,
     "compact": _compact,
 }
+
+
+def _is_recurrent(architecture: Architecture) -> bool:
+    return architecture.decoder_autoregression == "ssru"
+
+
+def _reordering(architecture: Architecture) -> dict[str, _Expected]:
+    """What tells the decoder how the beams were reordered."""
+    if _is_recurrent(architecture):
+        return {"beam_origin": _Expected(_INT64, (None, None))}
+    return {"ancestry": _Expected(_FLOAT32, (None, None, None))}
+
+
+def _remembered(prefix: str, architecture: Architecture) -> dict[str, _Expected]:
+    """What a decoder remembers of earlier tokens: self-attention's cache, or states of SSRU."""
+    if not _is_recurrent(architecture):
+        return _cache(prefix, architecture)
+    state = _Expected(_FLOAT, (None, None, architecture.d_model))
+    return {f"{prefix}_state.{layer}": state for layer in range(architecture.decoder_layers)}
 
 
 def _memory(architecture: Architecture) -> dict[str, _Expected]:

@@ -164,7 +164,7 @@ class Sessions:
             self._graph("compact"),
             self.choice.device,
             memory=dict(zip(names, binding.get_outputs(), strict=True)),
-            cache=self._empty_cache(len(source_ids)),
+            cache=self._empty_cache(len(source_ids), beam_size),
             beam_size=beam_size,
             owner=binding,
         )
@@ -197,14 +197,19 @@ class Sessions:
             row[: len(ids)] = ids
         return source_ids
 
-    def _empty_cache(self, batch_size: int) -> dict[str, Any]:
+    def _empty_cache(self, batch_size: int, beam_size: int) -> dict[str, Any]:
+        """What the decoder remembers before the first step: no slots, or states of zeros."""
         inputs = self._graph("decoder").inputs
-        dtype = np.float16 if inputs["past_key.0"].type == "tensor(float16)" else np.float32
-        heads = self._config.architecture.num_heads
-        head_size = self._config.architecture.d_model // heads
-        empty = np.empty((batch_size, heads, 0, head_size), dtype)
+        names = [name for name in inputs if name.startswith("past_")]
+        dtype = np.float16 if inputs[names[0]].type == "tensor(float16)" else np.float32
+        shape = self._config.architecture
+        if shape.decoder_autoregression == "ssru":
+            empty = np.zeros((batch_size, beam_size, shape.d_model), dtype)
+        else:
+            head_size = shape.d_model // shape.num_heads
+            empty = np.zeros((batch_size, shape.num_heads, 0, head_size), dtype)
         value = load_onnxruntime().OrtValue.ortvalue_from_numpy(empty, self.choice.device)
-        return {name: value for name in inputs if name.startswith("past_")}
+        return dict.fromkeys(names, value)
 
     def _graph(self, name: str) -> GraphSession:
         """One of the graphs, loaded at first use.

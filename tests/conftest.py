@@ -87,6 +87,42 @@ def pre_folder(
 
 
 @pytest.fixture(scope="session")
+def ssru_model() -> Transformer:
+    """A decoder with SSRU in self-attention's place, pre-norm."""
+    return random_model(
+        seed=5,
+        eos_bonus=3.5,
+        source_vocab_size=45,
+        target_vocab_size=70,
+        d_model=32,
+        d_ff=48,
+        num_heads=4,
+        encoder_layers=1,
+        decoder_layers=2,
+        norm="pre",
+        decoder_autoregression="ssru",
+    )
+
+
+@pytest.fixture(scope="session")
+def ssru_graphs(ssru_model: Transformer) -> Graphs:
+    return convert(ssru_model)
+
+
+@pytest.fixture(scope="session")
+def ssru_folder(
+    ssru_model: Transformer, ssru_graphs: Graphs, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """ssru_model as a model folder without a vocabulary, fp32 and int8."""
+    folder = tmp_path_factory.mktemp("ssru")
+    variants = ("fp32", "int8")
+    model_folder.write_model_folder(
+        ssru_model, NoVocabulary(), ssru_graphs, folder, variants, "ssru"
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
     folder = tmp_path_factory.mktemp("numerals")
     unseen = write_corpus(folder, train=4000, held_out=500)

@@ -30,6 +30,7 @@ from tfm.trainer.bleu import Scores, score
 from tfm.trainer.data.batches import pad
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
+from tfm.trainer.ssru import SSRU
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def _pairs(
     target_ids = pad(
         [[*config.target_prefix, *ids[:4]] for ids in model.greedy(source_ids, 4)], config.eos_id
     )
-    with _self_attention_outputs(model) as projected:
+    with _remembered(model) as remembered:
         hidden = model.decode(target_ids, memory, bias)
     log_probs = model.next_log_probs(hidden)
 
@@ -193,11 +194,8 @@ def _pairs(
         yield "candidate_scores", candidates.scores, theirs.numpy()
         best = log_probs[:, step].topk(2, dim=1).values
         yield "candidate_scores", candidates.scores, best.numpy()
-    cache = state.cache
-    for layer, (name_key, name_value) in enumerate(_paired(layer_names("past", layers))):
-        for name, tensor in zip((name_key, name_value), projected[layer], strict=True):
-            theirs = torch.unflatten(tensor, 2, heads).transpose(1, 2)
-            yield name.replace("past", "present"), cache[name], theirs.numpy()
+    for name, ours in state.cache.items():
+        yield name.replace("past", "present"), ours, remembered[name].numpy()
 
 
 def _masked(
@@ -209,17 +207,29 @@ def _masked(
 
 
 @contextmanager
-def _self_attention_outputs(model: Transformer) -> Iterator[list[list[Tensor]]]:
-    """Record the outputs of each decoder layer's key and value projections."""
-    recorded: list[list[Tensor]] = [[] for _ in model.decoder]
+def _remembered(model: Transformer) -> Iterator[dict[str, Tensor]]:
+    """Record what the layers of a decoder would have to remember of the tokens that it reads: by
+    name of the decoder graph's input, keys and values [B, H, T, C] or the last states [B, 1, D]."""
+    recorded: dict[str, Tensor] = {}
+    heads = (model.config.num_heads, -1)
     hooks = []
-    for store, layer in zip(recorded, model.decoder_layers, strict=True):
-        for projection in (layer.self_attention.k_proj, layer.self_attention.v_proj):
+    for index, layer in enumerate(model.decoder_layers):
+        if layer.is_recurrent:
+
+            def record_state(
+                module: SSRU, args: Any, _output: Tensor, name: str = f"past_state.{index}"
+            ) -> None:
+                recorded[name] = module.states(args[0])[:, -1:]
+
+            hooks.append(layer.ssru.register_forward_hook(record_state))
+            continue
+        attention = layer.self_attention
+        for kind, projection in (("key", attention.k_proj), ("value", attention.v_proj)):
 
             def record(
-                _module: nn.Module, _args: Any, output: Tensor, store: list[Tensor] = store
+                _module: nn.Module, _args: Any, output: Tensor, name: str = f"past_{kind}.{index}"
             ) -> None:
-                store.append(output)
+                recorded[name] = torch.unflatten(output, 2, heads).transpose(1, 2)
 
             hooks.append(projection.register_forward_hook(record))
     try:

@@ -16,6 +16,8 @@ from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import FeedForward, MultiHeadAttention, Residual, Transformer
 from tfm.trainer.positions import sinusoidal_positions
 
+from .unsupported import refuse_recurrent
+
 LONGEST = 512  # positions that CTranslate2 stores, unless told otherwise
 ACTIVATIONS = {"relu": Activation.RELU, "swish": Activation.SWISH, "gelu": Activation.GELU}
 
@@ -35,8 +37,12 @@ def write_ctranslate2(
             EOS to what it is given; with None token i is `t<i>` and EOS the caller's
         quantization: "int8", ...; None keeps float32
         longest: tokens that a sentence may have, prefix and EOS included
+
+    Raises:
+        ExportError: CTranslate2 has no part for what the model has
     """
     config = model.config
+    refuse_recurrent(config, "CTranslate2")
     spec = spec_of(model, longest)
     source = _names(None if vocabulary is None else vocabulary.source, config.source_vocab_size)
     target = _names(None if vocabulary is None else vocabulary.target, config.target_vocab_size)

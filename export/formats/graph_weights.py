@@ -137,7 +137,7 @@ def norms_of(model: Transformer, side: str) -> dict[str, str]:
     """The layer normalizations of a graph in the order of computation: their names there, and in
     the trainer's state."""
     layers = model.encoder if side == "encoder" else model.decoder
-    parts = ("self_attention", "cross_attention", "feed_forward")
+    parts = ("self_attention", "ssru", "cross_attention", "feed_forward")
     named = {
         f"layers.{index}.layer.{part}_residual.norm": f"{side}.{index}.{part}_residual.norm"
         for index, layer in enumerate(layers)

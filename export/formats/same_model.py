@@ -29,7 +29,7 @@ def check_description(config: TransformerConfig, described: FolderConfig, folder
         name: getattr(architecture, name)
         for name in (
             *("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers"),
-            *("source_vocab_size", "target_vocab_size", "norm"),
+            *("source_vocab_size", "target_vocab_size", "norm", "decoder_autoregression"),
         )
     }
     pairs |= {name: getattr(special_ids, name) for name in ("bos_id", "eos_id", "pad_id", "unk_id")}

@@ -32,6 +32,8 @@ from tfm.trainer.importing.files import read_origin
 from tfm.trainer.importing.weights import to_transformers
 from tfm.trainer.model import Transformer
 
+from .unsupported import refuse_recurrent
+
 LONGEST = 512  # positions that Marian's class allows
 FILLED = -1e9  # a bias; not -inf, which beam search would subtract from itself
 
@@ -59,6 +61,7 @@ def write_transformers(
         ExportError: no class of transformers computes this model
         TrainError: a file of what it was imported from is damaged
     """
+    refuse_recurrent(model.config, "transformers")
     weights = to_transformers(model)
     origin = None if checkpoint is None else checkpoint / ORIGIN
     if origin is not None and origin.exists():

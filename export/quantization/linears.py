@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from tfm.trainer.model import Transformer
+from tfm.trainer.model import DecoderLayer, Transformer
 
 Value = TypeVar("Value")
 
@@ -48,10 +48,9 @@ def linear_layers(model: Transformer) -> list[LinearLayer]:
     cross = tuple(linear for a in crossed for linear in (a.k_proj, a.v_proj))
     layers.append(LinearLayer("encoder", "cross.weight", cross))
     for index, decoder_layer in enumerate(model.decoder_layers):
-        attention, feed_forward = decoder_layer.self_attention, decoder_layer.feed_forward
+        feed_forward = decoder_layer.feed_forward
         layers += _layer("decoder", index, {
-            "query_key_value": (attention.q_proj, attention.k_proj, attention.v_proj),
-            "layer.self_attention.out_proj": (attention.out_proj,),
+            **_autoregression(decoder_layer),
             "cross_query": (decoder_layer.cross_attention.q_proj,),
             "layer.cross_attention.out_proj": (decoder_layer.cross_attention.out_proj,),
             "layer.feed_forward.inner": (feed_forward.inner,),
@@ -59,6 +58,17 @@ def linear_layers(model: Transformer) -> list[LinearLayer]:
         })  # fmt: skip
     layers.append(LinearLayer("decoder", "model.projection.weight", (model.projection,)))
     return layers
+
+
+def _autoregression(layer: DecoderLayer) -> dict[str, tuple[nn.Linear, ...]]:
+    """The linear layers of self-attention, or of what is in its place."""
+    if layer.is_recurrent:
+        return {"input_forget": (layer.ssru.input_proj, layer.ssru.forget_proj)}
+    attention = layer.self_attention
+    return {
+        "query_key_value": (attention.q_proj, attention.k_proj, attention.v_proj),
+        "layer.self_attention.out_proj": (attention.out_proj,),
+    }
 
 
 def in_graph(graph: str, named: Mapping[str, Value]) -> dict[str, Value]:

@@ -39,7 +39,8 @@ def info(model: Path | None, as_json: bool) -> None:
             "architecture",
             f"Transformer, {shape.encoder_layers}+{shape.decoder_layers} layers,"
             f" {shape.norm}-norm, d_model {shape.d_model}, d_ff {shape.d_ff},"
-            f" {shape.num_heads} heads",
+            f" {shape.num_heads} heads"
+            + (", SSRU decoder" if shape.decoder_autoregression == "ssru" else ""),
         ),
         ("vocabulary", f"{shape.source_vocab_size} -> {shape.target_vocab_size}"),
         ("source limit", f"{config.max_source_length} tokens"),

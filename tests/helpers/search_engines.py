@@ -31,7 +31,10 @@ class Engines:
         self.model = model
         config = ModelConfig.load(folder)
         self.sessions = Sessions.open(folder, config, device="cpu", variant="fp32", intra_threads=1)
-        self._ctranslate2 = Reference(model, ctranslate2_folder)
+        # CTranslate2 has no SSRU.
+        self.has_ctranslate2 = model.config.decoder_autoregression == "attention"
+        if self.has_ctranslate2:
+            self._ctranslate2 = Reference(model, ctranslate2_folder)
         self._languages: dict[tuple[int, ...], Language] = {}
 
     def engine(self, name: str) -> Engine:
