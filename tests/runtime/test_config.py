@@ -83,6 +83,11 @@ def test_an_integer_is_a_number(config: ModelConfig, tmp_path: Path) -> None:
     assert ModelConfig.load(tmp_path) == config
 
 
+def test_a_folder_of_an_earlier_tfm_has_attention(config: ModelConfig, tmp_path: Path) -> None:
+    rewrite(tmp_path, "architecture.decoder_autoregression", ...)
+    assert ModelConfig.load(tmp_path) == config
+
+
 def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path) -> None:
     rewrite(tmp_path, "variants.int8.prefill", {"path": "int8/prefill.onnx"})
     assert ModelConfig.load(tmp_path) == config
@@ -101,6 +106,7 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
         ("architecture.d_ff", True, "architecture.d_ff = True: expected an integer"),
         ("architecture.d_ff", 1.5, "architecture.d_ff = 1.5: expected an integer"),
         ("architecture.norm", "none", "architecture.norm is 'none'"),
+        ("architecture.decoder_autoregression", "gru", "decoder_autoregression is 'gru': expected"),
         ("architecture.num_heads", 3, "d_model 256 is not a multiple of num_heads 3"),
         ("architecture.num_heads", 0, "architecture.num_heads = 0: choose 1 to 10000000"),
         ("special_ids.bos_id", -1, "special_ids.bos_id = -1: choose at least 0"),

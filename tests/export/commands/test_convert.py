@@ -1,8 +1,10 @@
 """`tfm convert` as a command: what it refuses."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import pytest
 from helpers.conversion import convert, save
 
 from tfm.trainer import checkpoint as files
@@ -26,3 +28,19 @@ def test_wrong_calls_are_one_line(
     assert result.exit_code == 1 and "damaged" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}
     shutil.rmtree(checkpoint)
+
+
+@pytest.mark.parametrize("to", ["ctranslate2", "transformers"])
+def test_ssru_is_refused_in_one_line(
+    to: str, tiny_model: Transformer, tiny_vocabulary: Vocabulary, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(tiny_model.config, decoder_autoregression="ssru")
+    checkpoint = save(Transformer(config), tiny_vocabulary, tmp_path / "checkpoint")
+    result = convert(checkpoint, tmp_path / "out", "--to", to)
+    name = {"ctranslate2": "CTranslate2"}.get(to, to)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: {name} has no SSRU decoders, and this model's decoder_autoregression is 'ssru': "
+        "convert a model whose decoder has attention\n",
+    )
+    assert not (tmp_path / "out").exists()

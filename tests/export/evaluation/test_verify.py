@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from helpers.conversion import save
+from helpers.models import random_model, tfm
 from helpers.numerals import chinese
 from onnx import TensorProto, numpy_helper
 
@@ -168,6 +170,23 @@ def test_a_small_error_in_a_graph_is_found(
     wrong = changed(getattr(tiny_graphs, part), noisy(0.003))
     graphs(dataclasses.replace(tiny_graphs, **{part: wrong}))
     check_refused(checkpoint, existing, "differs from PyTorch by 0.0", "fp32")
+
+
+def test_ssru_is_exported_and_verified(
+    tiny_vocabulary: Vocabulary, tiny_model: Transformer, tmp_path: Path
+) -> None:
+    config = {**dataclasses.asdict(tiny_model.config), "decoder_autoregression": "ssru"}
+    del config["dropout"]
+    model = random_model(seed=9, eos_scale=3.0, **config)
+    checkpoint = save(model, tiny_vocabulary, tmp_path / "checkpoint")
+    reports = export(checkpoint, tmp_path / "model", "fp32", "int8", "fp16", "int4")
+    differences = reports["fp32"].max_abs_diff
+    assert {"present_state.0", "present_state.1"} <= differences.keys()
+    assert max(differences.values()) < 1e-4
+    assert 1e-4 < reports["int8"].max_abs_diff["present_state.1"] < 1
+    described = json.loads((tmp_path / "model" / "config.json").read_text("utf-8"))
+    assert described["architecture"]["decoder_autoregression"] == "ssru"
+    assert "SSRU decoder" in tfm("info", str(tmp_path / "model")).output
 
 
 def test_other_tokens_are_found(

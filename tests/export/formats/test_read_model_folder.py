@@ -27,6 +27,7 @@ from tfm.trainer.model import Transformer
         {"tied_embeddings": "target", "norm": "pre"},
         {"tied_embeddings": "all", "output_bias": True, "activation": "swish"},
         {"tied_embeddings": "none", "output_bias": True, "suppress_ids": (7,), "norm": "pre"},
+        {"decoder_autoregression": "ssru"},
     ],
 )
 def test_fp32_gives_the_weights_back(
