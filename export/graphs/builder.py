@@ -119,6 +119,7 @@ class GraphBuilder:
         state: Mapping[str, str],
         body: Callable[["GraphBuilder", dict[str, str], str], tuple[str, dict[str, str]]],
         types: TensorTypes,
+        scans: Sequence[str] = (),
     ) -> dict[str, str]:
         """Append an ONNX Loop.
 
@@ -131,17 +132,20 @@ class GraphBuilder:
                 [1] bool, and the new state with the same names
             types: element type and shape of every state; named dimensions may change from one
                 iteration to the next
+            scans: names that the body returns beside the state: every iteration's tensor is kept;
+                `types` has them too
 
         Returns:
-            the final state, by the same names
+            the final state by the same names, and the scans, whose first dimension is iterations
         """
         name = self.unique("loop")
         inner = GraphBuilder(self)
         arguments = {key: f"{name}.{key}" for key in state}
         go_on, updated = body(inner, arguments, f"{name}.iteration")
         # A body may not give out its own input as it is.
+        keys = [*state, *scans]
         results = [inner.Identity(updated[key]) if updated[key] in arguments.values() else
-                   updated[key] for key in state]  # fmt: skip
+                   updated[key] for key in keys]  # fmt: skip
 
         def declared(key: str, tensor: str) -> ValueInfoProto:
             return helper.make_tensor_value_info(tensor, *types[key])
@@ -156,10 +160,10 @@ class GraphBuilder:
             ],
             [
                 helper.make_tensor_value_info(go_on, TensorProto.BOOL, [1]),
-                *(declared(key, tensor) for key, tensor in zip(state, results, strict=True)),
+                *(declared(key, tensor) for key, tensor in zip(keys, results, strict=True)),
             ],
         )
-        finals = {key: f"{name}.{key}.final" for key in state}
+        finals = {key: f"{name}.{key}.final" for key in keys}
         self.nodes.append(
             helper.make_node(
                 "Loop",

@@ -55,7 +55,7 @@ class Grid:
 def grid(b: GraphBuilder, scores: str, vocab_size: int) -> Grid:
     """Append the tensors of a Grid, given the beams' scores [B, K]."""
     batch, beams = b.size(scores, 0), b.size(scores, 1)
-    blocks = -(-vocab_size // BLOCK)
+    blocks = _count(vocab_size)
     sentences = b.Range(b.int64(0), b.Squeeze(batch), b.int64(1))
     first_rows = b.Unsqueeze(b.Mul(sentences, beams), b.int64([1]))
     return Grid(
@@ -104,36 +104,42 @@ def best_candidates(
     )
 
 
-def best_token(
-    b: GraphBuilder, logits: str, scores: str, grid: Grid, vocab_size: int
-) -> CandidateTensors:
-    """Find the best candidate of every sentence, for K = 1: the first of `best_candidates`.
+def best_token(b: GraphBuilder, logits: str, vocab_size: int) -> tuple[str, str]:
+    """Find the most probable token of every row; of equals, the lowest.
 
     Args:
-        logits: [B, V]
-        scores: [B, 1]
+        logits: [N, V]
+
+    Returns:
+        the token [N, 1], and the logits of the block that holds it [N, BLOCK]
     """
-    blocks, maxima = _blocks(b, logits, vocab_size)
-    block = b.ArgMax(b.Add(maxima, scores), axis=1, keepdims=1)  # [B, 1]
-    best_block = b.Reshape(b.Add(block, grid.first_blocks), b.int64([-1]))
-    totals = b.Add(b.Gather(blocks, best_block, axis=0), scores)  # [B, BLOCK]
-    offset = b.ArgMax(totals, axis=1, keepdims=1)
-    return CandidateTensors(
-        scores=b.ReduceMax(totals, b.int64([1]), keepdims=1),
-        ids=_token(b, block, offset, vocab_size),
-        rows=grid.first_rows,
-    )
+    blocks = b.Reshape(_padded(b, logits, vocab_size), b.int64([-1, _count(vocab_size), BLOCK]))
+    maxima = b.ReduceMax(blocks, b.int64([2]), keepdims=0)  # [N, U]
+    block = b.ArgMax(maxima, axis=1, keepdims=1)  # [N, 1]
+    values = b.GatherND(blocks, block, batch_dims=1)  # [N, BLOCK]
+    offset = b.ArgMax(values, axis=1, keepdims=1)
+    return _token(b, block, offset, vocab_size), values
 
 
 def _blocks(b: GraphBuilder, logits: str, vocab_size: int) -> tuple[str, str]:
     """Log-probabilities cut into blocks [N x U, BLOCK], and the blocks' maxima [N, U]."""
-    log_probs = b.LogSoftmax(logits, axis=1)
-    padding = -vocab_size % BLOCK
-    if padding:
-        log_probs = b.Pad(log_probs, b.int64([0, 0, 0, padding]), b.float32(-np.inf))
+    log_probs = _padded(b, b.LogSoftmax(logits, axis=1), vocab_size)
     blocks = b.Reshape(log_probs, b.int64([-1, BLOCK]))
     maxima = b.ReduceMax(blocks, b.int64([1]), keepdims=1)
-    return blocks, b.Reshape(maxima, b.int64([-1, (vocab_size + padding) // BLOCK]))
+    return blocks, b.Reshape(maxima, b.int64([-1, _count(vocab_size)]))
+
+
+def _count(vocab_size: int) -> int:
+    """U, how many blocks the vocabulary has."""
+    return -(-vocab_size // BLOCK)
+
+
+def _padded(b: GraphBuilder, values: str, vocab_size: int) -> str:
+    """[N, V] with columns of -inf after it, until its blocks are full."""
+    padding = -vocab_size % BLOCK
+    if padding:
+        values = b.Pad(values, b.int64([0, 0, 0, padding]), b.float32(-np.inf))
+    return values
 
 
 def _token(b: GraphBuilder, block: str, offset: str, vocab_size: int) -> str:

@@ -17,7 +17,7 @@ from tfm.runtime.search import LARGEST_PATIENCE
 from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, TensorTypes
-from .candidates import CandidateTensors, Grid, best_candidates, best_token
+from .candidates import CandidateTensors, Grid, best_candidates
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
 
@@ -39,8 +39,6 @@ class SearchArguments:
     finished_needed: str  # finished hypotheses at which a sentence may end
     has_length_penalty: str  # bool: length_penalty is not 0
     has_rules: str  # bool: at least one rule on logits is set
-    greedy: str  # bool: K = 1
-    greedy_without_rules: str  # bool: K = 1, no rules on logits and no prefix
     no_rules_no_prefix: str  # bool: no rules on logits and no prefix
 
 
@@ -83,13 +81,11 @@ def search_arguments(b: GraphBuilder) -> SearchArguments:
         finished_needed=b.Where(free, hypotheses, enough),
         has_length_penalty=b.Not(free),
         has_rules=has_rules,
-        greedy=greedy,
-        greedy_without_rules=b.And(plain, greedy),
         no_rules_no_prefix=plain,
     )
 
 
-# What `choose` returns: the candidates (X is 2K in beam search and 1 in greedy search); scores and
+# What `choose` returns: the candidates (X is 2K, or K in a target prefix); scores and
 # tokens of the next step's beams, and the rows that they continue; and the lowest score among the
 # K best candidates, which is -inf when one of them is EOS or unused.
 CHOICE: TensorTypes = {
@@ -113,7 +109,7 @@ def choose(
 ) -> dict[str, str]:
     """Append the rules "target prefix", "logits", "candidates" and "continue".
 
-    Options that are not set add no work: greedy search runs one If per step, beam search two.
+    Options that are not set add no work but for one If.
 
     Args:
         logits: [N, V]
@@ -123,10 +119,6 @@ def choose(
         the tensors of CHOICE
     """
     scores, vocab_size = state["scores"], config.target_vocab_size
-
-    def token(b: GraphBuilder) -> dict[str, str]:
-        best = best_token(b, logits, scores, grid, vocab_size)
-        return _continue_greedy(b, best, config)
 
     def beams(b: GraphBuilder) -> dict[str, str]:
         best = best_candidates(b, logits, scores, grid, vocab_size)
@@ -141,7 +133,7 @@ def choose(
         return b.branch(
             arguments.has_rules,
             with_rules,
-            lambda inner: inner.branch(arguments.greedy, token, beams, CHOICE),
+            beams,
             CHOICE,
         )
 
@@ -153,12 +145,7 @@ def choose(
             CHOICE,
         )
 
-    return b.branch(
-        arguments.greedy_without_rules,
-        token,
-        lambda inner: inner.branch(arguments.no_rules_no_prefix, beams, not_plain, CHOICE),
-        CHOICE,
-    )
+    return b.branch(arguments.no_rules_no_prefix, beams, not_plain, CHOICE)
 
 
 def _take_prefix(
@@ -206,22 +193,6 @@ def _rules_on_logits(
     impossible = b.Expand(b.float32(-np.inf), b.Shape(by_row))
     name: str = b.ScatterElements(logits, by_row, impossible, axis=1)
     return name
-
-
-def _continue_greedy(
-    b: GraphBuilder, best: CandidateTensors, config: TransformerConfig
-) -> dict[str, str]:
-    """The rule "continue" for K = 1, where a sentence ends with its first EOS: nobody reads what
-    follows it."""
-    return {
-        "scores": best.scores,
-        "ids": best.ids,
-        "rows": best.rows,
-        "next_scores": best.scores,
-        "next_ids": best.ids,
-        "next_rows": b.Reshape(best.rows, b.int64([-1])),
-        "lowest": _lowest(b, _without_eos(b, best, config)),
-    }
 
 
 def _continue_beams(

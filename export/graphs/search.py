@@ -9,7 +9,7 @@ Shapes: B sentences still running, A all sentences, K beams, R hypotheses to ret
 P tokens of the target prefix, E slots of the cache, H heads, C head size.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ def compose(
         target_prefix: the default of target_prefix, with a language's token where there is one
     """
     b = GraphBuilder()
-    defaults = _option_inputs(b, options, target_prefix)
+    defaults = option_inputs(b, options, target_prefix)
     arguments = search_arguments(b)
     memory_names = [output.name for output in graphs.encoder.graph.output]
     encoded = b.insert(graphs.encoder.graph, "encoder/", {"source_ids": "source_ids"}, memory_names)
@@ -103,13 +103,20 @@ def compose(
     return move_constants_inward(model)
 
 
-def _option_inputs(
-    b: GraphBuilder, options: DecodingOptions, target_prefix: Sequence[int]
+def option_inputs(
+    b: GraphBuilder,
+    options: DecodingOptions,
+    target_prefix: Sequence[int],
+    names: Collection[str] | None = None,
 ) -> list[onnx.ValueInfoProto]:
-    """Declare the optional inputs, whose defaults are initializers of the same names."""
+    """Declare the optional inputs, whose defaults are initializers of the same names.
+
+    Args:
+        names: those wanted; None is all that declare `graph`
+    """
     inputs = []
     for name, type_, spec in declared_options(type(options)):
-        if not spec.graph:
+        if not spec.graph or (names is not None and name not in names):
             continue
         value: NDArray[Any]
         if name == "target_prefix":
@@ -172,7 +179,6 @@ def _start(
 
 
 def _types(config: TransformerConfig, memory_names: list[str], element: int) -> TensorTypes:
-    heads, size = config.num_heads, config.d_model // config.num_heads
     types: TensorTypes = {
         "target_ids": (INT64, ["B", "K"]),
         "scores": (FLOAT, ["B", "K"]),
@@ -188,8 +194,16 @@ def _types(config: TransformerConfig, memory_names: list[str], element: int) -> 
         "result_ids": (INT64, ["A", "R", "T"]),
         "result_lengths": (INT64, ["A", "R"]),
         "result_scores": (FLOAT, ["A", "R"]),
-        "source_bias": (FLOAT, ["B", 1, 1, "S"]),
     }
+    return {**types, **memory_types(config, memory_names, element)}
+
+
+def memory_types(
+    config: TransformerConfig, memory_names: Sequence[str], element: int
+) -> TensorTypes:
+    """Element type and shape of the encoder's outputs."""
+    heads, size = config.num_heads, config.d_model // config.num_heads
+    types: TensorTypes = {"source_bias": (FLOAT, ["B", 1, 1, "S"])}
     for name in memory_names:
         if name.startswith("cross_"):
             types[name] = (element, ["B", heads, "S", size])
