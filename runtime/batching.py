@@ -1,10 +1,30 @@
-"""Which sentences run together."""
+"""Which sentences run together, and which side by side."""
 
 from collections.abc import Iterator, Sequence
 
 # What every step of a batch costs whatever its size (starting the operators, reading the
 # weights), as a number of sentences.
 STEP_COST = 8
+# Threads that share sentences are at least so much faster than one, as a share of what as many
+# threads could be: with less to do each, they would mostly do one another's steps again.
+LEAST_EFFICIENCY = 0.6
+
+
+def side_by_side(
+    lengths: Sequence[int], max_tokens: int, beam_size: int, threads: int
+) -> list[list[int]]:
+    """Batches for some threads, which take one after the other: indices of sentences, each once.
+
+    All batches that run at the same time hold at most max_tokens together, as
+    sentences x beams x longest; or single sentences.
+    """
+    parts = shares(lengths, beam_size, threads)
+    budget = max_tokens // beam_size // threads
+    return [
+        [part[index] for index in batch]
+        for part in parts
+        for batch in batches([lengths[index] for index in part], budget)
+    ]
 
 
 def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
@@ -33,6 +53,46 @@ def batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
     while cut < len(cuts) - 1:
         yield order[cuts[cut] : cuts[ends[cut]]]
         cut = ends[cut]
+
+
+def shares(lengths: Sequence[int], beam_size: int, threads: int) -> list[list[int]]:
+    """Indices of sentences for each of some threads, longest first; each index once.
+
+    The shares cost about the same. There are as many as there are threads, or fewer where more
+    would be too small to pay: a step of one sentence takes hardly longer than one of none.
+
+    Args:
+        lengths: tokens of each sentence
+        beam_size: rows that a sentence has in a step
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    for count in range(min(threads, len(order)), 1, -1):
+        cut = _cut(order, lengths, count)
+        longest = max(_cost_of_share(share, lengths, beam_size) for share in cut)
+        if _cost_of_share(order, lengths, beam_size) >= LEAST_EFFICIENCY * count * longest:
+            return cut
+    return [order] if order else []
+
+
+def _cut(order: list[int], lengths: Sequence[int], count: int) -> list[list[int]]:
+    """Cut sorted sentences into that many parts, none empty, with about equal numbers of tokens."""
+    parts: list[list[int]] = []
+    first, tokens = 0, sum(lengths)
+    for remaining in range(count, 1, -1):
+        end, size = first + 1, lengths[order[first]]
+        while (
+            end <= len(order) - remaining and size + lengths[order[end]] / 2 <= tokens / remaining
+        ):
+            size += lengths[order[end]]
+            end += 1
+        parts.append(order[first:end])
+        first, tokens = end, tokens - size
+    return [*parts, order[first:]]
+
+
+def _cost_of_share(share: Sequence[int], lengths: Sequence[int], beam_size: int) -> int:
+    """Of its rows, if batches have no padding, and of the steps of one batch."""
+    return beam_size * sum(lengths[index] for index in share) + STEP_COST * lengths[share[0]]
 
 
 def _possible_cuts(lengths: Sequence[int], max_tokens: int) -> list[int]:

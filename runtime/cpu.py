@@ -22,8 +22,14 @@ def usable_cpus() -> int:
 def usable_cores() -> int:
     """Like `usable_cpus`, but two hardware threads of one core count once: computing with both
     is slower than with one."""
+    return min(usable_cpus(), allowed_cores())
+
+
+def allowed_cores() -> int:
+    """Cores of this process's affinity mask, at least 1, whatever share of their time it may
+    use."""
     siblings = {_siblings(cpu) for cpu in allowed_cpus()}
-    return max(1, min(usable_cpus(), len(siblings) or usable_cpus()))
+    return len(siblings) or os.cpu_count() or 1
 
 
 def allowed_cpus() -> frozenset[int]:
@@ -76,7 +82,7 @@ def choose_threads(requested: int) -> int:
         ValueError: requested is negative
     """
     if requested < 0:
-        raise ValueError(f"intra_threads is {requested}: 0 (one for each core) or more")
+        raise ValueError(f"intra_threads is {requested}: 0 (chosen by the load) or more")
     allowed = usable_cpus() if requested else usable_cores()
     wanted = min(requested or allowed, allowed)
     threads = _startable(wanted)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from . import run_gate
 from .config import FileEntry, ModelConfig
 from .cpu import choose_threads
+from .cpu_load import CpuLoad
 from .decoding_state import DecodingState
 from .device import Choice, choose, load_onnxruntime
 from .errors import ModelError
@@ -23,6 +24,7 @@ from .graph_contract import check_graph
 from .graph_session import GraphSession, NoCudaError
 from .options import DecodingOptions
 from .search import NO_FINITE_SCORE, ScoredIds
+from .workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Sessions:
 
     Attributes:
         choice: the device and variant in use, and why
+        workers: the threads that may translate side by side
     """
 
     def __init__(
@@ -51,7 +54,12 @@ class Sessions:
         self._folder = folder.absolute()  # of graphs that are loaded after a chdir()
         self._config = config
         self._files = config.variants[choice.variant]
+        on_cpu = choice.device == "cpu"
         self._threads = choose_threads(intra_threads)
+        # A graph on a CPU computes in the thread that calls it: see workers.py.
+        self._graph_threads = 1 if on_cpu else self._threads
+        load = None if intra_threads else CpuLoad()
+        self.workers = Workers(self._threads if on_cpu else 1, load)
         self._graphs: dict[str, GraphSession] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -89,7 +97,7 @@ class Sessions:
 
     @property
     def threads(self) -> int:
-        """How many threads each operator computes with."""
+        """How many threads compute, at most."""
         return self._threads
 
     def close(self) -> None:
@@ -226,7 +234,7 @@ class Sessions:
                 file: FileEntry = getattr(self._files, name)
                 path = file.verify(self._folder)
                 weights = self._folder / self._files.weights.path
-                graph = GraphSession(path, weights, self.choice.device, self._threads)
+                graph = GraphSession(path, weights, self.choice.device, self._graph_threads)
                 check_graph(name, graph, path, self._config)
                 self._graphs[name] = graph
             return self._graphs[name]

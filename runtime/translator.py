@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 
 from .arguments import checked_ids, checked_sentences
-from .batching import batches
+from .batching import side_by_side
 from .bundled import bundled_model
 from .config import ModelConfig
 from .errors import TranslationError
@@ -99,8 +99,9 @@ class Translator:
             model_folder: written by `tfm export`; None is the bundled model
             device: "auto", "cpu" or "cuda"
             variant: "int8", "fp32", ...; None is the best for the device
-            intra_threads: threads for each operator; 0 is one for each core that this process may
-                use
+            intra_threads: threads to compute with, on a CPU each with sentences of its own, so
+                that a single sentence has one; 0 is as many as pay, at most one for each core
+                that this process may use and that others leave free when it is called
             by_steps: always search step by step; the translations are the same
 
         Raises:
@@ -318,17 +319,24 @@ class Translator:
             )
         options.check_vocabulary(self.config.architecture.target_vocab_size)
         route = self._route(options)
-        results: list[list[ScoredIds]] = [[] for _ in sources]
-        lengths = [len(ids) for ids in sources]
-        for indices in batches(lengths, max_batch_tokens // options.beam_size):
+        workers = self.sessions.workers
+        threads = workers.available()
+        work = side_by_side(
+            [len(ids) for ids in sources], max_batch_tokens, options.beam_size, threads
+        )
+
+        def search_batch(indices: list[int]) -> list[list[ScoredIds]]:
             batch = [sources[index] for index in indices]
             try:
                 if route.by_graph:
-                    hypotheses_by_row = self.sessions.translate(batch, options, prefix)
-                else:
-                    hypotheses_by_row = self._search_by_steps(batch, options, prefix)
+                    return self.sessions.translate(batch, options, prefix)
+                return self._search_by_steps(batch, options, prefix)
             except MemoryError as error:
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error
+
+        results: list[list[ScoredIds]] = [[] for _ in sources]
+        found = workers.map(search_batch, work, threads)
+        for indices, hypotheses_by_row in zip(work, found, strict=True):
             for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
                 results[index] = hypotheses
         return results

@@ -71,7 +71,8 @@ if TYPE_CHECKING:
     "--threads",
     type=click.IntRange(0),
     default=0,
-    help="Threads to compute with.  [default: one for each core]",
+    help="Threads to compute with, on a CPU each with lines of its own.  [default: as many as pay,"
+    " at most one for each core that other programs leave free]",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what runs, and why.")
 def run(

@@ -133,7 +133,7 @@ if __name__ == "__main__":
 def test_daemon_threads_that_translate_at_the_end(by_steps: bool) -> None:
     for _ in range(3):
         output = run(f"""
-translator = Translator(by_steps={by_steps})
+translator = Translator(by_steps={by_steps}, intra_threads=2)
 def work():
     while True:
         translator.translate_batch([TEXT] * 4)

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tfm.runtime.batching import batches
 from tfm.runtime.device import choose
 from tfm.runtime.errors import ModelError
-from tfm.runtime.translator import batches
 
 CPU = ["CPUExecutionProvider"]
 CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
