@@ -59,11 +59,13 @@ def test_batches_side_by_side_hold_each_sentence_once_within_the_budget(
         (1, 1, 8, [1]),
         (1, 4, 8, [1]),
         (2, 1, 2, [2]),  # a step of one costs nearly as much as one of two
-        (2, 4, 2, [1, 1]),
-        (8, 1, 2, [4, 4]),
-        (8, 1, 4, [4, 4]),
-        (32, 1, 4, [8, 8, 8, 8]),
-        (7, 4, 3, [2, 2, 3]),
+        (8, 1, 2, [8]),
+        (16, 1, 2, [8, 8]),
+        (16, 1, 4, [8, 8]),
+        (64, 1, 4, [16, 16, 16, 16]),
+        (2, 4, 2, [2]),
+        (4, 4, 2, [2, 2]),
+        (25, 4, 3, [8, 8, 9]),
         (0, 4, 3, []),
     ],
 )
@@ -75,7 +77,7 @@ def test_as_many_shares_as_pay(
 
 @given(lengths=st.lists(st.integers(20, 60), min_size=64, max_size=64), threads=st.integers(2, 4))
 def test_shares_cost_about_the_same(lengths: list[int], threads: int) -> None:
-    result = shares(lengths, 1, threads)
+    result = shares(lengths, 4, threads)
     assert len(result) == threads
     tokens = [sum(lengths[i] for i in share) for share in result]
     assert max(tokens) - min(tokens) <= 2 * max(lengths)

@@ -62,14 +62,14 @@ class Together:
 def test_two_batches_run_at_once(two: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
     together = Together(two, 2)
     monkeypatch.setattr(two.sessions, "translate", together)
-    two.translate_ids([[5, 6, 3]] * 8, beam_size=1)
-    assert together.batches == [4, 4]
+    two.translate_ids([[5, 6, 3]] * 16, beam_size=1)
+    assert together.batches == [8, 8]
     assert len(set(together.threads)) == 2
     two.translate_ids([[5, 6, 3]] * 32, beam_size=1, max_batch_tokens=48)
     assert together.batches[2:] == [8] * 4  # 48 tokens are 16 sentences, of both threads
 
 
-@pytest.mark.parametrize("sentences", [1, 2])
+@pytest.mark.parametrize("sentences", [1, 8])
 def test_too_few_sentences_stay_with_the_caller(
     two: Translator, monkeypatch: pytest.MonkeyPatch, sentences: int
 ) -> None:
