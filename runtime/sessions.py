@@ -7,6 +7,7 @@ DecodingState that search.search() advances token by token.
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +25,7 @@ from .graph_contract import check_graph
 from .graph_session import GraphSession, NoCudaError
 from .options import DecodingOptions
 from .search import NO_FINITE_SCORE, ScoredIds
-from .workers import Workers
+from .workers import Workers, both
 
 logger = logging.getLogger(__name__)
 
@@ -63,8 +64,10 @@ class Sessions:
         self._graphs: dict[str, GraphSession] = {}
         self._lock = threading.Lock()
         self._closed = False
-        self._files.weights.verify(folder)
-        self._graph("translate" if choice.device == "cpu" else "decoder")
+        both(
+            partial(self._files.weights.verify, self._folder),
+            partial(self._graph, "translate" if on_cpu else "decoder"),
+        )
 
     @classmethod
     def open(

@@ -24,6 +24,7 @@ from .scripts import warn_of_other_script
 from .search import ScoredIds, search
 from .sessions import Sessions
 from .tokenizer import Tokenizer
+from .workers import both
 
 logger = logging.getLogger(__name__)
 
@@ -110,10 +111,13 @@ class Translator:
         """
         folder = bundled_model() if model_folder is None else Path(model_folder)
         config = ModelConfig.load(folder)
-        sessions = Sessions.open(
-            folder, config, device=device, variant=variant, intra_threads=intra_threads
+        sessions, tokenizer = both(
+            lambda: Sessions.open(
+                folder, config, device=device, variant=variant, intra_threads=intra_threads
+            ),
+            lambda: Tokenizer(folder, config),
         )
-        self._initialize(folder, config, sessions, by_steps)
+        self._initialize(folder, config, sessions, tokenizer, by_steps)
         self._arguments |= {"device": device, "variant": variant, "intra_threads": intra_threads}
 
     @classmethod
@@ -131,11 +135,18 @@ class Translator:
             ModelError: the vocabulary cannot be used
         """
         translator = cls.__new__(cls)
-        translator._initialize(model_folder, config, sessions, by_steps)
+        translator._initialize(
+            model_folder, config, sessions, Tokenizer(model_folder, config), by_steps
+        )
         return translator
 
     def _initialize(
-        self, folder: Path, config: ModelConfig, sessions: Sessions, by_steps: bool
+        self,
+        folder: Path,
+        config: ModelConfig,
+        sessions: Sessions,
+        tokenizer: Tokenizer,
+        by_steps: bool,
     ) -> None:
         self.folder = folder
         self.config = config
@@ -143,7 +154,7 @@ class Translator:
         self.sessions = sessions
         self.choice = sessions.choice
         self._by_steps = by_steps
-        self._tokenizer = Tokenizer(folder, config)
+        self._tokenizer = tokenizer
         self._logged_route: Route | None = None
         self._arguments: dict[str, Any] = {  # what pickling keeps
             "device": sessions.choice.device,

@@ -9,9 +9,10 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from . import run_gate
+from .cpu import usable_cpus
 from .cpu_load import CpuLoad
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,21 @@ Result = TypeVar("Result")
 
 # Identifiers of all threads of this process that work. Without a lock, which a fork may find held.
 _working: list[int] = []
+
+
+def both(first: Callable[[], Item], second: Callable[[], Result]) -> tuple[Item, Result]:
+    """What two functions return, which run at the same time where there is more than one
+    processor.
+
+    Raises:
+        whatever the first raises, or else the second
+    """
+    found: list[Any] = Workers(2).map(_call, [first, second], min(2, usable_cpus()))
+    return found[0], found[1]
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 class Workers:

@@ -12,7 +12,7 @@ import pytest
 from tfm.runtime import workers as module
 from tfm.runtime.cpu_load import CpuLoad
 from tfm.runtime.errors import TranslationError
-from tfm.runtime.workers import Workers
+from tfm.runtime.workers import Workers, both
 
 WAIT = 30  # seconds; a test that needs them has failed
 
@@ -175,6 +175,28 @@ def test_a_fork_in_the_middle(children: Callable[[int], int]) -> None:
         os._exit(int(found != list(range(6)) or bool(others)))
     assert found == list(range(6))
     assert children(pids[0]) == 0
+
+
+def test_both_run_at_once_and_the_first_error_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "usable_cpus", lambda: 4)
+    together = threading.Barrier(2)
+
+    def meet(fails: str = "") -> str:
+        together.wait(WAIT)
+        if fails:
+            raise TranslationError(fails)
+        return "met"
+
+    assert both(meet, lambda: len(meet())) == ("met", 3)
+    with pytest.raises(TranslationError, match="first"):
+        both(lambda: meet("first"), lambda: meet("second"))
+    with pytest.raises(TranslationError, match="second"):
+        both(meet, lambda: meet("second"))
+
+
+def test_both_on_one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "usable_cpus", lambda: 1)
+    assert both(threading.get_ident, threading.get_ident) == (threading.get_ident(),) * 2
 
 
 @pytest.fixture
