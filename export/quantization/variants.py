@@ -55,7 +55,7 @@ def open_to_check(folder: Path, variant: str, threads: int = 0) -> Translator:
     the same graph with the same rounding of weights, activations and cache.
 
     Args:
-        threads: for each operator; 0 is one for each core
+        threads: as in Translator
 
     Raises:
         ModelError: the model folder cannot be used
