@@ -41,12 +41,14 @@ from tfm.trainer.model import Transformer
 
 from .decoding_defaults import decoding_defaults
 from .errors import ExportError
+from .preoptimize import preoptimize
 
 logger = logging.getLogger(__name__)
 
 VERIFY_FILE = "verify.json"
 WEIGHTS_FILE = "weights.bin"
 NEUTRAL = DecodingOptions()
+PREOPTIMIZED = frozenset({"int8", "int4"})  # those that run on CPUs alone
 MAX_SOURCE_LENGTH = 512  # tokens; the runtime cuts longer sentences
 
 
@@ -205,6 +207,8 @@ def _write(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],
             folder / variant / WEIGHTS_FILE,
         )
+        if variant in PREOPTIMIZED:
+            preoptimize(folder / variant / "translate.onnx")
     _folder_config(source, folder, variants).save(folder)
 
 
