@@ -15,6 +15,7 @@ from pathlib import Path
 from tfm.export.evaluation.verify import VariantReport, verify_folder
 from tfm.export.formats.read_model_folder import CHECKPOINT_FILE, load_exportable
 from tfm.export.graphs.compact_cache import compact_graph
+from tfm.export.graphs.greedy import compose_greedy
 from tfm.export.graphs.search import compose
 from tfm.export.graphs.shared_weights import save_shared
 from tfm.export.graphs.step import step_graph
@@ -202,13 +203,15 @@ def _write(
             "decoder": step_graph(made.decoder, config),
             "compact": compact_graph(made, config),
             "translate": compose(made, config, source.options, prefix),
+            "greedy": compose_greedy(made, config, source.options, prefix),
         }
         save_shared(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],
             folder / variant / WEIGHTS_FILE,
         )
         if variant in PREOPTIMIZED:
-            preoptimize(folder / variant / "translate.onnx")
+            for graph in ("translate", "greedy"):
+                preoptimize(folder / variant / f"{graph}.onnx")
     _folder_config(source, folder, variants).save(folder)
 
 
@@ -258,6 +261,7 @@ def _variant(folder: Path, variant: str) -> VariantFiles:
         decoder=FileEntry.of(folder, f"{variant}/decoder.onnx"),
         compact=FileEntry.of(folder, f"{variant}/compact.onnx"),
         translate=FileEntry.of(folder, f"{variant}/translate.onnx"),
+        greedy=FileEntry.of(folder, f"{variant}/greedy.onnx"),
         weights=FileEntry.of(folder, f"{variant}/{WEIGHTS_FILE}"),
     )
 

@@ -10,7 +10,8 @@ from .errors import ModelError, TfmError, TranslationError
 TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
     from .options import DecodingOptions
-    from .translator import Hypothesis, Translation, Translator
+    from .translation import Hypothesis, Translation
+    from .translator import Translator
 
     __version__: str
 
@@ -31,8 +32,10 @@ def __getattr__(name: str) -> object:
         from importlib.metadata import version
 
         return version("tfm")
-    if name in {"Hypothesis", "Translation", "Translator"}:
-        return getattr(import_module(".translator", __name__), name)
+    if name in {"Hypothesis", "Translation"}:
+        return getattr(import_module(".translation", __name__), name)
+    if name == "Translator":
+        return import_module(".translator", __name__).Translator
     if name == "DecodingOptions":
         return import_module(".options", __name__).DecodingOptions
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -212,7 +212,8 @@ class TokenizerFiles:
 class VariantFiles:
     """The graphs of one precision, which keep their weights in one external file.
 
-    `translate` is encoder, decoder and search in one; the others are for a search step by step.
+    `translate` is encoder, decoder and search in one, `greedy` the same for greedy search alone,
+    which older exports do not have; the others are for a search step by step.
     """
 
     encoder: FileEntry
@@ -220,10 +221,11 @@ class VariantFiles:
     compact: FileEntry
     translate: FileEntry
     weights: FileEntry
+    greedy: FileEntry | None = None
 
     def __post_init__(self) -> None:
-        for graph in (self.encoder, self.decoder, self.compact, self.translate):
-            if graph.size > LARGEST_GRAPH:
+        for graph in (self.encoder, self.decoder, self.compact, self.translate, self.greedy):
+            if graph is not None and graph.size > LARGEST_GRAPH:
                 raise ModelError(
                     f"{graph.path} has {graph.size} bytes: a graph has at most {LARGEST_GRAPH}"
                 )
@@ -231,7 +233,8 @@ class VariantFiles:
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(getattr(self, field.name).size for field in fields(self))
+        files = (getattr(self, field.name) for field in fields(self))
+        return sum(file.size for file in files if file is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

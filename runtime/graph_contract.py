@@ -46,7 +46,7 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
     """Compare names, types and shapes.
 
     Args:
-        graph_name: "encoder", "decoder", "compact" or "translate"
+        graph_name: "encoder", "decoder", "compact", "translate" or "greedy"
         path: of the graph's file, for the error
 
     Raises:
@@ -59,7 +59,7 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
         for side, expected, found in (
             ("input", contract.inputs, graph.inputs),
             ("output", contract.outputs, graph.outputs),
-            ("input", _options() if graph_name == "translate" else {}, graph.optional_inputs),
+            ("input", _options(graph_name), graph.optional_inputs),
         ):
             for tensor in expected.keys() & found.keys():
                 _check_tensor(f"{side} {quoted(tensor)}", expected[tensor], found[tensor])
@@ -163,6 +163,7 @@ def _compact(architecture: Architecture) -> _Contract:
 
 _CONTRACTS = {
     "translate": _translate,
+    "greedy": _translate,
     "encoder": _encoder,
     "decoder": _decoder,
     "compact": _compact,
@@ -204,11 +205,14 @@ def _cache(prefix: str, architecture: Architecture) -> dict[str, _Expected]:
     }
 
 
-def _options() -> dict[str, _Expected]:
-    """translate.onnx's optional inputs, those of the decoding options."""
+def _options(graph_name: str) -> dict[str, _Expected]:
+    """Optional inputs of graphs that search: decoding options, and whether scores are wanted."""
+    if graph_name not in ("translate", "greedy"):
+        return {}
     shapes: dict[str, tuple[None, ...]] = {"target_prefix": (None, None), "suppress_ids": (None,)}
-    return {
+    options = {
         name: _Expected(_FLOAT32 if type_ is float else _INT64, shapes.get(name, ()))
         for name, type_, spec in declared_options()
         if spec.graph
     }
+    return {**options, "with_scores": _Expected(("tensor(bool)",), ())}

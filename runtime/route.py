@@ -1,4 +1,4 @@
-"""Which way a search runs: as one graph, or step by step."""
+"""Which way a search runs: as one graph, and which, or step by step."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -8,18 +8,36 @@ from .options import DecodingOptions, declared_options
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Whether translate.onnx runs the whole search, and why."""
+    """Whether one graph runs the whole search, and why.
+
+    Attributes:
+        graph: which: "translate", or "greedy"
+    """
 
     by_graph: bool
     reason: str
+    graph: str = "translate"
 
 
-def choose_route(options: DecodingOptions, device: str, graph_options: Collection[str]) -> Route:
+# What greedy.onnx carries out, or what means nothing to a search with one beam.
+GREEDY_OPTIONS = frozenset(
+    ("beam_size", "max_length", "length_penalty", "target_prefix", "patience")
+)
+
+
+def choose_route(
+    options: DecodingOptions,
+    device: str,
+    graph_options: Collection[str],
+    *,
+    has_greedy: bool = False,
+) -> Route:
     """Choose the faster way that can do what the options ask for.
 
     Args:
         device: "cpu" or "cuda"
         graph_options: names of the options that the model's translate.onnx has inputs for
+        has_greedy: whether the model has greedy.onnx
 
     Returns:
         the graph on a CPU, where one call is fastest, unless an option is set that it does not
@@ -28,6 +46,8 @@ def choose_route(options: DecodingOptions, device: str, graph_options: Collectio
     if device != "cpu":
         return Route(False, f"step by step: on {device} the search itself is faster in numpy")
     wanted = options.set_options()
+    if has_greedy and options.beam_size == 1 and GREEDY_OPTIONS.issuperset(wanted):
+        return Route(True, "greedy.onnx runs the whole search", "greedy")
     for name, _, spec in declared_options(type(options)):
         if name in wanted and not (spec.graph and name in graph_options):
             return Route(False, f"step by step: translate.onnx does not support {name}")

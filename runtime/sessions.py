@@ -1,7 +1,7 @@
 """The ONNX Runtime sessions of one variant of a model on one device.
 
-`translate` runs translate.onnx: the whole search in one call, ids in and out. `encode` returns a
-DecodingState that search.search() advances token by token.
+`translate` runs translate.onnx or greedy.onnx: the whole search in one call, ids in and out.
+`encode` returns a DecodingState that search.search() advances token by token.
 """
 
 import logging
@@ -29,6 +29,8 @@ from .workers import Workers, both
 
 logger = logging.getLogger(__name__)
 
+# Optional inputs of graphs that are no decoding options: target_prefix is text among these.
+NOT_OPTIONS = frozenset(("target_prefix", "with_scores"))
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 
@@ -112,20 +114,30 @@ class Sessions:
     @property
     def graph_options(self) -> frozenset[str]:
         """Names of translate.onnx's optional inputs: the options that it carries out."""
-        return frozenset(self._optional_inputs)
+        return frozenset(self._optional_inputs("translate"))
+
+    @property
+    def has_greedy(self) -> bool:
+        """Whether the model has greedy.onnx; older exports have not."""
+        return self._files.greedy is not None
 
     def translate(
         self,
         sources: Sequence[Sequence[int]],
         options: DecodingOptions,
         target_prefix: Sequence[int] = (),
+        *,
+        graph: str = "translate",
+        with_scores: bool = True,
     ) -> list[list[ScoredIds]]:
-        """Search by the rules of search.py, in one call of translate.onnx.
+        """Search by the rules of search.py, in one call of a graph.
 
         Args:
             sources: source ids of each sentence, EOS included; padded here
             options: those that differ from their defaults are among `graph_options`
             target_prefix: ids that every translation begins with
+            graph: "translate", or "greedy" for what route.py says
+            with_scores: greedy.onnx is faster without them; they are NaN then
 
         Returns:
             for each sentence its hypotheses, best first
@@ -133,24 +145,28 @@ class Sessions:
         Raises:
             ModelError: the model gave no finite score
         """
-        feeds = {"source_ids": self._padded(sources), **self._option_feeds(options)}
+        feeds = {"source_ids": self._padded(sources), **self._option_feeds(graph, options)}
         feeds["target_prefix"] = np.array([target_prefix], np.int64).reshape(1, -1)
         outputs = ("output_ids", "output_lengths", "output_scores")
-        ids, lengths, scores = self._graph("translate").run(outputs, feeds)
+        if graph == "greedy":
+            feeds["with_scores"] = np.array(with_scores)
+        ids, lengths, scores = self._graph(graph).run(outputs, feeds)
         if not (
             ids.shape[:2] == lengths.shape == scores.shape
             and (len(ids), scores.ndim) == (len(sources), 2)
             and scores.size
             and np.all((lengths >= 0) & (lengths <= ids.shape[2]))
         ):
-            raise ModelError("translate.onnx gave outputs of wrong shapes: export the model again")
+            raise ModelError(f"{graph}.onnx gave outputs of wrong shapes: export the model again")
         if not np.all(scores[:, 0] > -np.inf):
             raise ModelError(NO_FINITE_SCORE)
+        if graph == "greedy" and not with_scores:
+            scores = np.full_like(scores, np.nan)
         return [
             [
                 ScoredIds(tuple(row[:length]), score)
                 for row, length, score in zip(*hypotheses, strict=True)
-                if score > -np.inf
+                if score != -np.inf
             ]
             for hypotheses in zip(ids.tolist(), lengths.tolist(), scores.tolist(), strict=True)
         ]
@@ -180,25 +196,25 @@ class Sessions:
             owner=binding,
         )
 
-    def _option_feeds(self, options: DecodingOptions) -> dict[str, NDArray[Any]]:
+    def _option_feeds(self, graph: str, options: DecodingOptions) -> dict[str, NDArray[Any]]:
         """Every option that the graph has an input for, as that input's tensor."""
         feeds = {}
-        for name, dtype in self._optional_inputs.items():
-            if name != "target_prefix":  # text among the options, ids in the graph
+        for name, dtype in self._optional_inputs(graph).items():
+            if name not in NOT_OPTIONS:
                 value = getattr(options, name)
                 if dtype is np.float32:
                     value = min(value, _LARGEST_FLOAT)
                 feeds[name] = np.array(value, dtype)
         return feeds
 
-    @property  # cached_property has a lock, which a fork may find held
-    def _optional_inputs(self) -> dict[str, type[np.generic]]:
-        """Name and element type of translate.onnx's optional inputs."""
+    def _optional_inputs(self, graph: str) -> dict[str, type[np.generic]]:
+        """Name and element type of a graph's optional inputs."""
         types: dict[str, type[np.generic]] = {
             "tensor(int64)": np.int64,
             "tensor(float)": np.float32,
+            "tensor(bool)": np.bool_,
         }
-        optional = self._graph("translate").optional_inputs
+        optional = self._graph(graph).optional_inputs
         return {name: types[tensor.type] for name, tensor in optional.items()}
 
     def _padded(self, sources: Sequence[Sequence[int]]) -> NDArray[np.int64]:
@@ -234,7 +250,9 @@ class Sessions:
             if self._closed:
                 raise ValueError("this translator is closed")
             if name not in self._graphs:
-                file: FileEntry = getattr(self._files, name)
+                file: FileEntry | None = getattr(self._files, name)
+                if file is None:
+                    raise ValueError(f"the model has no {name}.onnx")
                 path = file.verify(self._folder)
                 weights = self._folder / self._files.weights.path
                 graph = GraphSession(path, weights, self.choice.device, self._graph_threads)

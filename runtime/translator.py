@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +24,7 @@ from .scripts import warn_of_other_script
 from .search import ScoredIds, search
 from .sessions import Sessions
 from .tokenizer import Tokenizer
+from .translation import Hypothesis, Translation
 from .workers import both
 
 logger = logging.getLogger(__name__)
@@ -31,37 +32,6 @@ logger = logging.getLogger(__name__)
 # Tokens of a batch, counted as sentences x beams x longest source: past this, batches only
 # take more memory.
 MAX_BATCH_TOKENS = 8192
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """One translation.
-
-    Attributes:
-        text: what it says
-        score: the sum of its log-probabilities, normalized by length as search.py's rule "score"
-            says
-        tokens: target ids, without BOS, the language's token and EOS
-        truncated: it reached max_length, so its end is probably missing
-    """
-
-    text: str
-    score: float
-    tokens: tuple[int, ...]
-    truncated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Translation:
-    """What a source sentence became: hypotheses, best first, at least one."""
-
-    source: str
-    hypotheses: tuple[Hypothesis, ...]
-
-    @property
-    def text(self) -> str:
-        """The best hypothesis."""
-        return self.hypotheses[0].text
 
 
 class Translator:
@@ -226,6 +196,7 @@ class Translator:
         source_language: str | None = None,
         target_language: str | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
+        with_scores: bool = True,
         **changes: Any,
     ) -> list[Translation]:
         """Translate any number of sentences, in any mix of lengths.
@@ -240,6 +211,8 @@ class Translator:
             source_language: of the sentences, where the model reads several
             target_language: to translate into, where the model writes several
             max_batch_tokens: sentences x beams x longest source that run together
+            with_scores: False makes greedy search faster where nobody reads the scores, which are
+                NaN then
             **changes: single options by name, such as beam_size=1; None changes nothing
 
         Returns:
@@ -268,6 +241,7 @@ class Translator:
             options,
             [*target_tokens, *prefix],
             max_batch_tokens,
+            with_scores,
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sentences]
         for index, scored in zip(indices, hypotheses, strict=True):
@@ -293,6 +267,7 @@ class Translator:
         *,
         target_language: str | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
+        with_scores: bool = True,
         **changes: Any,
     ) -> list[list[ScoredIds]]:
         """`translate_batch` without the text: source ids in, target ids and scores out.
@@ -300,6 +275,7 @@ class Translator:
         Args:
             sources: token ids of each sentence with EOS at the end, and a language's token at
                 the beginning where the model wants one, as the trainer feeds them
+            with_scores: as in `translate_batch`
 
         Returns:
             for each sentence its hypotheses, best first; ids are without BOS, target prefix and
@@ -315,7 +291,9 @@ class Translator:
         options = (options or self.options).changed(**changes)
         _, target_tokens = self.config.languages.prefixes(target=target_language)
         prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-        return self._search_all(sources, options, [*target_tokens, *prefix], max_batch_tokens)
+        return self._search_all(
+            sources, options, [*target_tokens, *prefix], max_batch_tokens, with_scores
+        )
 
     def _search_all(
         self,
@@ -323,6 +301,7 @@ class Translator:
         options: DecodingOptions,
         prefix: list[int],
         max_batch_tokens: int,
+        with_scores: bool,
     ) -> list[list[ScoredIds]]:
         if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
             raise ValueError(
@@ -340,7 +319,9 @@ class Translator:
             batch = [sources[index] for index in indices]
             try:
                 if route.by_graph:
-                    return self.sessions.translate(batch, options, prefix)
+                    return self.sessions.translate(
+                        batch, options, prefix, graph=route.graph, with_scores=with_scores
+                    )
                 return self._search_by_steps(batch, options, prefix)
             except MemoryError as error:
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error
@@ -359,7 +340,9 @@ class Translator:
             route = Route(False, "step by step: asked for")
         else:
             graph_options = self.sessions.graph_options if device == "cpu" else ()
-            route = choose_route(options, device, graph_options)
+            route = choose_route(
+                options, device, graph_options, has_greedy=self.sessions.has_greedy
+            )
         if route != self._logged_route:
             logger.info("%s", route.reason)
             self._logged_route = route

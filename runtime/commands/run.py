@@ -18,7 +18,8 @@ from .streams import LogLines
 
 if TYPE_CHECKING:
     from tfm.runtime.options import DecodingOptions
-    from tfm.runtime.translator import Translation, Translator
+    from tfm.runtime.translation import Translation
+    from tfm.runtime.translator import Translator
 
 
 @click.command()

@@ -197,7 +197,9 @@ def assert_same(
 ) -> None:
     for one, other in zip(found, expected, strict=True):
         assert [h.ids for h in one] == [h.ids for h in other]
-        assert [h.score for h in one] == pytest.approx([h.score for h in other], abs=tolerance)
+        assert [h.score for h in one] == pytest.approx(
+            [h.score for h in other], rel=tolerance, abs=tolerance
+        )
 
 
 @pytest.mark.parametrize("variant", ["fp32", "int8"])

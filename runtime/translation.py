@@ -1,0 +1,34 @@
+"""What a translation is: its hypotheses, with their scores and tokens."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One translation.
+
+    Attributes:
+        text: what it says
+        score: the sum of its log-probabilities, normalized by length as search.py's rule "score"
+            says; NaN where it was not wanted
+        tokens: target ids, without BOS, the language's token and EOS
+        truncated: it reached max_length, so its end is probably missing
+    """
+
+    text: str
+    score: float
+    tokens: tuple[int, ...]
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Translation:
+    """What a source sentence became: hypotheses, best first, at least one."""
+
+    source: str
+    hypotheses: tuple[Hypothesis, ...]
+
+    @property
+    def text(self) -> str:
+        """The best hypothesis."""
+        return self.hypotheses[0].text
