@@ -18,6 +18,7 @@ from helpers.signatures import FLOAT, INT64, encoder_outputs, signature
 from numpy.typing import NDArray
 
 from tfm.export.graphs.compact_cache import compact_graph
+from tfm.export.graphs.greedy import compose_greedy
 from tfm.export.graphs.step import model_metadata, step_graph
 from tfm.export.graphs.trace import Graphs
 from tfm.runtime.config import ModelConfig
@@ -258,6 +259,16 @@ def test_greedy_is_pytorchs(sessions: dict[str, Sessions], ssru_model: Transform
     found = sessions["fp32"].translate(sources, DecodingOptions(beam_size=1, max_length=20))
     assert [list(hypotheses[0].ids) for hypotheses in found] == expected
     assert len({len(ids) for ids in expected}) > 5
+
+
+def test_greedy_onnx_is_pytorchs(ssru_graphs: Graphs, ssru_model: Transformer) -> None:
+    source_ids = padded_sources(ssru_model, 20, 9, seed=3)
+    graph = compose_greedy(ssru_graphs, ssru_model.config, DecodingOptions())
+    inputs = {"source_ids": source_ids, "max_length": np.array(20)}
+    outputs = run_session(session(graph), inputs)
+    lengths = outputs["output_lengths"][:, 0]
+    found = [row[:n] for row, n in zip(outputs["output_ids"][:, 0].tolist(), lengths, strict=True)]
+    assert found == ssru_model.greedy(torch.from_numpy(source_ids), 20)
 
 
 def test_no_step_reads_more_than_the_one_before(step: onnx.ModelProto, ssru_graphs: Graphs) -> None:
