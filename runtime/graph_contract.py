@@ -114,15 +114,23 @@ def _check_tensor(what: str, expected: _Expected, found: TensorInfo) -> None:
             raise ModelError(f"{what} has size {size} in dimension {dimension}, expected {needed}")
 
 
-def _translate(_architecture: Architecture) -> _Contract:
+def _search(hypotheses: int | None) -> _Contract:
     return _Contract(
         {"source_ids": _Expected(_INT64, (None, None))},
         {
-            "output_ids": _Expected(_INT64, (None, None, None)),
-            "output_lengths": _Expected(_INT64, (None, None)),
-            "output_scores": _Expected(_FLOAT32, (None, None)),
+            "output_ids": _Expected(_INT64, (None, hypotheses, None)),
+            "output_lengths": _Expected(_INT64, (None, hypotheses)),
+            "output_scores": _Expected(_FLOAT32, (None, hypotheses)),
         },
     )
+
+
+def _translate(_architecture: Architecture) -> _Contract:
+    return _search(None)
+
+
+def _greedy(_architecture: Architecture) -> _Contract:
+    return _search(1)
 
 
 def _encoder(architecture: Architecture) -> _Contract:
@@ -163,7 +171,7 @@ def _compact(architecture: Architecture) -> _Contract:
 
 _CONTRACTS = {
     "translate": _translate,
-    "greedy": _translate,
+    "greedy": _greedy,
     "encoder": _encoder,
     "decoder": _decoder,
     "compact": _compact,

@@ -52,11 +52,13 @@ class Together:
         self._barrier = threading.Barrier(count)
         self._translate = translator.sessions.translate
 
-    def __call__(self, sources: Sequence[Sequence[int]], *arguments: Any) -> list[list[ScoredIds]]:
+    def __call__(
+        self, sources: Sequence[Sequence[int]], *arguments: Any, **keywords: Any
+    ) -> list[list[ScoredIds]]:
         self.batches.append(len(sources))
         self.threads.append(threading.get_ident())
         self._barrier.wait(WAIT)
-        return self._translate(sources, *arguments)
+        return self._translate(sources, *arguments, **keywords)
 
 
 def test_two_batches_run_at_once(two: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,10 +86,10 @@ def test_an_error_in_a_helper_reaches_the_caller(
 ) -> None:
     translate, main = two.sessions.translate, threading.get_ident()
 
-    def fail_elsewhere(sources: Any, *arguments: Any) -> list[list[ScoredIds]]:
+    def fail_elsewhere(sources: Any, *arguments: Any, **keywords: Any) -> list[list[ScoredIds]]:
         if threading.get_ident() != main:
             raise MemoryError
-        return translate(sources, *arguments)
+        return translate(sources, *arguments, **keywords)
 
     monkeypatch.setattr(two.sessions, "translate", fail_elsewhere)
     with pytest.raises(TranslationError, match="not enough memory"):

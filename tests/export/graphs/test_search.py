@@ -167,9 +167,7 @@ def test_compaction_keeps_the_cache_small_and_the_result_as_it_is(
     sources = random_sources(sessions, [5, 17, 2, 9], seed=3)
     options = DecodingOptions(beam_size=5, num_hypotheses=5, max_length=96)
     found, compacted = by_steps(sessions, sources, options, eos_id)
-    monkeypatch.setattr(
-        "tfm.runtime.decoding_state._compaction_of", lambda _: (10**6, SLOT_ALIGNMENT)
-    )
+    monkeypatch.setattr("tfm.runtime.beam_order._compaction_of", lambda _: (10**6, SLOT_ALIGNMENT))
     expected, whole = by_steps(sessions, sources, options, eos_id)
 
     assert_same(found, expected, 1e-5)
