@@ -21,7 +21,7 @@ from tfm.trainer.config import TransformerConfig
 from .builder import GraphBuilder, TensorTypes
 from .candidates import best_token
 from .decoder_state import decoder_state, state_element
-from .passes import move_constants_inward
+from .passes import hoist_invariants, move_constants_inward
 from .rules import BOOL, FLOAT, INT64
 from .search import OPTIONS_KEY, memory_types, option_inputs
 from .step import model_metadata, position_encoding
@@ -72,7 +72,7 @@ def compose_greedy(
     )
     names = ",".join(value.name for value in (*defaults, flag))
     helper.set_model_props(model, {**model_metadata(config), OPTIONS_KEY: names})
-    return move_constants_inward(model)
+    return move_constants_inward(hoist_invariants(model))
 
 
 class _GreedySearch:

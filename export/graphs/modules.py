@@ -129,7 +129,7 @@ def attend_packed(
     packed: Tensor,
     bias: Tensor | None,
     num_heads: int,
-    length: int,
+    shape: tuple[int, int],
     past: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Self-attention by the operator Attention of ONNX, which also appends to the cache.
@@ -137,14 +137,14 @@ def attend_packed(
     Args:
         packed: [B * L, 3 D], queries (already divided by sqrt(C)), keys and values of L tokens
         bias: [B, 1, L, E + L]; None lets every token see every slot
-        length: L
+        shape: B and L
         past: keys and values [B, H, E, C]
 
     Returns:
         [B * L, D], and keys and values [B, H, E + L, C]
     """
     width = packed.shape[1] // 3
-    q, k, v = packed.view(past[0].shape[0], length, 3 * width).chunk(3, dim=2)
+    q, k, v = packed.view(*shape, 3 * width).chunk(3, dim=2)
     attended, key, value, _ = attention(
         q, k, v, bias, *past, q_num_heads=num_heads, kv_num_heads=num_heads, scale=1.0
     )
@@ -242,9 +242,11 @@ class CachedDecoderLayer(nn.Module):
         Returns:
             [N, D], and present keys and values [B, H, E + K, C]
         """
-        layer, beams = self.layer, 1 if ancestry is None else ancestry.shape[2]
+        layer, source_bias = self.layer, cross[2]
+        # Sizes come from what no step changes: they are then computed before the first one.
+        shape = (source_bias.shape[0], source_bias.shape[2])
         packed = self.query_key_value(layer.self_attention_residual.before(x))
-        attended, key, value = attend_packed(packed, ancestry, self.num_heads, beams, past)
+        attended, key, value = attend_packed(packed, ancestry, self.num_heads, shape, past)
         y = layer.self_attention.out_proj(attended)
         x = layer.self_attention_residual.after(x, y)
         return after_autoregression(layer, self.cross_query, x, cross), key, value

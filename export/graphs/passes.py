@@ -67,6 +67,59 @@ def drop_clipped_relu(model: onnx.ModelProto) -> onnx.ModelProto:
     return dropped
 
 
+def hoist_invariants(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy in which a loop computes nothing anew that is the same in all its iterations.
+
+    What depends on constants alone stays: ONNX Runtime computes it once, when it loads the model,
+    and packs a weight only where it is used.
+    """
+    hoisted = onnx.ModelProto()
+    hoisted.CopyFrom(model)
+    constants = {tensor.name for tensor in hoisted.graph.initializer}
+    constants -= {value.name for value in hoisted.graph.input}
+    _hoist(hoisted.graph, constants)
+    return hoisted
+
+
+def _hoist(graph: GraphProto, constants: set[str]) -> None:
+    """Move invariant nodes out of the graph's loops, those of inner loops first."""
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        for body in bodies_of_node(node):
+            _hoist(body, constants)
+        if node.op_type == "Loop":
+            (body,) = bodies_of_node(node)
+            moved = _invariants(body, constants)
+            names = {output for inner in moved for output in inner.output}
+            kept = [inner for inner in body.node if names.isdisjoint(inner.output)]
+            del body.node[:]
+            body.node.extend(kept)
+            nodes.extend(moved)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _invariants(body: GraphProto, constants: set[str]) -> list[NodeProto]:
+    """The nodes of a loop's body that depend on tensors from outside it, and on nothing else."""
+    varying = {value.name for value in body.input}
+    results = {value.name for value in body.output}
+    found = []
+    for node in body.node:
+        inputs = {name for name in node.input if name}
+        fixed = (
+            not inputs <= constants
+            and varying.isdisjoint(inputs)
+            and results.isdisjoint(node.output)
+            and not any(True for _ in bodies_of_node(node))
+        )
+        if fixed:
+            found.append(node)
+        else:
+            varying.update(node.output)
+    return found
+
+
 def move_constants_inward(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which a constant that only one loop or branch uses belongs to its body.
 
@@ -108,9 +161,14 @@ def _place_constants(graph: GraphProto, constants: Mapping[str, TensorProto]) ->
 def bodies_of(graph: GraphProto) -> Iterator[GraphProto]:
     """The bodies of a graph's loops and branches; not the bodies in these."""
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield attribute.g
+        yield from bodies_of_node(node)
+
+
+def bodies_of_node(node: NodeProto) -> Iterator[GraphProto]:
+    """The body of a loop, or both of a branch."""
+    for attribute in node.attribute:
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
 
 
 def _names_used(graph: GraphProto) -> set[str]:

@@ -25,7 +25,7 @@ from .builder import GraphBuilder, TensorTypes
 from .cache_slots import COMPACTION_STEPS
 from .candidates import Grid, grid
 from .decoder_state import DecoderState, decoder_state, kept_rows, state_element
-from .passes import move_constants_inward
+from .passes import hoist_invariants, move_constants_inward
 from .rules import (
     BOOL,
     FLOAT,
@@ -100,7 +100,7 @@ def compose(
         OPTIONS_KEY: ",".join(v.name for v in defaults),
     }
     helper.set_model_props(model, metadata)
-    return move_constants_inward(model)
+    return move_constants_inward(hoist_invariants(model))
 
 
 def option_inputs(
