@@ -55,14 +55,24 @@ def gather_slots(
     }
 
 
-def choose_slots(b: GraphBuilder, ancestry: str) -> tuple[str, str]:
+def every_slot(b: GraphBuilder, ancestry: str) -> dict[str, str]:
+    """What `choose_slots` returns, if no slot is to go."""
+    slots = b.size(ancestry, 2)
+    columns = b.Range(b.int64(0), b.Squeeze(slots), b.int64(1))
+    chosen = b.Expand(columns, b.Concat(b.size(ancestry, 0), slots, axis=0))
+    by_row = b.Concat(b.Mul(b.size(ancestry, 0), b.size(ancestry, 1)), slots, axis=0)
+    return {"ancestry": b.Reshape(ancestry, by_row, allowzero=1), "chosen": chosen}
+
+
+def choose_slots(b: GraphBuilder, ancestry: str) -> dict[str, str]:
     """Choose the living slots of every sentence, in their order, and dead ones up to one number.
 
     Args:
         ancestry: [B', K, E], 0 where a beam descends from a slot and -inf elsewhere
 
     Returns:
-        the ancestry of these slots [N', E'], and their indices [B', E'], some of them E or more
+        "ancestry" of these slots [N', E'], and "chosen", their indices [B', E'], some of them E or
+        more
     """
     batch, beams = b.size(ancestry, 0), b.size(ancestry, 1)
     spare = b.Concat(batch, beams, b.int64([SLOT_ALIGNMENT - 1]), axis=0)
@@ -80,4 +90,4 @@ def choose_slots(b: GraphBuilder, ancestry: str) -> tuple[str, str]:
     by_beam = b.Expand(b.Unsqueeze(chosen, one), b.Concat(one, beams, one, axis=0))
     by_row = b.Concat(b.Mul(batch, beams), wanted, axis=0)
     kept = b.Reshape(b.GatherElements(ancestry, by_beam, axis=2), by_row, allowzero=1)
-    return kept, chosen
+    return {"ancestry": kept, "chosen": chosen}

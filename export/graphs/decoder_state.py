@@ -17,7 +17,7 @@ from onnx import TensorProto, ValueInfoProto, helper
 from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, TensorTypes, type_of
-from .cache_slots import choose_slots, compaction_metadata, gather_slots
+from .cache_slots import choose_slots, compaction_metadata, every_slot, gather_slots
 from .trace import layer_names, state_names
 
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
@@ -60,13 +60,14 @@ class DecoderState(Protocol):
         """What the next step's beams carry; rows [N] are those that they continue."""
 
     def compact(
-        self, b: GraphBuilder, carried: Mapping[str, str], kept: str, by_sentence: str
+        self, b: GraphBuilder, carried: Mapping[str, str], kept: str, by_sentence: str, is_due: str
     ) -> dict[str, str]:
         """What is carried of some sentences.
 
         Args:
             kept: [B'] their indices
             by_sentence: [2] B and K
+            is_due: [1] bool, whether what no beam needs any more is to go, too
         """
 
     def metadata(self) -> dict[str, str]:
@@ -148,12 +149,18 @@ class AttentionCache:
         return {"ancestry": ancestry, **dict(zip(self.pasts, presents, strict=True))}
 
     def compact(
-        self, b: GraphBuilder, carried: Mapping[str, str], kept: str, by_sentence: str
+        self, b: GraphBuilder, carried: Mapping[str, str], kept: str, by_sentence: str, is_due: str
     ) -> dict[str, str]:
         by_beam = kept_rows(b, carried["ancestry"], kept, by_sentence)
-        ancestry, chosen = choose_slots(b, by_beam)
-        caches = gather_slots(b, {name: carried[name] for name in self.pasts}, kept, chosen)
-        return {"ancestry": ancestry, **caches}
+        slots = b.branch(
+            is_due,
+            lambda inner: choose_slots(inner, by_beam),
+            lambda inner: every_slot(inner, by_beam),
+            {"ancestry": (FLOAT, ["N", "E"]), "chosen": (INT64, ["B", "E"])},
+        )
+        caches = {name: carried[name] for name in self.pasts}
+        gathered = gather_slots(b, caches, kept, slots["chosen"])
+        return {"ancestry": slots["ancestry"], **gathered}
 
     def metadata(self) -> dict[str, str]:
         return compaction_metadata()
@@ -221,7 +228,7 @@ class RecurrentState:
         }
 
     def compact(
-        self, b: GraphBuilder, carried: Mapping[str, str], kept: str, by_sentence: str
+        self, b: GraphBuilder, carried: Mapping[str, str], kept: str, by_sentence: str, is_due: str
     ) -> dict[str, str]:
         every_row = b.int64([-1, self.size])
         return {

@@ -2,7 +2,7 @@
 
 What search.py does with one beam, with fewer operators: there is nothing to reorder, no mask on
 the cache, and no log-probability unless scores are wanted. Two loops: the inner one makes steps,
-until an eighth of its sentences has finished; between these phases the outer one takes finished
+until a share of its sentences has finished; between these phases the outer one takes finished
 sentences out of the batch.
 
 Shapes: B sentences still running, A all sentences, T steps made, P tokens of the target prefix,
@@ -22,13 +22,12 @@ from .builder import GraphBuilder, TensorTypes
 from .candidates import best_token
 from .decoder_state import decoder_state, state_element
 from .passes import hoist_invariants, move_constants_inward
-from .rules import BOOL, FLOAT, INT64
+from .rules import BOOL, FLOAT, INT64, fewest_running
 from .search import OPTIONS_KEY, memory_types, option_inputs
 from .step import model_metadata, position_encoding
 from .trace import Graphs
 
 PHASE_STEPS = 32  # the most steps between two looks at which sentences have finished
-FINISHED_SHARE = 8  # a phase ends when one sentence of this many has finished
 GREEDY_OPTIONS = ("max_length", "length_penalty", "target_prefix")
 
 
@@ -151,13 +150,12 @@ class _GreedySearch:
         encodings = position_encoding(b, positions, self.config)  # [PHASE_STEPS, D]
         forced = self._forced_tokens(b, positions, sentence)
         batch = b.size(sentence, 0)
-        enough = b.Sub(batch, b.Div(b.Add(batch, b.int64([FINISHED_SHARE - 1])),
-                                    b.int64([FINISHED_SHARE])))  # fmt: skip
+        fewest = fewest_running(b, batch)
         scored_rows = b.Range(b.int64(0), b.Squeeze(b.Mul(batch, self.scored)), b.int64(1))
         memory = {name: state[name] for name in self.memory_names}
 
         def step(b: GraphBuilder, s: dict[str, str], number: str) -> tuple[str, dict[str, str]]:
-            return self._step(b, s, number, memory, encodings, forced, enough, scored_rows)
+            return self._step(b, s, number, memory, encodings, forced, fewest, scored_rows)
 
         steps = b.Min(b.int64([PHASE_STEPS]), b.Sub(self.last_length, position))
         carried = {name: state[name] for name in ("target_ids", "running", *self.pasts)}
@@ -217,7 +215,7 @@ class _GreedySearch:
         memory: Mapping[str, str],
         encodings: str,
         forced: str,
-        enough: str,
+        fewest: str,
         scored_rows: str,
     ) -> tuple[str, dict[str, str]]:
         """Body of the inner loop: one token for every sentence."""
@@ -238,7 +236,7 @@ class _GreedySearch:
         log_probs = b.LogSoftmax(b.Gather(logits, scored_rows, axis=0), axis=1)
         is_eos = b.Equal(token, b.int64(self.config.eos_id))
         running = b.Where(is_eos, b.int64(0), state["running"])
-        goes_on = b.Greater(b.ReduceSum(running, b.int64([0]), keepdims=0), enough)
+        goes_on = b.Greater(b.ReduceSum(running, b.int64([0]), keepdims=0), fewest)
         return goes_on, {
             "target_ids": token,
             "running": running,

@@ -20,6 +20,7 @@ from .builder import GraphBuilder, TensorTypes
 from .candidates import CandidateTensors, Grid, best_candidates
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
+FINISHED_SHARE = 8  # a phase of steps ends when one sentence of this many has finished
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,17 @@ def _lowest(b: GraphBuilder, scores: str) -> str:
     return name
 
 
+def fewest_running(b: GraphBuilder, batch: str) -> str:
+    """Append how many sentences still run when a phase ends, [1], given B [1].
+
+    Taking sentences out of the batch copies those that stay, so it waits for some to finish.
+    """
+    share = b.int64([FINISHED_SHARE])
+    finished = b.Div(b.Add(batch, b.int64([FINISHED_SHARE - 1])), share)
+    name: str = b.Sub(batch, finished)
+    return name
+
+
 def some_run(b: GraphBuilder, running: str, position: str, arguments: SearchArguments) -> str:
     """Append whether another step is wanted, [1] bool."""
     some = b.ReduceMax(b.Cast(running, to=INT64), b.int64([0, 1]), keepdims=0)
@@ -250,6 +262,7 @@ def finish(
     config: TransformerConfig,
     arguments: SearchArguments,
     first_rows_of_pool: str,
+    fewest: str,
 ) -> dict[str, str]:
     """Append the rules "finish", "max_length", "end" and "score".
 
@@ -259,9 +272,10 @@ def finish(
         length: [1] T, this step counted
         last: [1] bool, whether this is step max_length
         first_rows_of_pool: [B, 1] where each sentence's rows begin among R + K per sentence
+        fewest: [1] `fewest_running` of the phase
 
     Returns:
-        goes_on [1] bool, and the new pools, counts and flags
+        goes_on [1] bool, whether the phase does, and the new pools, counts and flags
     """
     best = (b.int64([0]), arguments.beams, b.int64([1]))
     scores, ids, rows = (b.Slice(state[name], *best) for name in ("scores", "ids", "rows"))
@@ -296,7 +310,10 @@ def finish(
     alive = b.Greater(b.Slice(state["next_scores"], *first), b.float32(-np.inf))
     running = b.And(b.And(state["running"], alive), b.Not(ends))
     return {
-        "goes_on": some_run(b, running, length, arguments),
+        "goes_on": b.And(
+            b.Greater(b.ReduceSum(b.Cast(running, to=INT64), b.int64([0]), keepdims=0), fewest),
+            b.Less(length, arguments.last_length),
+        ),
         "pool_ids": pool_ids,
         "pool_lengths": b.GatherElements(all_lengths, chosen, axis=1),
         "pool_scores": pool_scores,

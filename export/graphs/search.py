@@ -1,9 +1,10 @@
 """translate.onnx: encoder, decoder and the whole search in one graph, token ids in and out.
 
 The rules are those of runtime/search.py; rules.py has them as operators. Two loops: the inner
-one makes COMPACTION_STEPS steps; between these phases the outer one takes finished sentences out
-of the batch and dead slots out of the cache. A slot is dead when no beam descends from it any
-more; most slots die within a few steps.
+one makes steps until a share of its sentences has finished, but at most to the next multiple of
+COMPACTION_STEPS; between these phases the outer one takes finished sentences out of the batch and,
+at a multiple of COMPACTION_STEPS, dead slots out of the cache. A slot is dead when no beam descends
+from it any more; most slots die within a few steps.
 
 Shapes: B sentences still running, A all sentences, K beams, R hypotheses to return, T steps made,
 P tokens of the target prefix, E slots of the cache, H heads, C head size.
@@ -32,6 +33,7 @@ from .rules import (
     INT64,
     SearchArguments,
     choose,
+    fewest_running,
     finish,
     padded_to,
     search_arguments,
@@ -218,6 +220,7 @@ class Phase:
     remembered: dict[str, str]  # DecoderState.phase_tensors
     encodings: str  # [COMPACTION_STEPS, D] of the positions of the phase
     first_rows_of_pool: str  # [B, 1] where each sentence's rows begin among R + K per sentence
+    fewest: str  # [1] how many sentences still run when the phase ends
 
 
 def _phase_tensors(
@@ -236,6 +239,7 @@ def _phase_tensors(
         remembered=remembered.phase_tensors(b, batch, arguments.beams, arguments.own_slots),
         encodings=position_encoding(b, positions, config),
         first_rows_of_pool=b.Unsqueeze(b.Mul(sentences, per_sentence), one),
+        fewest=fewest_running(b, batch),
     )
 
 
@@ -256,8 +260,9 @@ def _phase(
     phase = _phase_tensors(b, state, config, remembered, arguments)
     outside = {*memory_names, "sentence", "result_ids", "result_lengths", "result_scores"}
     sentence = state["sentence"]
+    steps = b.int64([COMPACTION_STEPS])
     stepped = b.loop(
-        b.int64([COMPACTION_STEPS]),
+        b.Sub(steps, b.Mod(state["position"], steps)),
         b.constant([True], np.bool_),
         {name: tensor for name, tensor in state.items() if name not in outside},
         lambda body, s, number: _step(
@@ -288,6 +293,7 @@ def _compact(
     """Keep the running sentences, and of what is remembered what some beam descends from."""
     by_sentence = b.Concat(b.size(state["running"], 0), arguments.beams, axis=0)
     kept = b.Reshape(b.NonZero(b.Reshape(state["running"], b.int64([-1]))), b.int64([-1]))
+    is_due = b.Equal(b.Mod(state["position"], b.int64([COMPACTION_STEPS])), b.int64([0]))
     compacted = dict(state)
     for name in (
         *("target_ids", "scores", "pool_ids", "pool_lengths", "pool_scores"),
@@ -298,7 +304,7 @@ def _compact(
     rows = b.Mul(b.size(kept, 0), arguments.beams)
     by_row = b.Concat(rows, b.size(state["sequences"], 1), axis=0)
     compacted["sequences"] = b.Reshape(sequences, by_row, allowzero=1)
-    return {**compacted, **remembered.compact(b, state, kept, by_sentence)}
+    return {**compacted, **remembered.compact(b, state, kept, by_sentence, is_due)}
 
 
 def _step(
@@ -337,7 +343,7 @@ def _step(
         needs_finish,
         lambda body: finish(
             body, {**before, **choice}, state["sequences"], length, last, config, arguments,
-            phase.first_rows_of_pool,
+            phase.first_rows_of_pool, phase.fewest,
         ),
         lambda body: {"goes_on": body.constant([True], np.bool_), **before},
         {"goes_on": (BOOL, [1]), **types},
