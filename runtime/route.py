@@ -25,6 +25,11 @@ GREEDY_OPTIONS = frozenset(
 )
 
 
+def suits_greedy(options: DecodingOptions) -> bool:
+    """Whether greedy.onnx can do what the options ask for."""
+    return options.beam_size == 1 and GREEDY_OPTIONS.issuperset(options.set_options())
+
+
 def choose_route(
     options: DecodingOptions,
     device: str,
@@ -36,7 +41,8 @@ def choose_route(
 
     Args:
         device: "cpu" or "cuda"
-        graph_options: names of the options that the model's translate.onnx has inputs for
+        graph_options: names of the options that the model's translate.onnx has inputs for;
+            not read where greedy.onnx does it
         has_greedy: whether the model has greedy.onnx
 
     Returns:
@@ -46,7 +52,7 @@ def choose_route(
     if device != "cpu":
         return Route(False, f"step by step: on {device} the search itself is faster in numpy")
     wanted = options.set_options()
-    if has_greedy and options.beam_size == 1 and GREEDY_OPTIONS.issuperset(wanted):
+    if has_greedy and suits_greedy(options):
         return Route(True, "greedy.onnx runs the whole search", "greedy")
     for name, _, spec in declared_options(type(options)):
         if name in wanted and not (spec.graph and name in graph_options):

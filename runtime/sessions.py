@@ -24,6 +24,7 @@ from .errors import ModelError
 from .graph_contract import check_graph
 from .graph_session import GraphSession, NoCudaError
 from .options import DecodingOptions
+from .route import suits_greedy
 from .search import NO_FINITE_SCORE, ScoredIds
 from .workers import Workers, both
 
@@ -66,9 +67,10 @@ class Sessions:
         self._graphs: dict[str, GraphSession] = {}
         self._lock = threading.Lock()
         self._closed = False
+        by_default = "greedy" if self.has_greedy and suits_greedy(config.decoding) else "translate"
         both(
             partial(self._files.weights.verify, self._folder),
-            partial(self._graph, "translate" if on_cpu else "decoder"),
+            partial(self._graph, by_default if on_cpu else "decoder"),
         )
 
     @classmethod

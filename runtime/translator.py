@@ -19,7 +19,7 @@ from .errors import TranslationError
 from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
-from .route import Route, choose_route
+from .route import Route, choose_route, suits_greedy
 from .scripts import warn_of_other_script
 from .search import ScoredIds, search
 from .sessions import Sessions
@@ -339,10 +339,11 @@ class Translator:
         if self._by_steps:
             route = Route(False, "step by step: asked for")
         else:
-            graph_options = self.sessions.graph_options if device == "cpu" else ()
-            route = choose_route(
-                options, device, graph_options, has_greedy=self.sessions.has_greedy
-            )
+            has_greedy = self.sessions.has_greedy
+            # Asking for the options of translate.onnx loads it.
+            asks = device == "cpu" and not (has_greedy and suits_greedy(options))
+            graph_options = self.sessions.graph_options if asks else ()
+            route = choose_route(options, device, graph_options, has_greedy=has_greedy)
         if route != self._logged_route:
             logger.info("%s", route.reason)
             self._logged_route = route

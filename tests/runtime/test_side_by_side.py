@@ -4,13 +4,16 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tfm.runtime import TranslationError, Translator, cpu
+from tfm.runtime.config import ModelConfig
 from tfm.runtime.search import ScoredIds
+from tfm.runtime.sessions import Sessions
 
 WAIT = 30  # seconds; a test that needs them has failed
 SOURCES = [[5, 6, 7, 3], [8, 3], [9, 10, 3], [5, 8, 11, 12, 13, 3], [6, 3], [7, 14, 3]] * 3
@@ -107,3 +110,14 @@ def test_no_graph_has_threads_of_its_own(two: Translator) -> None:
             assert other.sessions.threads == 2
             other.translate_ids(SOURCES)
             assert len(os.listdir("/proc/self/task")) == before
+
+
+def test_a_greedy_model_loads_greedy_alone(tiny_folder: Path) -> None:
+    config = ModelConfig.load(tiny_folder)
+    config = replace(config, decoding=config.decoding.changed(beam_size=1))
+    sessions = Sessions.open(tiny_folder, config, device="cpu")
+    translator = Translator.from_sessions(tiny_folder, config, sessions)
+    translator.translate_ids(SOURCES, max_length=4)
+    assert set(sessions._graphs) == {"greedy"}
+    translator.translate_ids(SOURCES, max_length=4, beam_size=2)
+    assert set(sessions._graphs) == {"greedy", "translate"}
