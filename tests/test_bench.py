@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,20 +13,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from helpers.models import MakeModel
-from onnx import TensorProto, helper, numpy_helper
 from tfm_bench import contenders, measure, subject
 from tfm_bench.errors import BenchError
-from tfm_bench.floor import floor_of, weight_products
-from tfm_bench.measure import Results
 from tfm_bench.pool import Worker
-from tfm_bench.report import relative_speeds
+from tfm_bench.report import as_markdown, relative_speeds
+from tfm_bench.results import Results, Row
 from tfm_bench.systems import System
 from tfm_bench.worker import PR_SET_PDEATHSIG
 from tfm_bench.workload import LONGEST, MIXED_SENTENCES, SHORTEST, random_workload, real_workload
@@ -79,24 +75,29 @@ def test_a_preset_beside_ctranslate2(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     ours, theirs = ["tfm int8", "tfm fp32"], ["CTranslate2 int8", "CTranslate2 float32"]
     cells = ["b1 greedy", "b3 greedy", "mixed greedy", "b1 beam 2", "b3 beam 2", "mixed beam 2"]
-    assert found["systems"] == [*ours, *theirs]
+    assert [row["name"] for row in found["rows"]] == [*ours, *theirs]
     assert found["cells"] == cells
-    for system in found["systems"]:
-        assert all(speed > 0 for cell in cells for speed in found["tokens_per_s"][system][cell])
+    for row in found["rows"]:
+        system = row["label"]
+        for speeds in (found["tokens_per_s"][system], found["tokens_per_cpu_s"][system]):
+            assert all(speed > 0 for cell in cells for speed in speeds[cell])
         assert {len(times) for times in found["latency_s"][system].values()} == {32}
         assert 20 < found["fresh"][system]["peak_mb"] < 200  # no torch in there
         assert found["seconds_per_token"][system].keys() == {"32", "256"}
-        assert f"| {system} |" in found["text"]
+        assert found["text"].count(f"\n| {row['name']} |") == 2  # wall and CPU time
+        assert f"\n| {system} |" in found["text"]  # memory and so on
     # The same weights in float32 find the same words, wherever they are decoded.
-    for system in ("tfm fp32", "CTranslate2 float32"):
+    for system in ("tfm fp32, 1 thread", "CTranslate2 float32, 1 thread"):
         assert found["exact_match"][system] == {"greedy": 1.0, "beam 2": 1.0}
     assert found["references"] == {"greedy": "PyTorch", "beam 2": "CTranslate2 float32"}
-    assert found["megabytes"]["tfm int8"] < found["megabytes"]["tfm fp32"]
+    assert found["rows"][0]["megabytes"] < found["rows"][1]["megabytes"]
     assert "| ms per token, b8 beam 2 | at 32 tokens | at 256 tokens | grows by |" in found["text"]
-    assert found["floor_share"].keys() == set(ours)
-    assert found["floor_share"]["tfm int8"].keys() == {c for c in cells if "mixed" not in c}
-    chart = (tmp_path / "results" / "chart.png").read_bytes()
+    assert found["work"].keys() == found["speeds"].keys() == set(ours)
+    assert all(found["work"][name].keys() == set(cells) for name in ours)
+    assert "| tfm int8, 1 thread | b1 greedy |" in found["text"]
+    chart = (tmp_path / "results" / "chart-1-thread.png").read_bytes()
     assert chart.startswith(b"\x89PNG")
+    assert (tmp_path / "results" / "report.md").read_text("utf-8") == found["text"]
     assert all(part in found["text"] for part in ("V 300", "ctranslate2 ", "; 1 thread;"))
 
 
@@ -109,8 +110,8 @@ def test_a_checkpoint_and_its_own_sentences(
         *(tiny_checkpoint, *QUICK, "--variant", "fp32", "--batch", "2"),
         *("--against", "ctranslate2,torch", "--parts", "cells,mixed"),
     )
-    assert found["exact_match"]["tfm fp32"] == {"greedy": 1.0, "beam 4": 1.0}
-    assert found["exact_match"]["PyTorch, no cache"] == {"greedy": 1.0}
+    assert found["exact_match"]["tfm fp32, 1 thread"] == {"greedy": 1.0, "beam 4": 1.0}
+    assert found["exact_match"]["PyTorch, no cache, 1 thread"] == {"greedy": 1.0}
     assert not found["fresh"]
 
 
@@ -123,21 +124,59 @@ def test_decoding_options(
     options = ("--repetition-penalty", 1.5, "--no-repeat-ngram-size", 2, "--min-length", 5)
     results = measured(tmp_path / "options", *arguments, *options, "--patience", 2)
     # Of all engines that are installed, only CTranslate2 has these options.
-    assert results["systems"] == plain["systems"]
+    assert results["rows"] == plain["rows"]
     assert set(results["references"].values()) == {"CTranslate2 float32"}
-    assert results["exact_match"]["tfm fp32"] == {"greedy": 1.0, "beam 2": 1.0}
+    assert results["exact_match"]["tfm fp32, 1 thread"] == {"greedy": 1.0, "beam 2": 1.0}
     named = "patience 2.0, repetition_penalty 1.5, no_repeat_ngram_size 2"
     assert f"; min_length 5, {named}; " in results["text"]
     assert "min_length" not in plain["text"]
 
 
-def test_a_model_folder_alone(tiny_folder: Path, tmp_path: Path) -> None:
+def test_a_model_folder_beside_ctranslate2(tiny_folder: Path, tmp_path: Path) -> None:
     sentences = tmp_path / "sentences.txt"
     sentences.write_text("七\n\n九十\t?\n", "utf-8")
+    found = measured(
+        tmp_path,
+        *(tiny_folder, "--rounds", 1, "--threads", "2", "--length", 6, "--parts", "mixed"),
+        *("--sentences", sentences, "--variant", "fp32", "--against", "ctranslate2"),
+    )
+    assert [row["label"] for row in found["rows"]] == [
+        "tfm fp32, 2 threads",
+        *("CTranslate2 int8, 1 thread", "CTranslate2 int8, 2 threads"),
+        *("CTranslate2 float32, 1 thread", "CTranslate2 float32, 2 threads"),
+    ]
+    assert "; 2 threads; " in found["text"]
+    for row in found["rows"]:
+        if "32" in row["name"]:  # PyTorch is the reference of greedy search
+            assert found["exact_match"][row["label"]] == {"greedy": 1.0, "beam 4": 1.0}
+
+
+def test_a_model_folder_alone(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    (folder / "checkpoint.json").unlink()  # as older folders have none
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("七\n", "utf-8")
     options = ("--sentences", sentences, "--parts", "mixed", "--variant", "int8")
-    found = measured(tmp_path, tiny_folder, *QUICK, *options)
-    assert found["systems"] == ["tfm int8"]
-    assert not (tmp_path / "chart.png").exists()  # nothing to compare with
+    found = measured(tmp_path, folder, *QUICK, *options)
+    assert [row["name"] for row in found["rows"]] == ["tfm int8"]
+    assert not list(tmp_path.glob("chart*"))  # nothing to compare with
+
+
+@pytest.mark.parametrize(("name", "language"), [("zh-en", "zh"), ("en-zh", "en")])
+def test_a_bundled_model_has_sentences(name: str, language: str, tmp_path: Path) -> None:
+    found = subject.open_subject(
+        name, vocab_size=None, length=None, sentences=None, count=64, folder=tmp_path
+    )
+    assert found.checkpoint is not None
+    assert found.model_folder is not None
+    sentences = (subject.SENTENCES / f"{language}.txt").read_text("utf-8").splitlines()
+    assert len(set(sentences)) == len(found.workload.mixed) == 64
+    lengths = [len(ids) for ids in found.workload.mixed]
+    assert min(lengths) <= 5
+    assert max(lengths) >= 35
+    unknown = found.special_ids["unk_id"]
+    assert all(unknown not in ids for ids in found.workload.mixed)
 
 
 def test_what_cannot_be_measured(
@@ -152,14 +191,18 @@ def test_what_cannot_be_measured(
 
     (tmp_path / "empty.txt").write_text("\n\n", "utf-8")
     empty = ("--sentences", tmp_path / "empty.txt")
-    assert "neither a preset (tiny, edge, base, big, opus-mt) nor" in error("huge")
-    assert "name sentences to translate with --sentences" in error(tiny_folder)
+    assert f"neither a preset ({', '.join(subject.SHAPES)}) nor" in error("huge")
+    monkeypatch.setattr(subject, "SENTENCES", tmp_path)
+    assert "is a model folder: name sentences with --sentences" in error(tiny_folder)
     assert "holds no sentence to translate" in error(tiny_folder, *empty)
     assert "has random weights" in error("tiny", *empty)
     assert "--vocab-size is for presets" in error(tiny_folder, "--vocab-size", "500")
     (tmp_path / "one.txt").write_text("七\n", "utf-8")
     one = ("--sentences", tmp_path / "one.txt")
-    assert "has no weights that others could load" in error(tiny_folder, *one, "--against", "torch")
+    old = tmp_path / "old"
+    shutil.copytree(tiny_folder, old)
+    (old / "checkpoint.json").unlink()
+    assert "has no weights that others could load" in error(old, *one, "--against", "torch")
     assert "--variant int3" in error(tiny_folder, *one, "--variant", "int3")
     assert "--length-scaling needs a preset" in error(tiny_folder, *one, "--length-scaling")
     small = ("tiny", "--vocab-size", "300")
@@ -183,6 +226,8 @@ def test_wrong_options() -> None:
     for arguments, reason in (
         (["--against", "marian"], "'marian' is not one of"),
         (["--batch", "1,zero"], "'zero' is not a valid integer"),
+        (["--threads", "1,0"], "0 is not in the range"),
+        (["--busy", "-1"], "-1 is not in the range"),
         (["--beam", "0"], "0 is not in the range"),
         (["--parts", "all"], "'all' is not one of"),
         (["--repetition-penalty", "0"], "0.0 is not in the range"),
@@ -198,15 +243,18 @@ def test_a_worker_that_dies(tmp_path: Path) -> None:
     with pytest.raises(BenchError) as error:
         Worker(system, tmp_path / "log")
     message = str(error.value)
-    assert message.startswith("tfm int8: its worker ended with status 1: ")
+    assert message.startswith("tfm int8, 1 thread: its worker ended with status 1: ")
     assert f"{tmp_path} has no config.json" in message
     assert "\n" not in message
 
 
 def running_bench(folder: Path, tmp_path: Path) -> "subprocess.Popen[bytes]":
     """A `tfm bench` that would run for hours, in a session of its own, with both workers up."""
+    shutil.copytree(folder, tmp_path / "model")
+    (tmp_path / "model" / "checkpoint.json").unlink()  # no peers, which take long to convert for
     (tmp_path / "one.txt").write_text("七\n", "utf-8")
     options = ["--sentences", str(tmp_path / "one.txt"), "--rounds", "100000"]
+    options += ["--threads", "1,2", "--variant", "int8", "--busy", "1"]
 
     def prepare() -> None:
         # A test run in the background of a shell ignores SIGINT, and its children inherit that.
@@ -215,7 +263,7 @@ def running_bench(folder: Path, tmp_path: Path) -> "subprocess.Popen[bytes]":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfm.runtime", "bench", str(folder), *options],
+        [sys.executable, "-m", "tfm.runtime", "bench", str(tmp_path / "model"), *options],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         start_new_session=True,
         preexec_fn=prepare,
@@ -276,7 +324,7 @@ def test_workers_end_with_a_parent_that_is_killed(tiny_folder: Path, tmp_path: P
         end(process)
 
 
-@pytest.mark.parametrize("engine", ["tfm", "ctranslate2", "floor"])
+@pytest.mark.parametrize("engine", ["tfm", "ctranslate2"])
 def test_workers_without_torch(engine: str) -> None:
     code = (
         "import sys, tfm_bench.worker as worker\n"
@@ -328,82 +376,52 @@ def test_transformers_and_optimum(
     options = (*QUICK, "--variant", "fp32", "--against", "optimum,transformers")
     found = measured(tmp_path, tiny_checkpoint, *options, "--parts", "mixed")
     for system in ("optimum-onnx fp32", "transformers fp32"):
-        assert found["exact_match"][system]["greedy"] == 1.0
+        assert found["exact_match"][f"{system}, 1 thread"]["greedy"] == 1.0
 
 
-@pytest.mark.parametrize("quantized", [False, True])
-def test_the_floor_holds_all_products(
-    tiny_graphs: Graphs, tiny_folder: Path, tiny_model: Transformer, quantized: bool
-) -> None:
-    folder = tiny_folder / ("int8" if quantized else "fp32")
-    config = tiny_model.config
-    # encoder: QKV, out, and the two of the network, and cross keys and values at the end;
-    # decoder: QKV, out, cross query, cross out, the two of the network, and the projection
-    expected = {"encoder": 4 * config.encoder_layers + 1, "decoder": 6 * config.decoder_layers + 1}
-    for part, count in expected.items():
-        floor = floor_of(onnx.load(folder / f"{part}.onnx"))
-        assert len(weight_products(floor)) == len(floor.graph.input) == count
-        others = {node.op_type for node in floor.graph.node if node not in weight_products(floor)}
-        assert others - {"Transpose"} == ({"QuantizeLinear"} if quantized else set())
-        session = onnxruntime.InferenceSession(floor.SerializeToString())
-        inputs = {
-            value.name: np.ones((5, value.shape[1]), np.float32) for value in session.get_inputs()
-        }
-        shapes = sorted(output.shape for output in session.run(None, inputs))
-        widths = {"encoder": 4 * config.d_model, "decoder": config.target_vocab_size}
-        assert shapes[-1] == (5, widths[part])
+def results_at(*speeds: tuple[str, int, float]) -> Results:
+    """Results of one cell, of systems with a number of threads and a speed."""
+    rows = [Row(f"{name}, {threads}", name, threads, megabytes=1.0) for name, threads, _ in speeds]
+    rounds = {row.label: {"b1": [speed]} for row, (_, _, speed) in zip(rows, speeds, strict=True)}
+    return Results(rows=rows, cells=["b1"], tokens_per_s=rounds, tokens_per_cpu_s=rounds)
 
 
-def test_the_floor_keeps_what_quantizes_activations() -> None:
-    weight = np.arange(12, dtype=np.int8).reshape(4, 3)
-    nodes = [
-        helper.make_node("Relu", ["x"], ["r"]),
-        helper.make_node("DynamicQuantizeLinear", ["r"], ["q", "s", "z"]),
-        helper.make_node("MatMulInteger", ["q", "w", "z"], ["product"]),
-        helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
-    ]
-    model = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "example",
-            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["R", 4])],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["R", 3])],
-            [numpy_helper.from_array(weight, "w")],
-        ),
-        opset_imports=[helper.make_opsetid("", 20)],
-        ir_version=10,
+def test_ratios_are_to_the_best_mode_of_as_many_threads() -> None:
+    results = results_at(
+        *(("tfm int8", 1, 600.0), ("tfm int8", 2, 500.0)),
+        *(("CTranslate2 int8", 1, 400.0), ("CTranslate2 int8", 2, 100.0)),
+        *(("CTranslate2 float32", 1, 300.0), ("CTranslate2 float32", 2, 250.0)),
     )
-    floor = floor_of(model)
-    assert [node.op_type for node in floor.graph.node] == ["DynamicQuantizeLinear", "MatMulInteger"]
-    session = onnxruntime.InferenceSession(floor.SerializeToString())
-    (name,) = [value.name for value in session.get_inputs()]
-    (product,) = session.run(None, {name: np.full((2, 4), 255, np.float32)})
-    assert np.array_equal(product, np.tile(255 * weight.astype(np.int32).sum(axis=0), (2, 1)))
-
-
-def test_a_product_of_activations_is_no_weight_product() -> None:
-    model = helper.make_model(
-        helper.make_graph([helper.make_node("MatMul", ["x", "x"], ["y"])], "example", [], [])
-    )
-    assert not weight_products(model)
-
-
-def test_ratios_are_to_the_better_mode() -> None:
-    results = Results(
-        systems=["tfm int8", "CTranslate2 int8", "CTranslate2 float32"],
-        cells=["b1 greedy"],
-        tokens_per_s={
-            "tfm int8": {"b1 greedy": [600.0, 9.0, 700.0]},
-            "CTranslate2 int8": {"b1 greedy": [100.0]},
-            "CTranslate2 float32": {"b1 greedy": [300.0]},
-        },
-    )
-    ratios = {system: found["b1 greedy"] for system, found in relative_speeds(results).items()}
-    assert ratios == {
-        "tfm int8": 2.0,
-        "CTranslate2 int8": pytest.approx(1 / 3),
-        "CTranslate2 float32": 1.0,
+    one, two = (relative_speeds(results, results.tokens_per_s, threads) for threads in (1, 2))
+    assert {label: ratios["b1"] for label, ratios in one.items()} == {
+        "tfm int8, 1": 1.5,
+        "CTranslate2 int8, 1": 1.0,
+        "CTranslate2 float32, 1": 0.75,
     }
+    assert two["tfm int8, 2"]["b1"] == 1.25  # to the best mode with two threads, which is one
+    assert "tfm int8, 1" not in two
+    text = as_markdown(results)
+    assert text.count("| tfm int8 / CTranslate2's best | 1.50 |") == 2
+    assert text.count("| tfm int8 / CTranslate2's best | 1.25 |") == 2
+    assert text.count("| tfm int8 / its own 1 thread | 0.83 |") == 2
+    assert text.count("| CTranslate2 int8, 1 | 400 |") == 2
+
+
+def test_the_median_of_the_rounds_counts() -> None:
+    results = results_at(("tfm int8", 1, 0.0), ("CTranslate2 int8", 1, 300.0))
+    results.tokens_per_s["tfm int8, 1"]["b1"] = [600.0, 9.0, 700.0]
+    assert relative_speeds(results, results.tokens_per_s, 1)["tfm int8, 1"] == {"b1": 2.0}
+
+
+def test_figures_beside_other_load_are_marked() -> None:
+    results = results_at(("tfm int8", 1, 600.0), ("CTranslate2 int8", 1, 300.0))
+    results.other_load = {"tfm int8, 1": {"b1": 0.11}, "CTranslate2 int8, 1": {"b1": 0.09}}
+    text = as_markdown(results)
+    assert "| tfm int8 | 600* |" in text
+    assert "| CTranslate2 int8 | 300 |" in text
+    assert "other processes used more than 10% of the machine" in text
+    results.other_load["tfm int8, 1"]["b1"] = 0.1
+    assert "*" not in as_markdown(results)
 
 
 @pytest.mark.parametrize(("count", "read"), [(4, 4), (500, 10)])

@@ -15,7 +15,7 @@ from tfm.runtime.options import DecodingOptions
 
 from .systems import PEERS
 
-PARTS = ("cells", "mixed", "latency", "fresh", "floor")
+PARTS = ("cells", "mixed", "latency", "fresh", "operators")
 
 
 def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
@@ -33,7 +33,7 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option(
     "--against",
     callback=_list_of(click.Choice(list(PEERS))),
@@ -54,7 +54,19 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
     help="1 is greedy.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1), default=2, show_default=True, help="For every system."
+    "--threads",
+    callback=_list_of(click.IntRange(1)),
+    default="1,2",
+    show_default=True,
+    help="Every system is measured with each of these.",
+)
+@click.option(
+    "--busy",
+    callback=_list_of(click.IntRange(0, 1000)),
+    default="0",
+    show_default=True,
+    metavar="INTEGER,...",
+    help="Processes that do nothing but compute meanwhile; several numbers make several runs.",
 )
 @partial(
     decoding_options,
@@ -65,7 +77,7 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
 @click.option(
     "--vocab-size",
     type=click.IntRange(100),
-    help="Of a preset.  [default: 8000; base, big 32000; opus-mt 65001]",
+    help="Of presets.  [default: 8000; base, big 32000; opus-mt 65001]",
 )
 @click.option(
     "--length",
@@ -76,7 +88,7 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
     "--sentences",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="For real weights: one sentence a line, or source<TAB>target.  [default: the "
-    "checkpoint's validation.tsv]",
+    "checkpoint's validation.tsv; for a model folder 64 of its language, if it is zh or en]",
 )
 @click.option(
     "--count",
@@ -104,70 +116,66 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for results.json and chart.png.",
+    help="Folder for the report, every figure, and charts. A run that was stopped goes on from it.",
 )
 def bench(
-    model: str,
+    models: tuple[str, ...],
     against: list[str] | None,
     variants: tuple[str, ...],
     batches: list[int],
     beams: list[int],
-    threads: int,
+    threads: list[int],
+    busy: list[int],
     decoding: dict[str, Any],
     rounds: int,
-    vocab_size: int | None,
-    length: int | None,
-    sentences: Path | None,
-    count: int,
     parts: list[str],
     length_scaling: bool,
-    keep: Path | None,
-    output: Path | None,
+    **request: Any,
 ) -> None:
     """Measure how fast MODEL decodes, beside other engines with the same weights.
 
-    MODEL is a preset (tiny, edge, base, big, or opus-mt, an imported model's shape: random
-    weights, every system decodes the same number of tokens), a checkpoint, or a model folder (our
-    own variants only). Prints Markdown.
+    MODEL is a preset (tiny, edge, base, big, ..., or opus-mt, an imported model's shape: random
+    weights, every system decodes the same number of tokens), a checkpoint, a model folder, or the
+    name of a bundled model. Prints Markdown: tokens a second, and tokens per CPU second, which
+    other load on the machine hardly changes.
+
+    With --output every measurement is saved as it is made. The same command goes on after Ctrl-C
+    or a crash.
 
     Decoding options hold for every engine. CTranslate2 has some of them, the others none: an
     engine that does not have an option takes no part.
 
     \b
-        tfm bench edge
-        tfm bench base --against ctranslate2 --batch 1,8 --parts cells,floor
-        tfm bench checkpoint --output results
+        tfm bench edge zh-en --against ctranslate2 --output results
+        tfm bench edge --threads 2 --busy 0,1
+        tfm bench base --against ctranslate2 --batch 1,8 --parts cells,operators
     """
     import logging
 
+    from tfm.export.errors import ExportError
     from tfm.trainer.errors import TrainError
 
-    from .measure import Plan
-    from .run import run
+    from .plan import Plan
+    from .run import Request, run
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("tfm_bench").setLevel(logging.INFO)
     plan = Plan(
-        batches=batches, beams=beams, rounds=rounds, parts=parts, length_scaling=length_scaling
+        batches=batches,
+        beams=beams,
+        rounds=rounds,
+        parts=parts,
+        length_scaling=length_scaling,
+        threads=sorted(threads),
+        decoding=decoding,
     )
     try:
-        report = run(
-            model,
-            plan,
-            against=against,
-            variants=variants,
-            threads=threads,
-            decoding=decoding,
-            vocab_size=vocab_size,
-            length=length,
-            sentences=sentences,
-            count=count,
-            keep=keep,
-            output=output,
-        )
-    except TrainError as error:
+        for report in run(
+            models, plan, Request(against=against, variants=variants, busy=busy, **request)
+        ):
+            click.echo(report)
+    except (TrainError, ExportError) as error:
         raise click.ClickException(str(error)) from error
-    click.echo(report)
 
 
 @click.command("bench-training")

@@ -1,5 +1,6 @@
 """Converts a model for every system that is measured."""
 
+import hashlib
 import importlib.util
 import logging
 import shutil
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tfm.export.errors import ExportError
 from tfm.export.formats.transformers import write_transformers
 from tfm.export.graphs.trace import convert
 from tfm.export.model_folder import write_model_folder
@@ -17,8 +19,7 @@ from tfm.runtime.config import ModelConfig
 from tfm.runtime.options import declared_options
 
 from .errors import BenchError
-from .floor import write_floor
-from .subject import LoadedCheckpoint, Subject
+from .subject import LoadedCheckpoint, Subject, weights_digest
 from .systems import PEER_OPTIONS, PEERS, System
 
 logger = logging.getLogger(__name__)
@@ -32,12 +33,12 @@ class Contender:
 
     Attributes:
         megabytes: its size on disk, without vocabularies
-        floor: the matrix products of the same variant (floor.py), as a system; None for peers
+        digest: of its files
     """
 
     system: System
     megabytes: float
-    floor: System | None = None
+    digest: str
 
 
 def choose_peers(
@@ -54,11 +55,12 @@ def choose_peers(
             decoding option is missing
     """
     if subject.checkpoint is None:
+        line = f"{subject.name} has no weights that others could load ({subject.no_weights})"
         if wanted:
             raise BenchError(
-                f"--against {','.join(wanted)}: {subject.name} has no weights that others could"
-                " load; give the checkpoint it was exported from"
+                f"--against {','.join(wanted)}: {line}; give the checkpoint it was exported from"
             )
+        logger.warning("no other engine takes part: %s", line)
         return []
     peers = []
     for peer in PEERS if wanted is None else wanted:
@@ -101,29 +103,36 @@ def convert_all(
     variants: Sequence[str],
     peers: Sequence[str],
     folder: Path,
-    threads: int,
+    threads: Sequence[int],
     *,
-    floor: bool,
     decoding: Mapping[str, Any],
 ) -> list[Contender]:
     """Write a folder for every system: ours first, then the peers in order.
 
+    A peer that has no parts for the model's architecture is left out, with a warning.
+
     Args:
         variants: ours; empty means all that a model folder has
         folder: an existing folder to write into; what it holds already is not converted again
-        floor: write our variants' matrix products as well
+        threads: the numbers of threads that every system computes with
         decoding: decoding options that are not neutral, for every system
     """
     contenders = [
         replace(contender, system=replace(contender.system, decoding=dict(decoding)))
-        for contender in _ours(subject, variants, folder, threads, floor)
+        for contender in _ours(subject, variants, folder, threads)
     ]
     for peer in peers:
         assert subject.checkpoint is not None
         logger.info("converting for %s", peer)
-        for system in CONVERTERS[peer](subject.checkpoint, folder, threads):
+        try:
+            systems = list(CONVERTERS[peer](subject.checkpoint, folder, threads))
+        except ExportError as error:
+            logger.warning("left out: %s: %s", peer, error)
+            continue
+        digest = weights_digest(subject.checkpoint.model)
+        for system in systems:
             system = replace(system, special_ids=subject.special_ids, decoding=dict(decoding))
-            contenders.append(Contender(system, _megabytes(Path(system.folder))))
+            contenders.append(Contender(system, _megabytes(Path(system.folder)), digest))
     return contenders
 
 
@@ -135,7 +144,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _ours(
-    subject: Subject, variants: Sequence[str], folder: Path, threads: int, floor: bool
+    subject: Subject, variants: Sequence[str], folder: Path, threads: Sequence[int]
 ) -> list[Contender]:
     model_folder = subject.model_folder
     if model_folder is None:
@@ -156,40 +165,35 @@ def _ours(
 
         model_folder = _write_once(folder / f"tfm-{'-'.join(variants)}", write)
     config = ModelConfig.load(model_folder)
+    digest = hashlib.sha256((model_folder / "config.json").read_bytes()).hexdigest()[:16]
     contenders = []
     for variant in variants or config.variants:
         if variant not in config.variants:
             known = ", ".join(config.variants)
             raise BenchError(f"--variant {variant}: {model_folder} has {known}")
-        floor_system = None
-        if floor:
-            source = model_folder / variant
-            path = _write_once(folder / f"floor-{variant}", partial(write_floor, source))
-            floor_system = System(f"floor of {variant}", "floor", str(path), variant, threads)
-        contenders.append(
-            Contender(
-                System(f"tfm {variant}", "tfm", str(model_folder), variant, threads),
-                _megabytes(model_folder / variant),
-                floor_system,
-            )
-        )
+        for count in threads:
+            system = System(f"tfm {variant}", "tfm", str(model_folder), variant, count)
+            contenders.append(Contender(system, _megabytes(model_folder / variant), digest))
     return contenders
 
 
-def _ctranslate2(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterator[System]:
-    """int8 is also measured with one thread: on some machines it is slower with two."""
+def _ctranslate2(
+    checkpoint: LoadedCheckpoint, folder: Path, threads: Sequence[int]
+) -> Iterator[System]:
+    """With one thread too: on some machines it is faster so, and its best mode is what counts."""
     from tfm.export.formats.ctranslate2 import write_ctranslate2
 
     for precision, quantization in (("int8", "int8"), ("float32", None)):
         write = partial(write_ctranslate2, checkpoint.model, quantization=quantization)
         path = _write_once(folder / f"ctranslate2-{precision}", write)
-        name = f"CTranslate2 {precision}"
-        yield System(name, "ctranslate2", str(path), precision, threads)
-        if precision == "int8" and threads > 1:
-            yield System(f"{name}, 1 thread", "ctranslate2", str(path), precision, 1)
+        for count in sorted({1, *threads}):
+            name = f"CTranslate2 {precision}"
+            yield System(name, "ctranslate2", str(path), precision, count)
 
 
-def _optimum(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterator[System]:
+def _optimum(
+    checkpoint: LoadedCheckpoint, folder: Path, threads: Sequence[int]
+) -> Iterator[System]:
     from .to_optimum import quantize_optimum, write_optimum
 
     transformers_folder = _write_once(
@@ -198,24 +202,30 @@ def _optimum(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterat
     plain = _write_once(folder / "optimum-fp32", partial(write_optimum, transformers_folder))
     quantized = _write_once(folder / "optimum-int8", partial(quantize_optimum, plain))
     for precision, path in (("int8", quantized), ("fp32", plain)):
-        yield System(f"optimum-onnx {precision}", "optimum", str(path), precision, threads)
+        for count in threads:
+            yield System(f"optimum-onnx {precision}", "optimum", str(path), precision, count)
 
 
-def _transformers(checkpoint: LoadedCheckpoint, folder: Path, threads: int) -> Iterator[System]:
+def _transformers(
+    checkpoint: LoadedCheckpoint, folder: Path, threads: Sequence[int]
+) -> Iterator[System]:
     path = _write_once(folder / "transformers", partial(_write_transformers, checkpoint))
-    yield System("transformers fp32", "transformers", str(path), "fp32", threads)
+    for count in threads:
+        yield System("transformers fp32", "transformers", str(path), "fp32", count)
 
 
 def _write_transformers(checkpoint: LoadedCheckpoint, folder: Path) -> None:
     write_transformers(checkpoint.model, folder, None, checkpoint.folder)
 
 
-def _torch(checkpoint: LoadedCheckpoint, _folder: Path, threads: int) -> Iterator[System]:
+def _torch(checkpoint: LoadedCheckpoint, _folder: Path, threads: Sequence[int]) -> Iterator[System]:
     path = str(checkpoint.folder)
-    yield System("PyTorch, no cache", "torch", path, "fp32", threads, greedy_only=True)
+    for count in threads:
+        yield System("PyTorch, no cache", "torch", path, "fp32", count, greedy_only=True)
 
 
-CONVERTERS: dict[str, Callable[[LoadedCheckpoint, Path, int], Iterator[System]]] = {
+Converter = Callable[[LoadedCheckpoint, Path, Sequence[int]], Iterator[System]]
+CONVERTERS: dict[str, Converter] = {
     "ctranslate2": _ctranslate2,
     "optimum": _optimum,
     "transformers": _transformers,

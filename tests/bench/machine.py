@@ -31,21 +31,21 @@ def processor() -> str:
 
 
 class OtherProcesses:
-    """Measures how much CPU time other processes take from now on; works on Linux only."""
+    """Measures how much CPU time other processes take from now on; works on Linux only.
+
+    This process and its children do not count: workers and busy neighbours (busy.py) are ours.
+    """
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._all_s, self._own_s = _all_processes_s(), _this_process_s()
+        self._all_s, self._own_s = _all_processes_s(), _own_processes_s()
 
     def share(self) -> float | None:
-        """Their share of all cores, 0 to 1; None where it is unknown.
-
-        Child processes of this one must have ended: only then their time counts as our own.
-        """
-        all_s = _all_processes_s()
-        if all_s is None or self._all_s is None:
+        """Their share of all cores, 0 to 1; None where it is unknown."""
+        all_s, own_s = _all_processes_s(), _own_processes_s()
+        if all_s is None or own_s is None or self._all_s is None or self._own_s is None:
             return None
-        others = (all_s - self._all_s) - (_this_process_s() - self._own_s)
+        others = (all_s - self._all_s) - (own_s - self._own_s)
         available = (time.perf_counter() - self._start) * (os.cpu_count() or 1)
         return max(0.0, others / available)
 
@@ -62,7 +62,20 @@ def _all_processes_s() -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _this_process_s() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+def _own_processes_s() -> float | None:
+    """CPU seconds of this process and its children, living or ended; None where it is unknown."""
     times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
+    own = times.user + times.system + times.children_user + times.children_system
+    try:
+        threads = list(Path("/proc/self/task").iterdir())
+        children = [pid for thread in threads for pid in (thread / "children").read_text().split()]
+        return own + sum(_process_s(pid) for pid in children)
+    except OSError:
+        return None
+
+
+def _process_s(pid: str) -> float:
+    """CPU seconds of a process and of its children that have ended."""
+    # The name, in brackets, may hold spaces and brackets itself.
+    fields = Path("/proc", pid, "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")

@@ -30,8 +30,11 @@ class Worker:
         load_s: seconds to load the model
     """
 
-    def __init__(self, system: System, log: Path) -> None:
+    def __init__(self, system: System, log: Path, *, load: bool = True) -> None:
         """Start and load; log is a new file for what the process writes to stderr.
+
+        Args:
+            load: without it the process can `work` and measure `speeds` only
 
         Raises:
             BenchError: it died
@@ -48,27 +51,27 @@ class Worker:
                 encoding="utf-8",
                 env={**os.environ, **threads, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"},
             )
+        self.import_s = self.load_s = 0.0
+        if not load:
+            return
         try:
             answer = self._ask({"do": "load", "system": system.to_json()})
         except BaseException:
             self.close()
             raise
-        self.import_s: float = answer["import_s"]
-        self.load_s: float = answer["load_s"]
+        self.import_s, self.load_s = answer["import_s"], answer["load_s"]
 
     def translate(self, cell: Cell, *, repeats: int = 1, ids: bool = False) -> dict[str, Any]:
-        """`seconds` (the mean of the repeats), `tokens`, and `ids` where asked for."""
-        return self._ask(
-            {
-                "do": "translate",
-                "sources": cell.sources,
-                "batch": cell.batch,
-                "beam": cell.beam,
-                "length": cell.length,
-                "repeats": repeats,
-                "ids": ids,
-            }
-        )
+        """`seconds` and `cpu_seconds` (means of the repeats), `tokens`, `ids` where asked for."""
+        return self._ask({"do": "translate", **_request(cell), "repeats": repeats, "ids": ids})
+
+    def work(self, cell: Cell) -> dict[str, Any]:
+        """operators.Work of our runtime, as JSON."""
+        return self._ask({"do": "work", "system": self.system.to_json(), **_request(cell)})
+
+    def speeds(self, working_set: int) -> dict[str, Any]:
+        """speeds.Speeds of this machine, as JSON."""
+        return self._ask({"do": "speeds", "working_set": working_set})
 
     def peak_memory(self) -> float:
         """MB."""
@@ -107,12 +110,23 @@ class Worker:
         status = self._process.wait()
         lines = self._log.read_text("utf-8", "replace").strip().splitlines()
         last = lines[-1].strip() if lines else "it wrote nothing to stderr"
-        return f"{self.system.name}: its worker ended with status {status}: {last}"
+        return f"{self.system.label}: its worker ended with status {status}: {last}"
+
+
+def _request(cell: Cell) -> dict[str, Any]:
+    return {
+        "sources": cell.sources,
+        "batch": cell.batch,
+        "beam": cell.beam,
+        "length": cell.length,
+    }
 
 
 @contextmanager
-def running(systems: Sequence[System], folder: Path) -> Iterator[list[Worker]]:
-    """A loaded worker for each system; all of them are gone afterwards.
+def running(
+    systems: Sequence[System], folder: Path, *, load: bool = True
+) -> Iterator[list[Worker]]:
+    """A worker for each system, loaded or not; all of them are gone afterwards.
 
     Raises:
         BenchError: one of them died
@@ -120,7 +134,7 @@ def running(systems: Sequence[System], folder: Path) -> Iterator[list[Worker]]:
     workers: list[Worker] = []
     try:
         for number, system in enumerate(systems):
-            workers.append(Worker(system, folder / f"worker-{number}.log"))
+            workers.append(Worker(system, folder / f"worker-{number}.log", load=load))
         yield workers
     finally:
         for worker in workers:

@@ -2,13 +2,17 @@
 
 import hashlib
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import sentencepiece
 import torch
 from sentencepiece import sentencepiece_model_pb2
+from torch import nn
 
+from tfm.export.errors import ExportError
+from tfm.export.formats.read_model_folder import unpack
 from tfm.runtime.config import ModelConfig as FolderConfig
 from tfm.runtime.files.text import read_lines
 from tfm.runtime.tokenizer import Tokenizer
@@ -22,12 +26,14 @@ from tfm.trainer.checkpoint import (
 )
 from tfm.trainer.config import PRESETS, TransformerConfig, VocabularyRecipe
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
+from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 
 from .errors import BenchError
 from .workload import Workload, random_workload, real_workload
 
-VOCAB_SIZES = {"tiny": 8000, "edge": 8000, "base": 32000, "big": 32000, "opus-mt": 65001}
+VOCAB_SIZE = 8000  # of the presets that are not named here
+VOCAB_SIZES = {"base": 32000, "big": 32000, "opus-mt": 65001}
 # The trainer's presets, and what `tfm import` makes of an OPUS-MT model such as opus-mt-zh-en.
 SHAPES: dict[str, dict[str, Any]] = {
     **PRESETS,
@@ -39,6 +45,9 @@ SHAPES: dict[str, dict[str, Any]] = {
         "output_bias": True,
     },
 }
+SUBLAYER_OUTPUTS = (".out_proj", ".outer")  # the last layer of attention and of feed-forward
+BUNDLED = Path(str(files("tfm.models")))  # models by name, such as zh-en
+SENTENCES = Path(__file__).parent / "sentences"  # by language, for models of real languages
 FORCED_LENGTH = 30  # tokens decoded with random weights
 NATURAL_LENGTH = 256  # most tokens decoded with real ones
 
@@ -58,7 +67,9 @@ class Subject:
 
     Attributes:
         name: its name in the report
-        checkpoint: what is converted for every system; None where a model folder was given
+        checkpoint: what is converted for every system; None where a model folder was given whose
+            weights cannot be read back
+        no_weights: why not
         model_folder: the model folder that was given, else None
         special_ids: bos_id, eos_id, pad_id, unk_id
         forced: every translation has workload.length tokens, because EOS never comes
@@ -70,6 +81,7 @@ class Subject:
     special_ids: dict[str, int]
     workload: Workload
     forced: bool
+    no_weights: str = ""
 
 
 def open_subject(
@@ -99,20 +111,22 @@ def open_subject(
     if model in SHAPES:
         if sentences:
             raise BenchError(f"--sentences: {model} has random weights and reads random tokens")
-        return _preset(model, vocab_size or VOCAB_SIZES[model], length or FORCED_LENGTH, folder)
+        vocab_size = vocab_size or VOCAB_SIZES.get(model, VOCAB_SIZE)
+        return _preset(model, vocab_size, length or FORCED_LENGTH, folder)
     if vocab_size:
         raise BenchError(f"--vocab-size is for presets; {model} has its own vocabulary")
     path = Path(model)
     if not path.is_dir():
+        path = BUNDLED / model
+    if not path.is_dir():
         raise BenchError(
-            f"{model}: neither a preset ({', '.join(SHAPES)}) nor a checkpoint or model folder"
+            f"{model}: neither a preset ({', '.join(SHAPES)}) nor a checkpoint, model folder or"
+            " bundled model"
         )
     length = length or NATURAL_LENGTH
     if (path / MODEL).exists():
         return _checkpoint(path, sentences or path / VALIDATION, length, count)
-    if sentences is None:
-        raise BenchError(f"{model} is a model folder: name sentences to translate with --sentences")
-    return _model_folder(path, sentences, length, count)
+    return _model_folder(path, sentences, length, count, folder)
 
 
 def endless_model(config: TransformerConfig) -> Transformer:
@@ -131,12 +145,9 @@ def endless_model(config: TransformerConfig) -> Transformer:
     rows = model.projection.weight
     with torch.no_grad():
         for layer in model.decoder_layers:
-            for output in (
-                layer.self_attention.out_proj,
-                layer.cross_attention.out_proj,
-                layer.feed_forward.outer,
-            ):
-                output.weight.mul_(0.3)
+            for name, module in layer.named_modules():
+                if isinstance(module, nn.Linear) and name.endswith(SUBLAYER_OUTPUTS):
+                    module.weight.mul_(0.3)
         last_norm.weight.copy_(torch.randn_like(last_norm.weight).sign())
         eos = rows[config.eos_id].clone()
         direction = eos / eos.norm()
@@ -177,13 +188,9 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
     model = endless_model(config)
     words = ["a b c d e f g", "h i j k l m n"] * 50  # nobody reads it; a model folder has one
     vocabulary = _of_size(train_vocabulary(words, words, VocabularyRecipe(size=300)), vocab_size)
-    checkpoint = folder / "checkpoint"
-    checkpoint.mkdir(exist_ok=True)
-    write_config(checkpoint, config)
-    write_weights(checkpoint / MODEL, weights_of(model))
     return Subject(
         name=f"{preset} (random weights), V {vocab_size}",
-        checkpoint=LoadedCheckpoint(model, vocabulary, checkpoint),
+        checkpoint=_saved(model, vocabulary, folder),
         model_folder=None,
         special_ids=_special_ids(config),
         workload=random_workload(vocab_size, config.eos_id, length),
@@ -205,17 +212,38 @@ def _checkpoint(path: Path, sentences: Path, length: int, count: int) -> Subject
     )
 
 
-def _model_folder(path: Path, sentences: Path, length: int, count: int) -> Subject:
+def _model_folder(
+    path: Path, sentences: Path | None, length: int, count: int, folder: Path
+) -> Subject:
     config = FolderConfig.load(path)
+    if sentences is None:
+        sentences = SENTENCES / f"{config.languages.source}.txt"
+        if not sentences.exists():
+            raise BenchError(f"{path} is a model folder: name sentences with --sentences")
     encoded = Tokenizer(path, config).encode(_read(sentences))
+    checkpoint, no_weights = None, ""
+    try:
+        checkpoint = _saved(*unpack(path), folder)
+    except (ExportError, TrainError) as error:
+        no_weights = str(error)
     return Subject(
         name=f"model folder {path.name}",
-        checkpoint=None,
+        checkpoint=checkpoint,
         model_folder=path,
         special_ids=_special_ids(config.special_ids),
         workload=real_workload([ids for ids in encoded if ids], length, count),
         forced=False,
+        no_weights=no_weights,
     )
+
+
+def _saved(model: Transformer, vocabulary: Vocabulary, folder: Path) -> LoadedCheckpoint:
+    """The model with a checkpoint in this folder, without a vocabulary, for other engines."""
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    write_config(checkpoint, model.config)
+    write_weights(checkpoint / MODEL, weights_of(model))
+    return LoadedCheckpoint(model, vocabulary, checkpoint)
 
 
 def _special_ids(config: object) -> dict[str, int]:

@@ -33,10 +33,10 @@ FILE_BATCH = 32  # sentences at a time for engines that leave batching a file to
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """An engine with a converted model: one row of the table.
+    """An engine with a converted model and a number of threads: one row of the table.
 
     Attributes:
-        name: such as `CTranslate2 int8`
+        name: such as `CTranslate2 int8`; the same for every number of threads
         engine: a key of ENGINES
         folder: the converted model
         option: the precision, by the name that the engine uses
@@ -55,9 +55,19 @@ class System:
     special_ids: dict[str, int] = field(default_factory=dict)
     decoding: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def label(self) -> str:
+        """Such as `CTranslate2 int8, 1 thread`: tells the systems of a run apart."""
+        return f"{self.name}, {threads_name(self.threads)}"
+
     def to_json(self) -> dict[str, Any]:
         """For the worker's first request."""
         return asdict(self)
+
+
+def threads_name(threads: int) -> str:
+    """`1 thread`, `2 threads`."""
+    return f"{threads} thread{'s' if threads != 1 else ''}"
 
 
 class Engine(Protocol):
@@ -266,66 +276,12 @@ class Torch:
         return results  # type: ignore[no-any-return]
 
 
-class Floor:
-    """Runs only a variant's matrix products (floor.py), so it has no translations."""
-
-    imports = ("numpy", "onnxruntime")
-
-    def __init__(self, system: System) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = system.threads
-        options.log_severity_level = 3
-        self._encoder, self._decoder = (
-            onnxruntime.InferenceSession(
-                Path(system.folder) / f"{part}.onnx", options, providers=["CPUExecutionProvider"]
-            )
-            for part in ("encoder", "decoder")
-        )
-
-    def prepare(self, sources: Ids, batch: int | None, beam: int) -> Any:
-        return [
-            (
-                self._bind(self._encoder, len(chunk) * max(map(len, chunk))),
-                self._bind(self._decoder, len(chunk) * beam),
-            )
-            for chunk in chunks(sources, batch)
-        ]
-
-    def translate(self, prepared: Any, beam: int, length: int) -> Any:
-        for encoder, decoder in prepared:
-            self._encoder.run_with_iobinding(encoder)
-            for _ in range(length):
-                self._decoder.run_with_iobinding(decoder)
-
-    def outputs(self, results: Any) -> Ids:
-        return []
-
-    def _bind(self, session: Any, rows: int) -> Any:
-        """Inputs and outputs for the session: random numbers with this many rows."""
-        import numpy as np
-
-        generator = np.random.default_rng(0)
-        binding = session.io_binding()
-        for value in session.get_inputs():
-            dtype = np.float16 if value.type == "tensor(float16)" else np.float32
-            binding.bind_cpu_input(
-                value.name,
-                generator.standard_normal((rows, value.shape[1]), np.float32).astype(dtype),
-            )
-        for value in session.get_outputs():
-            binding.bind_output(value.name, "cpu")
-        return binding
-
-
 ENGINES: dict[str, Any] = {
     "tfm": Tfm,
     "ctranslate2": CTranslate2,
     "transformers": Transformers,
     "optimum": Optimum,
     "torch": Torch,
-    "floor": Floor,
 }
 
 

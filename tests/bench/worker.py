@@ -5,11 +5,16 @@ It reads requests from stdin and answers on stdout, one JSON object a line.
 Requests:
     {"do": "load", "system": System}     {"import_s": float, "load_s": float}
     {"do": "translate", "sources", "batch", "beam", "length", "repeats", "ids": bool}
-                                         {"seconds" of one, "tokens", "ids" if asked for}
+                                         {"seconds" and "cpu_seconds" of one, "tokens", "ids" if
+                                         asked for}
     {"do": "memory"}                     {"peak_mb": float}
+    {"do": "work", "system", "sources", "batch", "beam", "length"}
+                                         operators.Work
+    {"do": "speeds", "working_set"}      speeds.Speeds
 """
 
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .clock import process_seconds
 from .systems import ENGINES, Engine, System, import_engine
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
@@ -38,8 +44,10 @@ def main() -> None:
         elif request["do"] == "translate":
             assert engine is not None
             answer = _translate(engine, request)
-        else:
+        elif request["do"] == "memory":
             answer = {"peak_mb": peak_memory()}
+        else:
+            answer = _measure(request)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -74,13 +82,28 @@ def _load(system: System) -> tuple[Engine, dict[str, Any]]:
 
 def _translate(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
     prepared = engine.prepare(request["sources"], request["batch"], request["beam"])
-    start = time.perf_counter()
-    for _ in range(request["repeats"]):
+    repeats = request["repeats"]
+    start, cpu_start = time.perf_counter(), process_seconds()
+    for _ in range(repeats):
         results = engine.translate(prepared, request["beam"], request["length"])
-    seconds = (time.perf_counter() - start) / request["repeats"]
+    cpu_seconds = (process_seconds() - cpu_start) / repeats
+    seconds = (time.perf_counter() - start) / repeats
     ids = engine.outputs(results)
-    answer = {"seconds": seconds, "tokens": sum(map(len, ids))}
+    answer = {"seconds": seconds, "cpu_seconds": cpu_seconds, "tokens": sum(map(len, ids))}
     return {**answer, "ids": ids} if request["ids"] else answer
+
+
+def _measure(request: dict[str, Any]) -> dict[str, Any]:
+    """What needs packages that an engine's own process does not import."""
+    if request["do"] == "speeds":
+        from .speeds import measure_speeds
+
+        return dataclasses.asdict(measure_speeds(request["working_set"]))
+    from .operators import work_of
+
+    system = System(**request["system"])
+    cell = (request[name] for name in ("sources", "batch", "beam", "length"))
+    return dataclasses.asdict(work_of(system, *cell))
 
 
 def peak_memory() -> float:
