@@ -72,6 +72,7 @@ def test_a_preset_beside_ctranslate2(tmp_path: Path, monkeypatch: pytest.MonkeyP
         tmp_path / "results",
         *("tiny", "--vocab-size", 300, *QUICK, "--batch", "1,3", "--beam", "1,2"),
         *("--against", "ctranslate2", "--length-scaling"),
+        *("--parts", "cells,mixed,latency,fresh"),
     )
     ours, theirs = ["tfm int8", "tfm fp32"], ["CTranslate2 int8", "CTranslate2 float32"]
     cells = ["b1 greedy", "b3 greedy", "mixed greedy", "b1 beam 2", "b3 beam 2", "mixed beam 2"]
@@ -92,9 +93,6 @@ def test_a_preset_beside_ctranslate2(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert found["references"] == {"greedy": "PyTorch", "beam 2": "CTranslate2 float32"}
     assert found["rows"][0]["megabytes"] < found["rows"][1]["megabytes"]
     assert "| ms per token, b8 beam 2 | at 32 tokens | at 256 tokens | grows by |" in found["text"]
-    assert found["work"].keys() == found["speeds"].keys() == set(ours)
-    assert all(found["work"][name].keys() == set(cells) for name in ours)
-    assert "| tfm int8, 1 thread | b1 greedy |" in found["text"]
     chart = (tmp_path / "results" / "chart-1-thread.png").read_bytes()
     assert chart.startswith(b"\x89PNG")
     assert (tmp_path / "results" / "report.md").read_text("utf-8") == found["text"]
@@ -137,18 +135,35 @@ def test_a_model_folder_beside_ctranslate2(tiny_folder: Path, tmp_path: Path) ->
     sentences.write_text("七\n\n九十\t?\n", "utf-8")
     found = measured(
         tmp_path,
-        *(tiny_folder, "--rounds", 1, "--threads", "2", "--length", 6, "--parts", "mixed"),
-        *("--sentences", sentences, "--variant", "fp32", "--against", "ctranslate2"),
+        *(tiny_folder, *QUICK, "--parts", "mixed", "--sentences", sentences),
+        *("--variant", "fp32", "--against", "ctranslate2"),
     )
-    assert [row["label"] for row in found["rows"]] == [
-        "tfm fp32, 2 threads",
-        *("CTranslate2 int8, 1 thread", "CTranslate2 int8, 2 threads"),
-        *("CTranslate2 float32, 1 thread", "CTranslate2 float32, 2 threads"),
+    names = ["tfm fp32", "CTranslate2 int8", "CTranslate2 float32"]
+    assert [row["name"] for row in found["rows"]] == names
+    for name in ("tfm fp32", "CTranslate2 float32"):  # PyTorch is the reference of greedy search
+        assert found["exact_match"][f"{name}, 1 thread"] == {"greedy": 1.0, "beam 4": 1.0}
+
+
+def test_ctranslate2_is_measured_with_one_thread_too(tiny_folder: Path, tmp_path: Path) -> None:
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("七\n", "utf-8")
+    tiny = subject.open_subject(
+        str(tiny_folder),
+        vocab_size=None,
+        length=None,
+        sentences=sentences,
+        count=1,
+        folder=tmp_path,
+    )
+    found = contenders.convert_all(tiny, ["int8"], ["ctranslate2"], tmp_path, [0, 2], decoding={})
+    assert [contender.system.label for contender in found] == [
+        *("tfm int8, default threads", "tfm int8, 2 threads"),
+        *(
+            f"CTranslate2 {precision}, {threads}"
+            for precision in ("int8", "float32")
+            for threads in ("default threads", "1 thread", "2 threads")
+        ),
     ]
-    assert "; 2 threads; " in found["text"]
-    for row in found["rows"]:
-        if "32" in row["name"]:  # PyTorch is the reference of greedy search
-            assert found["exact_match"][row["label"]] == {"greedy": 1.0, "beam 4": 1.0}
 
 
 def test_a_model_folder_alone(tiny_folder: Path, tmp_path: Path) -> None:
@@ -157,10 +172,18 @@ def test_a_model_folder_alone(tiny_folder: Path, tmp_path: Path) -> None:
     (folder / "checkpoint.json").unlink()  # as older folders have none
     sentences = tmp_path / "sentences.txt"
     sentences.write_text("七\n", "utf-8")
-    options = ("--sentences", sentences, "--parts", "mixed", "--variant", "int8")
-    found = measured(tmp_path, folder, *QUICK, *options)
+    options = ("--sentences", sentences, "--variant", "int8", "--beam", "1")
+    found = measured(tmp_path, folder, *QUICK, *options, "--parts", "mixed,operators")
     assert [row["name"] for row in found["rows"]] == ["tfm int8"]
     assert not list(tmp_path.glob("chart*"))  # nothing to compare with
+    (work,) = found["work"]["tfm int8"].values()
+    assert work["floor_s"] > 0
+    assert work["products_s"] > 0
+    assert f"| MB of weights read per token | {work['weight_bytes'] / 1e6:.3f} |" in found["text"]
+    assert f"| operators run per token | {work['operators']:.1f} |" in found["text"]
+    speed = found["tokens_per_cpu_s"]["tfm int8, 1 thread"]["mixed greedy"][0]
+    assert f"| products, of the CPU time | {work['products_s'] * speed:.0%} |" in found["text"]
+    assert "GB/s of 0.0 MB, which are a step's weights" in found["text"]
 
 
 @pytest.mark.parametrize(("name", "language"), [("zh-en", "zh"), ("en-zh", "en")])
@@ -192,6 +215,10 @@ def test_what_cannot_be_measured(
     (tmp_path / "empty.txt").write_text("\n\n", "utf-8")
     empty = ("--sentences", tmp_path / "empty.txt")
     assert f"neither a preset ({', '.join(subject.SHAPES)}) nor" in error("huge")
+    assert "neither a preset" in error("tiny", "huge")  # before anything is measured
+    assert error(tiny_folder, f"{tiny_folder}/../{tiny_folder.name}") == (
+        f"two models are named {tiny_folder.name}: measure them one by one"
+    )
     monkeypatch.setattr(subject, "SENTENCES", tmp_path)
     assert "is a model folder: name sentences with --sentences" in error(tiny_folder)
     assert "holds no sentence to translate" in error(tiny_folder, *empty)
@@ -226,7 +253,7 @@ def test_wrong_options() -> None:
     for arguments, reason in (
         (["--against", "marian"], "'marian' is not one of"),
         (["--batch", "1,zero"], "'zero' is not a valid integer"),
-        (["--threads", "1,0"], "0 is not in the range"),
+        (["--threads", "1,-1"], "-1 is not in the range"),
         (["--busy", "-1"], "-1 is not in the range"),
         (["--beam", "0"], "0 is not in the range"),
         (["--parts", "all"], "'all' is not one of"),

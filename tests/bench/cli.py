@@ -55,10 +55,9 @@ def _list_of(item: "click.ParamType[Any]") -> Callable[..., list[Any] | None]:
 )
 @click.option(
     "--threads",
-    callback=_list_of(click.IntRange(1)),
-    default="1,2",
-    show_default=True,
-    help="Every system is measured with each of these.",
+    callback=_list_of(click.IntRange(0)),
+    help="Every system is measured with each of these; 0 is the engine's own default.  [default:"
+    " 1,2; 1 where this process may use one processor only]",
 )
 @click.option(
     "--busy",
@@ -124,7 +123,7 @@ def bench(
     variants: tuple[str, ...],
     batches: list[int],
     beams: list[int],
-    threads: list[int],
+    threads: list[int] | None,
     busy: list[int],
     decoding: dict[str, Any],
     rounds: int,
@@ -153,6 +152,7 @@ def bench(
     import logging
 
     from tfm.export.errors import ExportError
+    from tfm.runtime.cpu import usable_cpus
     from tfm.trainer.errors import TrainError
 
     from .plan import Plan
@@ -166,7 +166,7 @@ def bench(
         rounds=rounds,
         parts=parts,
         length_scaling=length_scaling,
-        threads=sorted(threads),
+        threads=sorted(threads or range(1, min(2, usable_cpus()) + 1)),
         decoding=decoding,
     )
     try:

@@ -7,6 +7,7 @@ systems alike.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -222,7 +223,7 @@ def _count_operators(
     systems: Sequence[System], cells: dict[str, Cell], folder: Path, measured: Measurements
 ) -> None:
     """What each of our variants does in each cell, and the speeds of one thread."""
-    ours = {s.name: s for s in systems if s.engine == "tfm" and s.threads == 1}
+    ours = {system.name: replace(system, threads=1) for system in systems if system.engine == "tfm"}
     with progress(len(ours) * len(cells), "operators") as bar:
         for name, system in ours.items():
             missing = [cell for cell in cells if ("work", name, cell) not in measured]

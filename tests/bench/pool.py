@@ -41,7 +41,8 @@ class Worker:
         """
         self.system = system
         self._log = log
-        threads = dict.fromkeys(THREAD_VARIABLES, str(system.threads))
+        names = THREAD_VARIABLES if system.threads else ()
+        threads = dict.fromkeys(names, str(system.threads))
         with log.open("wb") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tfm_bench.worker"],

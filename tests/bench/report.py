@@ -138,8 +138,9 @@ def _work_table(results: Results, name: str) -> str:
 
 
 def _shares(results: Results, name: str, seconds: Callable[[WorkPerToken], float]) -> list[str]:
-    """Of the CPU time that a token takes with one thread."""
-    label = next(row.label for row in results.rows if (row.name, row.threads) == (name, 1))
+    """Of the CPU time that a token takes with one thread, if that was measured."""
+    labels = [row.label for row in results.rows if (row.name, row.threads) == (name, 1)]
+    label = labels[0] if labels else ""
     shares = []
     for cell in results.cells:
         work = results.work[name].get(cell)

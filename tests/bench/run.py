@@ -4,7 +4,7 @@ import logging
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from .plan import Plan
 from .pool import terminable
 from .report import as_markdown, relative_speeds, write_json
 from .results import Results, results_of
-from .subject import Subject, open_subject, weights_digest
+from .subject import SHAPES, Subject, find_folder, open_subject, weights_digest
 from .systems import FILE_BATCH, chunks, threads_name
 from .workload import SOURCE_LENGTH, Ids
 
@@ -56,7 +56,8 @@ def run(models: Sequence[str], plan: Plan, request: Request) -> Iterator[str]:
         BenchError: an argument cannot be used, or a system failed
         TrainError, ModelError, ExportError: the model cannot be read
     """
-    torch.set_num_threads(max(plan.threads))
+    torch.set_num_threads(max(1, *plan.threads))
+    _check_names(models)
     many = len(models) * len(request.busy) > 1
     with terminable():
         for model in models:
@@ -65,12 +66,35 @@ def run(models: Sequence[str], plan: Plan, request: Request) -> Iterator[str]:
                 keep = request.keep / name if request.keep and len(models) > 1 else request.keep
                 folder = keep or Path(temporary)
                 folder.mkdir(parents=True, exist_ok=True)
-                prepared = _prepare(model, plan, request, folder)
+                own_plan, own_request = plan, request
+                if len(models) > 1:
+                    own_plan, own_request = _of_kind(model, plan, request)
+                prepared = _prepare(model, own_plan, own_request, folder)
                 for neighbours in request.busy:
                     output = request.output
                     if output and many:
                         output /= f"{name}-busy-{neighbours}" if neighbours else name
-                    yield from _run_one(prepared, plan.beside(neighbours), Path(temporary), output)
+                    yield from _run_one(
+                        prepared, own_plan.beside(neighbours), Path(temporary), output
+                    )
+
+
+def _check_names(models: Sequence[str]) -> None:
+    """Raise BenchError before anything is measured if a model is missing or named twice."""
+    names = [Path(model).name for model in models]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BenchError(f"two models are named {twice}: measure them one by one")
+    for model in models:
+        if model not in SHAPES:
+            find_folder(model)
+
+
+def _of_kind(model: str, plan: Plan, request: Request) -> tuple[Plan, Request]:
+    """Among several models, without the options that are for models of the other kind."""
+    if model in SHAPES:
+        return plan, replace(request, sentences=None)
+    return replace(plan, length_scaling=False), replace(request, vocab_size=None)
 
 
 @dataclass(frozen=True, slots=True)

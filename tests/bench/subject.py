@@ -115,18 +115,26 @@ def open_subject(
         return _preset(model, vocab_size, length or FORCED_LENGTH, folder)
     if vocab_size:
         raise BenchError(f"--vocab-size is for presets; {model} has its own vocabulary")
-    path = Path(model)
-    if not path.is_dir():
-        path = BUNDLED / model
-    if not path.is_dir():
-        raise BenchError(
-            f"{model}: neither a preset ({', '.join(SHAPES)}) nor a checkpoint, model folder or"
-            " bundled model"
-        )
+    path = find_folder(model)
     length = length or NATURAL_LENGTH
     if (path / MODEL).exists():
         return _checkpoint(path, sentences or path / VALIDATION, length, count)
     return _model_folder(path, sentences, length, count, folder)
+
+
+def find_folder(model: str) -> Path:
+    """The folder of this path, or of the bundled model of this name.
+
+    Raises:
+        BenchError: there is none
+    """
+    for path in (Path(model), BUNDLED / model):
+        if path.is_dir():
+            return path
+    raise BenchError(
+        f"{model}: neither a preset ({', '.join(SHAPES)}) nor a checkpoint, model folder or bundled"
+        " model"
+    )
 
 
 def endless_model(config: TransformerConfig) -> Transformer:

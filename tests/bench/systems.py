@@ -40,7 +40,7 @@ class System:
         engine: a key of ENGINES
         folder: the converted model
         option: the precision, by the name that the engine uses
-        threads: the number of threads that it computes with
+        threads: the number of threads that it computes with; 0 is the engine's own default
         greedy_only: it has no beam search
         special_ids: bos_id, eos_id, pad_id and unk_id of the model
         decoding: decoding options that are not neutral, by their names in runtime/options.py
@@ -66,8 +66,8 @@ class System:
 
 
 def threads_name(threads: int) -> str:
-    """`1 thread`, `2 threads`."""
-    return f"{threads} thread{'s' if threads != 1 else ''}"
+    """`1 thread`, `2 threads`; for 0 `default threads`."""
+    return f"{threads or 'default'} thread{'s' if threads != 1 else ''}"
 
 
 class Engine(Protocol):
@@ -213,10 +213,9 @@ class Transformers(Generate):
     imports = ("torch", "transformers.models.marian.modeling_marian")
 
     def __init__(self, system: System) -> None:
-        import torch
         from transformers import MarianMTModel
 
-        torch.set_num_threads(system.threads)
+        _set_torch_threads(system.threads)
         super().__init__(system, MarianMTModel.from_pretrained(system.folder).eval())
 
 
@@ -227,10 +226,9 @@ class Optimum(Generate):
 
     def __init__(self, system: System) -> None:
         import onnxruntime
-        import torch
         from optimum.onnxruntime import ORTModelForSeq2SeqLM
 
-        torch.set_num_threads(system.threads)
+        _set_torch_threads(system.threads)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = system.threads
         options.log_severity_level = 3
@@ -252,13 +250,12 @@ class Torch:
     imports = ("torch", "tfm.trainer.model")
 
     def __init__(self, system: System) -> None:
-        import torch
 
         from tfm.trainer.checkpoint import CONFIG, MODEL, load_weights, read_weights
         from tfm.trainer.config import load_model_config
         from tfm.trainer.model import Transformer
 
-        torch.set_num_threads(system.threads)
+        _set_torch_threads(system.threads)
         folder = Path(system.folder)
         self._model = Transformer(load_model_config(folder / CONFIG)).eval()
         load_weights(self._model, read_weights(folder / MODEL))
@@ -274,6 +271,13 @@ class Torch:
 
     def outputs(self, results: Any) -> Ids:
         return results  # type: ignore[no-any-return]
+
+
+def _set_torch_threads(threads: int) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
 
 
 ENGINES: dict[str, Any] = {
