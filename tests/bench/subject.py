@@ -45,7 +45,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "output_bias": True,
     },
 }
-SUBLAYER_OUTPUTS = (".out_proj", ".outer")  # the last layer of attention and of feed-forward
+# The last linear layers of attention and feed-forward, and the one that scales what an SSRU adds.
+SUBLAYER_OUTPUTS = (".out_proj", ".outer", ".input_proj")
 BUNDLED = Path(str(files("tfm.models")))  # models by name, such as zh-en
 SENTENCES = Path(__file__).parent / "sentences"  # by language, for models of real languages
 FORCED_LENGTH = 30  # tokens decoded with random weights
