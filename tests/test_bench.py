@@ -362,9 +362,10 @@ def test_workers_without_torch(engine: str) -> None:
     assert (done.returncode, done.stdout) == (0, "None\n"), done.stderr
 
 
-def test_random_weights_never_stop() -> None:
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name.startswith("tiny")])
+def test_random_weights_never_stop(preset: str) -> None:
     sizes = {"source_vocab_size": 300, "target_vocab_size": 300}
-    model = subject.endless_model(TransformerConfig(**sizes, **PRESETS["tiny"]))
+    model = subject.endless_model(TransformerConfig(**sizes, **PRESETS[preset]))
     sources = torch.randint(4, 300, (20, 9), generator=torch.Generator().manual_seed(0))
     outputs = model.greedy(sources, 12)
     assert {len(ids) for ids in outputs} == {12}
@@ -427,7 +428,9 @@ def test_ratios_are_to_the_best_mode_of_as_many_threads() -> None:
     }
     assert two["tfm int8, 2"]["b1"] == 1.25  # to the best mode with two threads, which is one
     assert "tfm int8, 1" not in two
+    results.settings = {"model": "edge", "busy": "beside 1 busy neighbour"}
     text = as_markdown(results)
+    assert text.startswith("## edge, beside 1 busy neighbour\n")
     assert text.count("| tfm int8 / CTranslate2's best | 1.50 |") == 2
     assert text.count("| tfm int8 / CTranslate2's best | 1.25 |") == 2
     assert text.count("| tfm int8 / its own 1 thread | 0.83 |") == 2

@@ -19,7 +19,7 @@ Rows = Iterable[tuple[str, Sequence[str]]]
 
 
 def as_markdown(results: Results) -> str:
-    """Tables of everything that was measured, and the settings line."""
+    """A heading, tables of everything that was measured, and the settings line."""
     tables = [
         table
         for threads in results.threads()
@@ -31,7 +31,9 @@ def as_markdown(results: Results) -> str:
     ]
     tables += [_work_table(results, name) for name in results.work]
     tables += [_process_table(results), _scaling(results)]
-    return "\n\n".join([*(table for table in tables if table), _notes(results)])
+    subject = [results.settings[name] for name in ("model", "busy") if name in results.settings]
+    heading = f"## {', '.join(subject)}"
+    return "\n\n".join([heading, *(table for table in tables if table), _notes(results)])
 
 
 def write_json(results: Results, path: Path) -> None:

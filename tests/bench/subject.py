@@ -196,7 +196,7 @@ def _preset(preset: str, vocab_size: int, length: int, folder: Path) -> Subject:
     )
     model = endless_model(config)
     words = ["a b c d e f g", "h i j k l m n"] * 50  # nobody reads it; a model folder has one
-    vocabulary = _of_size(train_vocabulary(words, words, VocabularyRecipe(size=300)), vocab_size)
+    vocabulary = _of_size(train_vocabulary(words, words, VocabularyRecipe(size=276)), vocab_size)
     return Subject(
         name=f"{preset} (random weights), V {vocab_size}",
         checkpoint=_saved(model, vocabulary, folder),
