@@ -27,19 +27,22 @@ _TRANSLATE = "`tfm run -m {folder}` translates with it"
 _IMPORT = "`tfm import {folder} CHECKPOINT` makes a checkpoint of it"
 _EXPORT = "`tfm export {folder} MODEL_FOLDER` makes a model folder of it"
 _CONVERT = "`tfm convert {folder} CHECKPOINT --to checkpoint` makes a checkpoint of it"
-_FOREIGN = "tfm cannot read it: import the Hugging Face folder of the same model"
+_IMPORT_AND_EXPORT = (
+    "`tfm import {folder} CHECKPOINT`, then `tfm export CHECKPOINT MODEL_FOLDER` make a model"
+    " folder of it"
+)
 
-# What is there, and what is wanted. Of a pair that is not here, _FOREIGN holds.
+# What others write and `tfm import` reads.
+IMPORTED = (FolderKind.HUGGING_FACE, FolderKind.CTRANSLATE2, FolderKind.MARIAN)
+
+# What is there, and what is wanted.
 _ADVICE: Mapping[tuple[FolderKind, FolderKind], str] = {
     (FolderKind.CHECKPOINT, FolderKind.MODEL_FOLDER): _EXPORT,
-    (FolderKind.CHECKPOINT, FolderKind.HUGGING_FACE): _EXPORT,
-    (FolderKind.HUGGING_FACE, FolderKind.MODEL_FOLDER): (
-        "`tfm import {folder} CHECKPOINT`, then `tfm export CHECKPOINT MODEL_FOLDER` make a model"
-        " folder of it"
-    ),
-    (FolderKind.HUGGING_FACE, FolderKind.CHECKPOINT): _IMPORT,
     (FolderKind.MODEL_FOLDER, FolderKind.CHECKPOINT): _CONVERT,
-    (FolderKind.MODEL_FOLDER, FolderKind.HUGGING_FACE): _TRANSLATE,
+    **{(kind, FolderKind.MODEL_FOLDER): _IMPORT_AND_EXPORT for kind in IMPORTED},
+    **{(kind, FolderKind.CHECKPOINT): _IMPORT for kind in IMPORTED},
+    **{(FolderKind.CHECKPOINT, kind): _EXPORT for kind in IMPORTED},
+    **{(FolderKind.MODEL_FOLDER, kind): _TRANSLATE for kind in IMPORTED},
 }
 
 
@@ -57,7 +60,7 @@ def wrong_kind(folder: Path, *wanted: FolderKind) -> str | None:
     if here in wanted:
         return None
     if here is not None:
-        advice = _ADVICE.get((here, wanted[0]), _FOREIGN).format(folder=folder)
+        advice = _ADVICE[here, wanted[0]].format(folder=folder)
         return f"{folder} is {here.value}, not {_any_of(wanted)}: {advice}"
     near = list(_near(folder))
     fitting = [(path, kind) for path, kind in near if kind in wanted]
@@ -80,7 +83,7 @@ def folder_kind(folder: Path) -> FolderKind | None:
         return FolderKind.CHECKPOINT
     if "last.safetensors" in found.names and found.names & {"recipe.toml", "metrics.jsonl"}:
         return FolderKind.CHECKPOINT
-    if "decoder.yml" in found.names and any(name.endswith(".npz") for name in found.names):
+    if "decoder.yml" in found.names and any(n.endswith((".npz", ".bin")) for n in found.names):
         return FolderKind.MARIAN
     return None
 

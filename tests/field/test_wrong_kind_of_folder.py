@@ -55,12 +55,10 @@ def test_kinds_are_told_apart(tmp_path: Path, kind: FolderKind) -> None:
         (FolderKind.HUGGING_FACE, "convert {} new --to checkpoint", "`tfm import {} CHECKPOINT`"),
         (FolderKind.MODEL_FOLDER, "export {} new", "`tfm convert {} CHECKPOINT --to checkpoint`"),
         (FolderKind.MODEL_FOLDER, "import {} new", "`tfm run -m {}`"),
-        (FolderKind.CTRANSLATE2, "run -m {}", "import the Hugging Face folder"),
-        (FolderKind.CTRANSLATE2, "export {} new", "import the Hugging Face folder"),
-        (FolderKind.CTRANSLATE2, "evaluate {} test.tsv", "import the Hugging Face folder"),
-        (FolderKind.CTRANSLATE2, "convert {} new --to transformers", "import the Hugging Face"),
-        (FolderKind.CTRANSLATE2, "import {} new", "import the Hugging Face folder"),
-        (FolderKind.MARIAN, "import {} new", "import the Hugging Face folder"),
+        (FolderKind.CTRANSLATE2, "run -m {}", "`tfm import {} CHECKPOINT`, then `tfm export"),
+        (FolderKind.CTRANSLATE2, "export {} new", "`tfm import {} CHECKPOINT`"),
+        (FolderKind.MARIAN, "evaluate {} test.tsv", "`tfm import {} CHECKPOINT`"),
+        (FolderKind.MARIAN, "convert {} new --to transformers", "`tfm import {} CHECKPOINT`"),
     ],
 )
 def test_the_command_that_takes_it_is_named(

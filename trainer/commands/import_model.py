@@ -4,12 +4,20 @@ from pathlib import Path
 
 import click
 
-from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
-
 
 @click.command("import")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("checkpoint", type=click.Path(file_okay=False, path_type=Path))
+@click.option(
+    "--vocab",
+    "vocabularies",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="A vocabulary of a model that does not have it with it: that of the source, then that of"
+    " the target, or one for both. SentencePiece models (.spm), and Marian's numbered subwords"
+    " (.yml) with SentencePiece models.",
+)
 @click.option(
     "--source-language",
     metavar="CODE",
@@ -17,29 +25,36 @@ from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 )
 @click.option("--target-language", metavar="CODE", help="The same of what it translates into.")
 def import_model(
-    source: Path, checkpoint: Path, source_language: str | None, target_language: str | None
+    source: Path,
+    checkpoint: Path,
+    vocabularies: tuple[Path, ...],
+    source_language: str | None,
+    target_language: str | None,
 ) -> None:
-    """Make a CHECKPOINT of SOURCE, the folder of an OPUS-MT (Marian), M2M100 or NLLB model.
+    """Make a CHECKPOINT of SOURCE, a model that others trained.
 
-    SOURCE is as Hugging Face lays it out: config.json, model.safetensors or pytorch_model.bin,
-    and the tokenizer's files. Links that lead out of the folder are not followed, but for a hub's
-    cache. Of a model with several target languages, `>>fra<<` before a sentence chooses one.
+    SOURCE is the folder of an OPUS-MT (Marian), M2M100 or NLLB model as Hugging Face lays it out:
+    config.json, model.safetensors or pytorch_model.bin, and the tokenizer's files. Or it is
+    Marian's own: a .npz, a decoder.yml that names it and its vocabularies, or a folder with a
+    decoder.yml.
+
+    Links that lead out of a folder are not followed, but for a hub's cache. Of a model with
+    several target languages, `>>fra<<` before a sentence chooses one.
 
     \b
         tfm import opus-mt-zh-en checkpoint
+        tfm import model.npz --vocab source.spm --vocab target.spm checkpoint
         tfm export checkpoint model --sentences some.zh
         tfm run -m model '你好。'
     """
-    from tfm.trainer.importing.hugging_face import import_folder
+    from tfm.trainer.importing.sources import import_source
 
-    if not source.is_dir():
+    if not source.exists():
         raise click.UsageError(
-            f"{source} is not a folder: download the model first, for example with "
+            f"{source} is not there: download the model first, for example with "
             f"`hf download {source} --local-dir FOLDER`"
         )
-    if problem := wrong_kind(source, FolderKind.HUGGING_FACE):
-        raise click.ClickException(problem)
-    model = import_folder(source, checkpoint, source_language, target_language)
+    model = import_source(source, checkpoint, vocabularies, source_language, target_language)
     config = model.config
     millions = sum(p.numel() for p in model.parameters()) / 1e6
     click.echo(

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tfm.trainer.checkpoint import CheckpointFolder, build_model, outline_of
+from tfm.trainer.checkpoint import build_model, outline_of
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
 
 from .files import TransformersFolder
+from .output import new_checkpoint, write_imported
 from .tokenizers import Tokens, build_vocabulary, read_m2m100, read_marian
 from .weights import from_transformers
 
@@ -88,9 +89,7 @@ def import_folder(
         TrainError: the folder is not one of these, or something in it does not fit; nothing is
             written
     """
-    folder, given = CheckpointFolder(checkpoint), TransformersFolder(source)
-    if folder.config.exists():
-        raise TrainError(f"{checkpoint} already holds a checkpoint: choose another folder")
+    folder, given = new_checkpoint(checkpoint), TransformersFolder(source)
     where = source / "config.json"
     settings = given.read_json("config.json")
     family = FAMILIES.get(str(settings.get("model_type")))
@@ -114,13 +113,7 @@ def import_folder(
     except TrainError as error:
         named = str(error).startswith(str(source))
         raise error if named else TrainError(f"{source}: {error}") from error
-    try:
-        folder.origin.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainError(f"{checkpoint} cannot be made: {error.strerror}") from error
-    for name, content in given.contents.items():  # what was read, and nothing else
-        (folder.origin / name).write_bytes(content)
-    folder.write(model, vocabulary)
+    write_imported(folder, model, vocabulary, given.contents)  # what was read, nothing else
     return model
 
 

@@ -77,7 +77,7 @@ def read_marian(folder: TransformersFolder) -> Tokens:
         for name, number in (numbers | added.ids).items()
         if (match := MARIAN_TAG.fullmatch(name))
     }
-    return _tokens(
+    return tokens_of(
         folder.path / "vocab.json",
         Side(folder.read_sentencepiece("source.spm"), _by_number(numbers)),
         Side(folder.read_sentencepiece("target.spm"), _by_number(target_numbers)),
@@ -126,7 +126,7 @@ def read_m2m100(folder: TransformersFolder) -> Tokens:
             )
     joint = Side(spm, tokens | {number: name for name, number in language_ids.items()})
     by_language = {name.strip("_"): number for name, number in language_ids.items()}
-    return _tokens(folder.path, joint, joint, by_language, added)
+    return tokens_of(folder.path, joint, joint, by_language, added)
 
 
 def build_vocabulary(
@@ -172,9 +172,14 @@ def build_vocabulary(
     return Vocabulary(processors[0], processors[-1]), unknown
 
 
-def _tokens(
+def tokens_of(
     where: Path, source: Side, target: Side, language_ids: dict[str, int], added: AddedTokens
 ) -> Tokens:
+    """Both sides with their special and their added tokens.
+
+    Raises:
+        TrainError: a special token is missing, or an added token has the id of another
+    """
     special = {}
     numbers = _by_text(source.tokens)
     for name in ("</s>", "<pad>", "<unk>"):

@@ -91,13 +91,13 @@ def from_transformers(model: Transformer, theirs: Mapping[str, Tensor]) -> Weigh
             )
         weights[name] = tensor.float()
     if missing:
-        raise TrainError(f"{_some(missing)} missing")
+        raise TrainError(f"{some(missing)} missing")
     unknown = sorted(theirs.keys() - used)
     for name in [name for name in unknown if POSITIONS.fullmatch(name)]:
         _check_positions(name, theirs[name], model)
     unknown = [n for n in unknown if not POSITIONS.fullmatch(n) and not KEY_BIAS.fullmatch(n)]
     if unknown:
-        raise TrainError(f"{_some(unknown)} not of this architecture")
+        raise TrainError(f"{some(unknown)} not of this architecture")
     return weights
 
 
@@ -126,7 +126,7 @@ def _check_positions(name: str, table: Tensor, model: Transformer) -> None:
         raise TrainError(f"{name} is no table of {config.positions}'s sinusoidal positions")
 
 
-def _some(names: list[str]) -> str:
+def some(names: list[str]) -> str:
     """`a.weight is`, or `12 weights (a.weight, ...) are`."""
     if len(names) == 1:
         return f"{names[0]} is"

@@ -381,7 +381,7 @@ def test_what_does_not_fit_is_one_line(
 def test_a_name_is_not_a_folder(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["import", "Helsinki-NLP/opus-mt-zh-en", str(tmp_path)])
     assert result.exit_code == 2
-    assert "is not a folder: download the model first" in result.stderr
+    assert "is not there: download the model first" in result.stderr
 
 
 def test_a_checkpoint_is_not_overwritten(folder: Path, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Marian's own files: .npz and .bin models, decoder.yml, and its vocabularies."""
