@@ -117,6 +117,7 @@ def _values(
         "decoder_layers": len(settings.decoder_names),
         "norm": settings.norm,
         "activation": settings.activation,
+        "decoder_autoregression": settings.decoder_autoregression,
         "tied_embeddings": tied,
         "output_bias": settings.output_bias,
         "positions": "fairseq",

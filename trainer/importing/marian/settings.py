@@ -73,6 +73,7 @@ class MarianSettings:
     decoder_names: tuple[int, ...]
     norm: Literal["post", "pre"]
     activation: Literal["relu", "swish", "gelu"]
+    decoder_autoregression: Literal["attention", "ssru"]
     tied: Literal["none", "target", "embeddings", "all"]
     output_bias: bool
 
@@ -91,7 +92,6 @@ def read_settings(tree: Mapping[str, Any]) -> MarianSettings:
         value = tree.get(key, values[0])
         if value not in values:
             raise TrainError(f"{key} is {value!r}: supported is {' or '.join(map(repr, values))}")
-    _check_autoregression(tree)
     encoder_d_ff = _number(tree, "transformer-dim-ffn")
     decoder_layers = _number(tree, "dec-depth")
     return MarianSettings(
@@ -103,16 +103,24 @@ def read_settings(tree: Mapping[str, Any]) -> MarianSettings:
         decoder_names=_decoder_names(tree, decoder_layers),
         norm=_norm(tree),
         activation=tree.get("transformer-ffn-activation", "swish"),
+        decoder_autoregression=_autoregression(tree),
         tied=_tied(tree),
         output_bias=not _truth(tree, "output-omit-bias"),
     )
 
 
-def _check_autoregression(tree: Mapping[str, Any]) -> None:
-    key = "transformer-decoder-autoreg"
+def _autoregression(tree: Mapping[str, Any]) -> Literal["attention", "ssru"]:
+    key, cell, projection = "transformer-decoder-autoreg", "dec-cell", "transformer-rnn-projection"
     value = tree.get(key, "self-attention")
-    if value != "self-attention":
-        raise TrainError(f"{key} is {value!r}: supported is 'self-attention'")
+    if value == "self-attention":
+        return "attention"
+    if value != "rnn":
+        raise TrainError(f"{key} is {value!r}: supported is 'self-attention' or 'rnn' (SSRU)")
+    if tree.get(cell) != "ssru":
+        raise TrainError(f"{cell} is {tree.get(cell)!r}: with {key} 'rnn' supported is 'ssru'")
+    if _truth(tree, projection):
+        raise TrainError(f"{projection} is 'true': supported is 'false'")
+    return "ssru"
 
 
 def _norm(tree: Mapping[str, Any]) -> Literal["post", "pre"]:

@@ -25,17 +25,22 @@ IN_LAYER = {
     "self_attention.": "self_",
     "cross_attention.": "context_",
     "feed_forward.": "ffn_",
+    "ssru.": "rnn_",
 }
 NORMS = {
     "self_attention_residual.norm.": "self_Wo_ln_",
     "cross_attention_residual.norm.": "context_Wo_ln_",
     "feed_forward_residual.norm.": "ffn_ffn_ln_",
+    "ssru_residual.norm.": "rnn_ffn_ln_",
 }
+NORMS_BEFORE = {**NORMS, "ssru_residual.norm.": "rnn_ln_"}
 LINEARS = {
     **{f"{letter}_proj": letter for letter in "qkv"},
     "out_proj": "o",
     "inner": "1",
     "outer": "2",
+    "input_proj": "",
+    "forget_proj": "f",
 }
 NORM_KINDS = {"weight": "scale", "bias": "bias"}
 TABLES = {
@@ -146,9 +151,10 @@ class _Reader:
         index = int(number)
         layer = index + 1 if side == "encoder" else self.settings.decoder_names[index]
         prefix = f"{side}_l{layer}_"
-        for ours, theirs in NORMS.items():
+        pre = self.settings.norm == "pre"
+        for ours, theirs in (NORMS_BEFORE if pre else NORMS).items():
             if rest.startswith(ours):
-                end = "_pre" if self.settings.norm == "pre" else ""
+                end = "_pre" if pre else ""
                 return f"{prefix}{theirs}{NORM_KINDS[rest.removeprefix(ours)]}{end}", False
         part = next(part for part in IN_LAYER if rest.startswith(part))
         linear, kind = rest.removeprefix(part).split(".")

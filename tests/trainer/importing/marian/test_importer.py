@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import marian
 from helpers.command import tfm
-from helpers.marian import PRE_NORM, SETTINGS, SOURCES, TARGETS, MarianModel
+from helpers.marian import PRE_NORM, SETTINGS, SOURCES, SSRU, TARGETS, MarianModel
 
 from tfm.trainer.checkpoint import load_checkpoint
 from tfm.trainer.data.vocabulary import Vocabulary
@@ -27,6 +27,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "joint by two settings": {"tied-embeddings-src": True, "tied-embeddings": True},
     "narrow decoder": {"transformer-decoder-dim-ffn": 20},
     "wide decoder": {"transformer-decoder-dim-ffn": 32},
+    "ssru": {**SSRU, "tied-embeddings": True},
+    "pre-norm ssru, joint": {**SSRU, **PRE_NORM, "tied-embeddings-all": True},
     "tied layers": {"transformer-tied-layers": [1, 2, 1], "dec-depth": 3},
 }
 

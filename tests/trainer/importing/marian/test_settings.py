@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from helpers import marian
 from helpers.command import tfm
-from helpers.marian import PRE_NORM, SETTINGS
+from helpers.marian import PRE_NORM, SETTINGS, SSRU
 
 from tfm.trainer.errors import TrainError
 from tfm.trainer.importing.marian.settings import read_settings
@@ -32,6 +32,11 @@ def read(**changed: Any) -> Any:
         ({"transformer-train-position-embeddings": True}, "position-embeddings is 'true'"),
         ({"transformer-attention-mask": "alibi"}, "transformer-attention-mask is 'alibi'"),
         ({"transformer-decoder-autoreg": "average-attention"}, "autoreg is 'average-attention'"),
+        (
+            {**SSRU, "dec-cell": "lstm"},
+            "dec-cell is 'lstm': with transformer-decoder-",
+        ),
+        ({**SSRU, "transformer-rnn-projection": True}, "transformer-rnn-projection is 'true'"),
         ({"transformer-preprocess": "d"}, None),
         ({"transformer-preprocess": "n"}, "preprocess 'n', postprocess 'dan'"),
         ({**PRE_NORM, "transformer-postprocess-top": ""}, "postprocess-top '': supported are"),
