@@ -130,7 +130,7 @@ class Residual(nn.Module):
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(config.d_model)
+        self.norm = nn.LayerNorm(config.d_model, eps=config.norm_epsilon)
         self.dropout = Dropout(config.dropout)
         self.pre_norm = config.norm == "pre"
 
@@ -219,8 +219,8 @@ class Transformer(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
         # Pre-norm leaves the last residual sum unnormalized; post-norm has normalized it.
         final = nn.LayerNorm if config.norm == "pre" else nn.Identity
-        self.encoder_norm = final(d_model)
-        self.decoder_norm = final(d_model)
+        self.encoder_norm = final(d_model, eps=config.norm_epsilon)
+        self.decoder_norm = final(d_model, eps=config.norm_epsilon)
         self.projection = nn.Linear(d_model, config.target_vocab_size, bias=config.output_bias)
         self.apply(_initialize)
         self._tie_embeddings()  # after: the projection's initialization is not an embedding's

@@ -48,6 +48,7 @@ def write_ctranslate2(
     target = _names(None if vocabulary is None else vocabulary.target, config.target_vocab_size)
     spec.register_source_vocabulary(source)
     spec.register_target_vocabulary(target)
+    spec.config.layer_norm_epsilon = config.norm_epsilon
     spec.config.add_source_bos = False
     spec.config.add_source_eos = vocabulary is not None
     spec.config.decoder_start_token = spec.config.bos_token = target[config.bos_id]

@@ -14,7 +14,7 @@ from tfm.trainer.importing.yaml_text import read_yaml_mapping
 from tfm.trainer.model import Transformer
 
 from .decoder_yml import NAME, DecoderFile, read_decoder_yml
-from .settings import SETTINGS, MarianSettings, read_settings
+from .settings import NORM_EPSILON, SETTINGS, MarianSettings, read_settings
 from .vocabulary import read_vocabulary
 from .weights import from_marian, vocabulary_sizes
 
@@ -122,6 +122,7 @@ def _values(
         "output_bias": settings.output_bias,
         "positions": "fairseq",
         "first_position": 0,
+        "norm_epsilon": NORM_EPSILON,
         "scale_embeddings": True,
         "suppress_ids": suppress_ids,
     }

@@ -11,6 +11,7 @@ src/models/transformer.h of marian-nmt/marian-dev):
 * The decoder begins with a zero vector in the place of an embedding.
 * The sub-layers' operations are letters: n layer normalization, a the sum with the sub-layer's
   input, d dropout, which does nothing in translation.
+* Layer normalization adds 1e-6 to the variance.
 * gelu is computed by erf. (Older versions took x sigmoid(1.702 x), and a model does not say.)
 """
 
@@ -21,6 +22,7 @@ from typing import Any, Literal
 from tfm.trainer.errors import TrainError
 
 SETTINGS = "special:model.yml"
+NORM_EPSILON = 1e-6
 
 # Operations before and after a sub-layer and after the last layer, without dropout: our `norm`.
 NORMS: dict[tuple[str, str, str], Literal["post", "pre"]] = {
