@@ -10,7 +10,7 @@ from tfm.trainer.model import Transformer
 from .hugging_face import import_folder
 from .marian.importer import import_marian
 
-MARIAN_FILES = (".npz", ".yml", ".yaml")
+MARIAN_FILES = (".npz", ".bin", ".yml", ".yaml")
 
 
 def import_source(

@@ -13,12 +13,13 @@ from tfm.trainer.importing.tokenizers import Tokens, build_vocabulary
 from tfm.trainer.importing.yaml_text import read_yaml_mapping
 from tfm.trainer.model import Transformer
 
+from .binary import read_bin
 from .decoder_yml import NAME, DecoderFile, read_decoder_yml
 from .settings import NORM_EPSILON, SETTINGS, MarianSettings, read_settings
 from .vocabulary import read_vocabulary
 from .weights import from_marian, vocabulary_sizes
 
-READERS = {".npz": read_npz}
+READERS = {".npz": read_npz, ".bin": read_bin}
 
 
 def import_marian(
