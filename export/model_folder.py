@@ -246,6 +246,7 @@ def _folder_config(source: Source, folder: Path, variants: Sequence[str]) -> Mod
             unk_id=config.unk_id,
         ),
         max_source_length=MAX_SOURCE_LENGTH,
+        source_eos=config.source_eos,
         decoding=source.options,
         tokenizer=TokenizerFiles(
             source=FileEntry.of(folder, SOURCE_FILE),

@@ -241,7 +241,8 @@ class VariantFiles:
 class ModelConfig:
     """Everything config.json says; keys it does not know are left alone.
 
-    A source sentence is cut at max_source_length tokens. `decoding` has the model's own options.
+    A source sentence is cut at max_source_length tokens, and ends in EOS where source_eos says so.
+    `decoding` has the model's own options.
     """
 
     format_version: int = FORMAT_VERSION
@@ -250,6 +251,7 @@ class ModelConfig:
     languages: Languages
     special_ids: SpecialIds
     max_source_length: int = limited(low=1, high=LARGEST_SOURCE)
+    source_eos: bool = True
     decoding: DecodingOptions
     tokenizer: TokenizerFiles
     variants: dict[str, VariantFiles]

@@ -34,7 +34,8 @@ class Tokenizer:
         )
         languages = config.languages
         self._language_ids = languages.language_ids if languages.language_token == "source" else {}
-        self._eos_id, self._unk_id = config.special_ids.eos_id, config.special_ids.unk_id
+        self._unk_id = config.special_ids.unk_id
+        self._end = [config.special_ids.eos_id] if config.source_eos else []
         self._source_size = config.architecture.source_vocab_size
         self._target_size = config.architecture.target_vocab_size
         self._max_length = config.max_source_length
@@ -45,7 +46,8 @@ class Tokenizer:
             )
 
     def encode(self, sentences: Sequence[str], prefix: Sequence[int] = ()) -> list[list[int]]:
-        """Source ids of each sentence: prefix, pieces and EOS; [] for a sentence without pieces.
+        """Source ids of each sentence: prefix, pieces and, as the model was trained, EOS; [] for a
+        sentence without pieces.
 
         A sentence of more than max_source_length pieces is cut, with one warning per call. Where
         the source begins with the token of the language to write, `>>fra<<` at the beginning of a
@@ -73,7 +75,7 @@ class Tokenizer:
                 self._max_length,
             )
         return [
-            [*own, *ids[: self._max_length], self._eos_id] if ids else []
+            [*own, *ids[: self._max_length], *self._end] if ids else []
             for own, ids in zip(prefixes, encoded, strict=True)
         ]
 

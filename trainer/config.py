@@ -29,13 +29,13 @@ class TransformerConfig:
     before anything is known of it.
 
     The rest is for models that others trained; the defaults are the paper's. `positions` and
-    `first_position`: see `positions.sinusoidal_positions`. `output_bias` adds a number per token
-    to the logits. `norm_epsilon` is what layer normalization adds to the variance. Tokens in
-    `suppress_ids` are never written. A multilingual model has a token for each language,
-    `language_ids`. `language_token` says where it stands: "source" (the source begins with that of
-    the target language: Marian) or "both" (each side begins with its own language's, the target
-    after bos_id: M2M100). Both vocabularies end in `num_extra_pieces` pieces that have no
-    embedding.
+    `first_position`: see `positions.sinusoidal_positions`. `source_eos`: every source ends in
+    eos_id. `output_bias` adds a number per token to the logits. `norm_epsilon` is what layer
+    normalization adds to the variance. Tokens in `suppress_ids` are never written. A multilingual
+    model has a token for each language, `language_ids`. `language_token` says where it stands:
+    "source" (the source begins with that of the target language: Marian) or "both" (each side
+    begins with its own language's, the target after bos_id: M2M100). Both vocabularies end in
+    `num_extra_pieces` pieces that have no embedding.
 
     `ablations` are for experiments only: see ablations.py.
     """
@@ -61,6 +61,7 @@ class TransformerConfig:
     positions: Literal["paper", "marian", "fairseq"] = "paper"
     first_position: int = 0
     scale_embeddings: bool = True
+    source_eos: bool = True
     output_bias: bool = False
     norm_epsilon: float = limited(1e-5, above=0, below=1)
     suppress_ids: tuple[int, ...] = ()

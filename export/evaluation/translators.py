@@ -154,10 +154,12 @@ def translate_with_torch(
     prefix = len(model.config.source_prefix)
     longest = prefix + MAX_SOURCE_LENGTH
     encoded = vocabulary.encode_source(sentences, model.config)
-    indices = [i for i, ids in enumerate(encoded) if len(ids) > prefix + 1]  # nothing but EOS: ""
+    end = [model.config.eos_id] if model.config.source_eos else []
+    # Nothing but EOS: "".
+    indices = [i for i, ids in enumerate(encoded) if ids[prefix:] != [model.config.eos_id]]
     # As runtime/tokenizer.py cuts them.
-    sources = [[*encoded[i][:-1][:longest], model.config.eos_id] for i in indices]
-    cut = sum(len(ids) > longest + 1 for ids in encoded)
+    sources = [[*encoded[i][: len(encoded[i]) - len(end)][:longest], *end] for i in indices]
+    cut = sum(len(ids) > longest + len(end) for ids in encoded)
     if cut:
         logger.warning("%d sentences cut to %d tokens", cut, MAX_SOURCE_LENGTH)
     outputs = [""] * len(sentences)

@@ -50,7 +50,7 @@ def write_ctranslate2(
     spec.register_target_vocabulary(target)
     spec.config.layer_norm_epsilon = config.norm_epsilon
     spec.config.add_source_bos = False
-    spec.config.add_source_eos = vocabulary is not None
+    spec.config.add_source_eos = vocabulary is not None and config.source_eos
     spec.config.decoder_start_token = spec.config.bos_token = target[config.bos_id]
     spec.config.eos_token = target[config.eos_id]
     spec.config.unk_token = target[config.unk_id]

@@ -38,6 +38,7 @@ def check_description(config: TransformerConfig, described: FolderConfig, folder
         "target_language": described.languages.target,
         "language_token": described.languages.language_token,
         "language_ids": described.languages.language_ids,
+        "source_eos": described.source_eos,
     }
     for name, value in pairs.items():
         if getattr(config, name) != value:

@@ -75,7 +75,8 @@ class Vocabulary:
             )
 
     def encode_source(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
-        """Source ids as the encoder reads them: config.source_prefix, the pieces, EOS.
+        """Source ids as the encoder reads them: config.source_prefix, the pieces, and EOS unless
+        config.source_eos is false.
 
         With language_token "source", `>>fra<<` at the beginning of a text chooses that language.
 
@@ -88,7 +89,11 @@ class Vocabulary:
                 token, texts[index] = split_language_tag(text, config.language_ids)
                 prefixes[index] = prefixes[index] if token is None else [token]
         rows = self._source_subwords.encode(texts, config.source_vocab_size, config.unk_id)
-        return [[*own, *ids, config.eos_id] for own, ids in zip(prefixes, rows, strict=True)]
+        end = [config.eos_id] if config.source_eos else []
+        # A source of nothing at all would leave nothing to attend to.
+        return [
+            [*own, *ids, *end] or [config.eos_id] for own, ids in zip(prefixes, rows, strict=True)
+        ]
 
     def encode_target(self, texts: Sequence[str], config: TransformerConfig) -> list[list[int]]:
         """Target ids of a training pair: config.target_prefix, the pieces, EOS."""

@@ -12,7 +12,7 @@ SentencePiece model is all that text needs to become ids and ids to become text:
   what is written here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 from tfm.runtime.subwords import MARKER
 from tfm.trainer.errors import TrainError
 
-UNIGRAM = 1  # ModelProto's numbers
+UNIGRAM, CHARACTERS = 1, 4  # ModelProto's numbers
 NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
 
 # Part of every tokenizer. Unlike in transformers, a text that reads like one is only text here.
@@ -119,6 +119,20 @@ def fill(serialized: bytes, size: int) -> bytes:
     model = parse(serialized)
     for number in range(len(model.pieces), size):
         model.pieces.add(piece=f"<nothing {number}>", score=0.0, type=CONTROL)
+    return _serialized(model)
+
+
+def character_model(characters: Iterable[str]) -> bytes:
+    """A SentencePiece model that segments text into these characters, and a space into "▁"."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    model.trainer_spec.model_type = CHARACTERS
+    model.normalizer_spec.name = "identity"
+    model.normalizer_spec.add_dummy_prefix = False
+    model.pieces.add(piece="<unk>", score=0.0, type=UNKNOWN)
+    for character in characters:
+        model.pieces.add(piece=character, score=0.0, type=NORMAL)
     return _serialized(model)
 
 

@@ -22,7 +22,7 @@ from tfm.trainer.importing.yaml_text import read_yaml_mapping
 
 SENTENCEPIECE, NUMBERED = (".spm", ".model"), (".yml", ".yaml", ".json")
 BESIDE = ("source.spm", "target.spm")  # as OPUS-MT calls them
-MOST_BYTES = 1 << 28  # of a vocabulary
+MOST_BYTES = 1 << 26  # of a vocabulary
 EOS, UNKNOWN, PADDING = "</s>", "<unk>", "<pad>"
 NEWLINE = "<0x0A>"  # with byte fallback: Marian never writes it
 

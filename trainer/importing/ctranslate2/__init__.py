@@ -1,0 +1,1 @@
+"""Folders and .argosmodel archives of CTranslate2."""
