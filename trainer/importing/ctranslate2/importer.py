@@ -57,7 +57,10 @@ def import_ctranslate2(
         settings = read_settings(variables, _config(files, variables))
     except TrainError as error:
         raise _named(error, source, MODEL) from error
-    vocabulary = read_vocabulary(files, settings, vocabularies)
+    try:
+        vocabulary = read_vocabulary(files, settings, vocabularies)
+    except TrainError as error:
+        raise _named(error, source, "", *vocabularies) from error
     languages = _languages(files, vocabulary, source_language, target_language)
     try:
         never = _take_infinite_biases(variables)
@@ -172,6 +175,8 @@ def _languages(
     }
 
 
-def _named(error: TrainError, source: Path, name: str) -> TrainError:
-    """The error with the file that it is about."""
-    return error if str(error).startswith(str(source)) else TrainError(f"{source / name}: {error}")
+def _named(error: TrainError, source: Path, name: str, *others: Path) -> TrainError:
+    """The error with the file that it is about, unless it names one already."""
+    if str(error).startswith((str(source), *map(str, others))):
+        return error
+    return TrainError(f"{source / name}: {error}")

@@ -73,7 +73,7 @@ def read_settings(variables: Variables, config: Mapping[str, Any]) -> CTranslate
         for name, needed in FLAGS.items():
             value = scalars.get(f"{side}/{name}", needed or 0)
             if needed is not None and value != needed:
-                raise TrainError(f"{side}/{name} is {value}: supported is {needed}")
+                raise TrainError(f"{side}/{name} is {value:g}: supported is {needed}")
     pre_norm, kind = scalars.same("pre_norm", 1), int(scalars.same("activation", 0))
     scaled = scalars.same("scale_embeddings", 1)
     if kind not in ACTIVATIONS:
@@ -82,7 +82,7 @@ def read_settings(variables: Variables, config: Mapping[str, Any]) -> CTranslate
             f"{', '.join(ACTIVATIONS.values())}"
         )
     if scaled not in (0, 1):
-        raise TrainError(f"scale_embeddings is {scaled}: supported is the root of d_model, or none")
+        raise TrainError(f"scale_embeddings is {scaled:g}: supported is sqrt(d_model) or none")
     start = config.get("decoder_start_token")
     if not isinstance(start, str):
         raise TrainError(
@@ -127,7 +127,8 @@ class _Scalars:
         both = self.get(name, default)
         values = {self.get(f"{side}/{name}", both) for side in ("encoder", "decoder")}
         if len(values) > 1:
-            raise TrainError(f"{name} differs: {sorted(values)} of encoder and decoder")
+            listed = " and ".join(f"{value:g}" for value in sorted(values))
+            raise TrainError(f"{name} is {listed} of encoder and decoder: one is needed")
         return values.pop()
 
     def text(self, name: str, default: str) -> str:

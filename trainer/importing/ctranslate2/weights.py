@@ -16,7 +16,7 @@ from tfm.trainer.checkpoint import Weights, check_finite, weights_of
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
 from tfm.trainer.importing.npz import Arrays
-from tfm.trainer.importing.weights import POSITIONS_TOLERANCE, some
+from tfm.trainer.importing.weights import some
 from tfm.trainer.model import Transformer
 from tfm.trainer.positions import sinusoidal_positions
 
@@ -43,6 +43,7 @@ NORMS: Mapping[str, str] = {
 NORM_KINDS = {"weight": "gamma", "bias": "beta"}
 KINDS_OF_POSITIONS = ("paper", "marian", "fairseq")
 FIRST_POSITIONS = (0, 1, 2)
+POSITIONS_TOLERANCE = 5e-3  # they may be stored in bfloat16
 
 Order = Sequence[int | None]  # of each of our tokens the number of theirs; None for a new one
 
@@ -89,23 +90,28 @@ def positions_of(arrays: Arrays, d_model: int) -> dict[str, object]:
     tables = [arrays[name] for name in ENCODINGS if name in arrays]
     if not tables:
         return {"positions": "fairseq", "first_position": 1}
-    for kind in KINDS_OF_POSITIONS:
-        for first in FIRST_POSITIONS:
-            found: dict[str, object] = {"positions": kind, "first_position": first}
-            if all(_fits(encodings, d_model, found) for encodings in tables):
-                return found
-    raise TrainError(
-        f"{ENCODINGS[0]} is no table of sinusoidal positions: learned positions are not supported"
-    )
+    candidates: list[dict[str, object]] = [
+        {"positions": kind, "first_position": first}
+        for kind in KINDS_OF_POSITIONS
+        for first in FIRST_POSITIONS
+    ]
+    errors = [max(_error(one, d_model, found) for one in tables) for found in candidates]
+    if min(errors) > POSITIONS_TOLERANCE:
+        raise TrainError(
+            f"{ENCODINGS[0]} is no table of sinusoidal positions: learned positions are not "
+            "supported"
+        )
+    return candidates[errors.index(min(errors))]
 
 
-def _fits(encodings: np.ndarray, d_model: int, found: Mapping[str, object]) -> bool:
+def _error(encodings: np.ndarray, d_model: int, found: Mapping[str, object]) -> float:
+    """The largest difference of a table from the positions of a configuration."""
     if encodings.ndim != 2 or encodings.shape[1] != d_model or not len(encodings):
-        return False
+        return float("inf")
     sizes = {"source_vocab_size": 1, "target_vocab_size": 1, "d_model": d_model, "num_heads": 1}
     config = TransformerConfig(**sizes, **found)  # type: ignore[arg-type]
     ours = sinusoidal_positions(torch.arange(float(len(encodings))), config).numpy()
-    return bool(np.abs(ours - encodings).max() < POSITIONS_TOLERANCE)
+    return float(np.abs(ours - encodings).max())
 
 
 def from_ctranslate2(
@@ -120,7 +126,7 @@ def from_ctranslate2(
     Raises:
         TrainError: a weight is missing, unknown, of another shape, or not a finite number
     """
-    reader = _Reader(arrays, orders)
+    reader = _VariableReader(arrays, orders)
     weights: Weights = {}
     for name, expected in weights_of(model).items():
         tensor = reader.read(name)
@@ -131,13 +137,13 @@ def from_ctranslate2(
             )
         weights[name] = tensor
     check_finite(weights)
-    unknown = sorted(arrays.keys() - reader.used - set(read) - set(ENCODINGS) - {OUTPUT})
+    unknown = sorted(arrays.keys() - reader.used - set(read) - {*ENCODINGS, TARGET, OUTPUT})
     if unknown:
         raise TrainError(f"{some(unknown)} not of this architecture")
     return weights
 
 
-class _Reader:
+class _VariableReader:
     """Arrays by our names.
 
     Attributes:

@@ -81,7 +81,7 @@ def from_marian(model: Transformer, arrays: Arrays, settings: MarianSettings) ->
     Raises:
         TrainError: a weight is missing, unknown, of another shape, or not a finite number
     """
-    reader = _Reader(arrays, settings)
+    reader = _ArrayReader(arrays, settings)
     sizes = dict(zip(("source", "target"), vocabulary_sizes(arrays), strict=True))
     weights: Weights = {}
     for name, expected in weights_of(model).items():
@@ -109,7 +109,7 @@ def from_marian(model: Transformer, arrays: Arrays, settings: MarianSettings) ->
     return weights
 
 
-class _Reader:
+class _ArrayReader:
     """Marian's arrays by our names.
 
     Attributes:
