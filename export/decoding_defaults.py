@@ -1,7 +1,8 @@
 """The decoding options that a model folder has as its own.
 
 A model that was trained here has those of DecodingOptions. An imported one brings its own, in
-transformers' words (generation_config.json, or config.json in older folders).
+transformers' words (generation_config.json, or config.json in older folders) or in Marian's
+(decoder.yml, which `tfm import` keeps as decoder.json).
 """
 
 import json
@@ -55,6 +56,9 @@ WITHOUT_OPTION: dict[str, Any] = {
     "sequence_bias": None,
     "exponential_decay_length_penalty": None,
 }
+# Marian's name and ours, where the meaning is the same; and those without an option here.
+MARIANS = {"beam-size": ("beam_size", int), "normalize": ("length_penalty", float)}
+MARIANS_WITHOUT_OPTION = {"word-penalty": "0", "allow-unk": "false", "shortlist": []}
 
 
 def decoding_defaults(checkpoint: Path, vocab_size: int = LARGEST_INTEGER) -> DecodingOptions:
@@ -63,7 +67,9 @@ def decoding_defaults(checkpoint: Path, vocab_size: int = LARGEST_INTEGER) -> De
     What transformers would do and tfm cannot is named in a warning. Two things stay different:
     transformers applies rules to log-probabilities in beam search (here they apply to logits, as
     in CTranslate2), and its lengths count the token that decoding starts with. A value that
-    makes no sense is left out with a warning.
+    makes no sense is left out with a warning. Of Marian's search three things stay different: it
+    lets its beam shrink by every finished hypothesis, ends at three times the source's length
+    (max-length-factor), and forbids unknown tokens after the softmax instead of before it.
 
     Args:
         vocab_size: tokens of the target vocabulary; ids beyond it are left out with a warning
@@ -71,6 +77,9 @@ def decoding_defaults(checkpoint: Path, vocab_size: int = LARGEST_INTEGER) -> De
     Raises:
         ExportError: a file of the imported model is not a JSON object
     """
+    described = checkpoint / ORIGIN / "decoder.json"
+    if described.exists():
+        return _of_marian(_read_object(described))
     settings: dict[str, Any] = {}
     for name in ("config.json", "generation_config.json"):  # the second has precedence
         path = checkpoint / ORIGIN / name
@@ -92,6 +101,21 @@ def decoding_defaults(checkpoint: Path, vocab_size: int = LARGEST_INTEGER) -> De
     for theirs, neutral in WITHOUT_OPTION.items():
         value = settings.get(theirs, neutral)
         if value not in (neutral, None):
+            logger.warning("the imported model's %s = %s is not carried over", theirs, value)
+    return options
+
+
+def _of_marian(settings: Mapping[str, Any]) -> DecodingOptions:
+    options = DecodingOptions()
+    for theirs, (ours, kind) in MARIANS.items():
+        if theirs in settings:
+            try:
+                options = options.changed(**{ours: kind(settings[theirs])})
+            except (TypeError, ValueError) as error:
+                _warn(theirs, settings[theirs], ValueError(error))
+    for theirs, neutral in MARIANS_WITHOUT_OPTION.items():
+        value = settings.get(theirs, neutral)
+        if value != neutral:
             logger.warning("the imported model's %s = %s is not carried over", theirs, value)
     return options
 

@@ -64,7 +64,7 @@ def write_transformers(
     refuse_recurrent(model.config, "transformers")
     weights = to_transformers(model)
     origin = None if checkpoint is None else checkpoint / ORIGIN
-    if origin is not None and origin.exists():
+    if origin is not None and (origin / "config.json").exists():
         folder.mkdir(exist_ok=True)
         for name, content in read_origin(origin).items():
             (folder / name).write_bytes(content)
@@ -89,6 +89,13 @@ def marian_settings(config: TransformerConfig) -> dict[str, Any]:
             "no class of transformers computes this model: Marian's is post-norm, this one is "
             "pre-norm"
         )
+    if config.first_position != config.pad_id + 1 and config.positions == "fairseq":
+        raise ExportError(
+            "no class of transformers computes this model: it has the positions of Marian itself, "
+            "and transformers' Marian has others"
+        )
+    if not config.source_eos:
+        raise ExportError("transformers' Marian ends every source in EOS, this model does not")
     if config.positions == "fairseq" or config.language_token != "none":
         raise ExportError("the checkpoint was imported, but its own files (origin/) are gone")
     return {

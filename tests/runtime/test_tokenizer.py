@@ -1,5 +1,6 @@
 """Text to ids and back, beside the trainer's own vocabulary."""
 
+import dataclasses
 import logging
 from pathlib import Path
 
@@ -27,6 +28,18 @@ def test_sources_are_encoded_as_in_training(
     empty = [config.eos_id]
     assert tokenizer.encode(TEXTS) == [ids if ids != empty else [] for ids in expected]
     assert tokenizer.encode(["一"], [7, 8])[0][:2] == [7, 8]
+
+
+def test_sources_of_a_model_without_eos(tiny_folder: Path, tiny_vocabulary: Vocabulary) -> None:
+    described = ModelConfig.load(tiny_folder)
+    tokenizer = Tokenizer(tiny_folder, dataclasses.replace(described, source_eos=False))
+    config = load_model_config(tiny_folder / "checkpoint.json")
+    config = dataclasses.replace(config, source_eos=False)
+    expected = tiny_vocabulary.encode_source(TEXTS, config)
+    found = tokenizer.encode(TEXTS)
+    assert found == [[] if ids == [config.eos_id] else ids for ids in expected]
+    assert not any(config.eos_id in ids for ids in found)
+    assert [len(ids) for ids in tokenizer.encode(["三" * 2000])] == [512]
 
 
 @pytest.mark.parametrize("text", ["three thousand", "", "three  thousand ", "tausend drei", "🙂"])

@@ -19,12 +19,12 @@ class DecoderFile:
     Attributes:
         model: the .npz or .bin
         vocabularies: of each side; empty where it names none
-        content: the file itself
+        options: all else, as text: `beam-size` and the like
     """
 
     model: Path
     vocabularies: tuple[Path, ...]
-    content: bytes
+    options: dict[str, Any]
 
 
 def read_decoder_yml(path: Path) -> DecoderFile:
@@ -51,7 +51,7 @@ def read_decoder_yml(path: Path) -> DecoderFile:
         vocabularies=tuple(
             _inside(path, name, "give it with --vocab") for name in _names(tree, "vocabs", path)
         ),
-        content=content,
+        options={name: value for name, value in tree.items() if name not in ("models", "vocabs")},
     )
 
 

@@ -1,5 +1,6 @@
 """`tfm import model.npz`: a model in Marian's own files to a checkpoint."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from .settings import NORM_EPSILON, SETTINGS, MarianSettings, read_settings
 from .vocabulary import read_vocabulary
 from .weights import from_marian, vocabulary_sizes
 
+OPTIONS = "decoder.json"  # in origin/: what decoder.yml says of decoding, for export to read
 READERS = {".npz": read_npz, ".bin": read_bin}
 
 
@@ -75,9 +77,8 @@ def import_marian(
     )
     config = TransformerConfig(**values, num_extra_pieces=num_extra_pieces)
     model = build_model(config, weights)
-    write_imported(
-        folder, model, vocabulary, {} if described is None else {NAME: described.content}
-    )
+    kept = {} if described is None else {OPTIONS: json.dumps(described.options).encode()}
+    write_imported(folder, model, vocabulary, kept)
     return model
 
 

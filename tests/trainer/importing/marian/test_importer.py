@@ -11,6 +11,8 @@ from helpers import marian
 from helpers.command import tfm
 from helpers.marian import PRE_NORM, SETTINGS, SOURCES, SSRU, TARGETS, MarianModel
 
+from tfm.export.decoding_defaults import decoding_defaults
+from tfm.runtime.options import DecodingOptions
 from tfm.trainer.checkpoint import load_checkpoint
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.importing.marian.importer import import_marian
@@ -111,12 +113,29 @@ def test_the_command_and_greedy_search(tmp_path: Path) -> None:
         assert model.greedy(torch.tensor(source), 8) == [[i for i in ids if i]]
 
 
-def test_a_decoder_yml_alone_and_the_options_it_brings(tmp_path: Path) -> None:
+def test_a_decoder_yml_alone_and_the_options_it_brings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = marian.write_marian(tmp_path / "theirs")
     arguments = ("import", str(path.parent / "decoder.yml"), str(tmp_path / "checkpoint"))
     assert tfm(*arguments)[0] == 0
-    kept = tmp_path / "checkpoint" / "origin" / "decoder.yml"
-    assert kept.read_bytes() == (path.parent / "decoder.yml").read_bytes()
+    expected = DecodingOptions(beam_size=6, length_penalty=1.0)
+    assert decoding_defaults(tmp_path / "checkpoint") == expected
+    assert caplog.text == ""
+    kept = tmp_path / "checkpoint" / "origin" / "decoder.json"
+    kept.write_text('{"beam-size": "x", "normalize": "0", "word-penalty": "0.5"}')
+    assert decoding_defaults(tmp_path / "checkpoint") == DecodingOptions(length_penalty=0)
+    assert "beam-size = x is not carried over" in caplog.text
+    assert "word-penalty = 0.5 is not carried over" in caplog.text
+
+
+def test_no_class_of_transformers_has_marians_own_positions(tmp_path: Path) -> None:
+    path = marian.write_marian(tmp_path / "theirs")
+    assert tfm("import", str(path.parent), str(tmp_path / "checkpoint"))[0] == 0
+    arguments = (str(tmp_path / "checkpoint"), str(tmp_path / "new"), "--to", "transformers")
+    status, _, stderr = tfm("convert", *arguments)
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert "it has the positions of Marian itself" in stderr
 
 
 def test_numbered_subwords_with_sentencepiece_models(tmp_path: Path) -> None:
