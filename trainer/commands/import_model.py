@@ -33,10 +33,12 @@ def import_model(
 ) -> None:
     """Make a CHECKPOINT of SOURCE, a model that others trained.
 
-    SOURCE is the folder of an OPUS-MT (Marian), M2M100 or NLLB model as Hugging Face lays it out:
-    config.json, model.safetensors or pytorch_model.bin, and the tokenizer's files. Or it is
-    Marian's own: a .npz, a decoder.yml that names it and its vocabularies, or a folder with a
-    decoder.yml.
+    SOURCE is one of:
+
+    \b
+    - the folder of an OPUS-MT (Marian), M2M100 or NLLB model as Hugging Face lays it out
+    - Marian's own: a .npz or .bin with --vocab, a decoder.yml, or a folder with one
+    - a CTranslate2 folder, or an .argosmodel
 
     Links that lead out of a folder are not followed, but for a hub's cache. Of a model with
     several target languages, `>>fra<<` before a sentence chooses one.

@@ -1,1 +1,1 @@
-"""Models that others trained: Marian, M2M100 and NLLB from the folders that transformers saves."""
+"""Models that others trained: what transformers, Marian and CTranslate2 write."""
