@@ -137,7 +137,7 @@ def _values(
         "norm_epsilon": settings.norm_epsilon,
         "tied_embeddings": "target" if tied == "all" and source != target else tied,
         "output_bias": OUTPUT_BIAS in arrays,
-        "source_eos": settings.add_source_eos,
+        "source_eos": settings.source_eos,
         "suppress_ids": tuple(sorted({*vocabulary.suppress_ids, *never})),
         "pad_id": vocabulary.tokens.pad_id,
         "bos_id": vocabulary.bos_id,

@@ -5,6 +5,7 @@ with a zero vector begins with a token whose embedding is zero, and padding, whi
 by length, is a token of its own where the vocabulary has none.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from tfm.trainer.errors import TrainError
 from tfm.trainer.importing.npz import Arrays
 
 from .binary import Variables
+
+logger = logging.getLogger(__name__)
 
 # Specifications of an encoder and a decoder, with the heads of those that do not say.
 SPECIFICATIONS = {"TransformerSpec": 8, "TransformerBase": 8, "TransformerBig": 16}
@@ -50,7 +53,7 @@ class CTranslate2Settings:
     unk_token: str
     eos_token: str
     decoder_start_token: str
-    add_source_eos: bool
+    source_eos: bool
     read: frozenset[str]
 
 
@@ -91,19 +94,39 @@ def read_settings(variables: Variables, config: Mapping[str, Any]) -> CTranslate
     if config.get("add_source_bos"):
         raise TrainError("add_source_bos is true: not supported")
     epsilon = config.get("layer_norm_epsilon")
+    zero_start = scalars.get("decoder/start_from_zero_embedding", 0)
     return CTranslate2Settings(
         num_heads=int(scalars.same("num_heads", heads)),
         norm="pre" if pre_norm else "post",
         activation=ACTIVATIONS[kind],
         scale_embeddings=bool(scaled),
-        zero_start=bool(scalars.get("decoder/start_from_zero_embedding", 0)),
+        zero_start=bool(zero_start),
         norm_epsilon=1e-5 if epsilon is None else _positive("layer_norm_epsilon", epsilon),
         unk_token=str(config.get("unk_token", "<unk>")),
         eos_token=str(config.get("eos_token", "</s>")),
         decoder_start_token=start,
-        add_source_eos=config.get("add_source_eos") is True,
+        source_eos=_source_eos(config, start, bool(zero_start)),
         read=frozenset(scalars.read),
     )
+
+
+def _source_eos(config: Mapping[str, Any], start: str, zero_start: bool) -> bool:
+    """Whether the model was trained on sources that end in EOS.
+
+    Where CTranslate2 does not add it, either there is none (OpenNMT), or the caller is to: models
+    that came from transformers, whose tokenizers do. Those begin with EOS, padding or a zero
+    vector, and OpenNMT's with BOS.
+    """
+    if config.get("add_source_eos") is True:
+        return True
+    if zero_start or start != config.get("bos_token", "<s>"):
+        logger.warning(
+            "the model leaves EOS to its caller, and as its decoder begins with %s, every source "
+            "gets one",
+            "a zero vector" if zero_start else start,
+        )
+        return True
+    return False
 
 
 class _Scalars:

@@ -124,6 +124,22 @@ def test_a_model_of_ctranslate2s_own_converter(tmp_path: Path) -> None:
     assert found == [pytest.approx(result.log_probs, abs=2e-4) for result in expected]
 
 
+def test_a_model_of_transformers_leaves_eos_to_its_caller(
+    tiny_vocabulary: Vocabulary, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """config.json says the same of OpenNMT's models, which have none."""
+    folder = tmp_path / "given"
+    write_ctranslate2(make(tiny_vocabulary, source_eos=False), folder, tiny_vocabulary)
+    assert not import_ctranslate2(folder, tmp_path / "opennmt").config.source_eos
+    assert caplog.text == ""
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"decoder_start_token": "</s>"}))
+    found = import_ctranslate2(folder, tmp_path / "transformers").config
+    assert found.source_eos
+    assert found.bos_id == found.eos_id
+    assert "as its decoder begins with </s>, every source gets one" in caplog.text
+
+
 def test_an_archive_with_one_sentencepiece_model(
     tiny_vocabulary: Vocabulary, tmp_path: Path
 ) -> None:
