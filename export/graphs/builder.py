@@ -69,6 +69,12 @@ class GraphBuilder:
             self._root.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
+    def initializer(self, name: str, value: NDArray[Any] | np.generic) -> str:
+        """The initializer of this name; it is added at the first use."""
+        if name not in self._root.initializers:
+            self._root.initializers[name] = numpy_helper.from_array(np.asarray(value), name)
+        return name
+
     def int64(self, value: ArrayLike) -> str:
         """An int64 initializer."""
         return self.constant(value, np.int64)

@@ -1,0 +1,1 @@
+"""Vocabulary shortlists: logits of the tokens that matter alone."""
