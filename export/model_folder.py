@@ -20,10 +20,25 @@ from tfm.export.graphs.search import compose
 from tfm.export.graphs.shared_weights import save_shared
 from tfm.export.graphs.step import step_graph
 from tfm.export.graphs.trace import Graphs, convert
-from tfm.export.quantization.calibrate import ActivationParams, activation_params, random_sources
+from tfm.export.quantization.calibrate import (
+    ActivationParams,
+    activation_params,
+    layer_inputs,
+    params_of,
+    random_sources,
+)
 from tfm.export.quantization.sensitivity import ROUNDED, sensitivities
-from tfm.export.quantization.tune import Development, Quality, compare, tune
+from tfm.export.quantization.tune import (
+    BASELINE,
+    Development,
+    Quality,
+    compare,
+    shorten,
+    tune,
+)
 from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
+from tfm.export.shortlist.output_layer import OUTPUT_LAYER
+from tfm.export.shortlist.prepared import PreviewShortlist
 from tfm.runtime.config import (
     Architecture,
     FileEntry,
@@ -62,6 +77,7 @@ def export_checkpoint(
     development: Development | None = None,
     tokenize: str | None = None,
     options: DecodingOptions | None = None,
+    shortlist: str = "none",
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -76,6 +92,7 @@ def export_checkpoint(
         tokenize: the name of sacrebleu's tokenizer for the BLEU of `references`; None is the
             target language's
         options: what the model folder is to have as its own; None is what the checkpoint brings
+        shortlist: "preview" or "none"
 
     Raises:
         ExportError: conversion or verification failed, or a variant loses too much; the folder is
@@ -90,9 +107,15 @@ def export_checkpoint(
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
-    ranges = activation_params(model, sources) if CALIBRATED & set(variants) else {}
+    ranges: ActivationParams = {}
+    listed = None
+    if CALIBRATED & set(variants) or shortlist != "none":
+        inputs = layer_inputs(model, sources)
+        ranges = params_of(inputs)
+        if shortlist != "none":
+            listed = PreviewShortlist.fit(graphs, inputs[OUTPUT_LAYER].numpy())
     with partial_folder(folder) as staging:
-        source = Source(model, vocabulary, graphs, ranges, folder.name, options)
+        source = Source(model, vocabulary, graphs, ranges, folder.name, options, listed)
         quality = {} if development is None else _quality(source, variants, sources, development)
         in_float = {variant: result.kept_float for variant, result in quality.items()}
         _write(source, staging, variants, in_float)
@@ -131,6 +154,7 @@ class Source:
     ranges: ActivationParams
     name: str
     options: DecodingOptions  # the model's own
+    shortlist: PreviewShortlist | None = None
 
 
 def _quality(
@@ -141,8 +165,14 @@ def _quality(
 ) -> dict[str, Quality]:
     """Tune the variants in folders that are gone afterwards, and say how they did."""
 
+    whole = dataclasses.replace(source, shortlist=None)
+
     def write(folder: Path, variant: str, exclude: Collection[str]) -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True)
+        _write(whole, folder, [variant], {variant: exclude})
+
+    def write_listed(folder: Path, variant: str, exclude: Collection[str]) -> None:
+        folder.mkdir(parents=True)
         _write(source, folder, [variant], {variant: exclude})
 
     def rank(variant: str) -> list[str]:
@@ -153,7 +183,11 @@ def _quality(
 
     with tempfile.TemporaryDirectory() as trials:
         tuned = tune(variants, write, rank, Path(trials), development)
-        return compare(tuned, development.sources)
+        if source.shortlist is None:
+            return compare(tuned, development.sources)
+        folder = Path(trials, source.shortlist.kind)
+        listed = shorten(tuned, variants, write_listed, folder, development)
+        return compare(listed, development.sources, tuned[BASELINE])
 
 
 def write_model_folder(
@@ -165,6 +199,7 @@ def write_model_folder(
     name: str,
     sources: Sequence[Sequence[int]] = (),
     options: DecodingOptions = NEUTRAL,
+    shortlist: PreviewShortlist | None = None,
 ) -> None:
     """Write config.json, the vocabulary and the variants into an empty folder, unverified.
 
@@ -176,7 +211,8 @@ def write_model_folder(
     calibrated = CALIBRATED & set(variants)
     sources = sources or random_sources(model.config)
     ranges = activation_params(model, sources) if calibrated else {}
-    _write(Source(model, vocabulary, graphs, ranges, name, options), folder, variants, {})
+    source = Source(model, vocabulary, graphs, ranges, name, options, shortlist)
+    _write(source, folder, variants, {})
 
 
 def _write(
@@ -198,6 +234,8 @@ def _write(
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
         made = make_variant(source.graphs, variant, source.ranges, exclude.get(variant, ()))
+        if source.shortlist is not None:
+            made = source.shortlist.apply(made)
         files = {
             "encoder": made.encoder,
             "decoder": step_graph(made.decoder, config),
@@ -253,6 +291,7 @@ def _folder_config(source: Source, folder: Path, variants: Sequence[str]) -> Mod
             target=FileEntry.of(folder, SOURCE_FILE if joint else TARGET_FILE),
         ),
         variants={variant: _variant(folder, variant) for variant in variants},
+        shortlist="none" if source.shortlist is None else source.shortlist.kind,
     )
 
 

@@ -28,6 +28,7 @@ LONGEST_NAME = 255  # characters; of paths too
 LARGEST_SOURCE = 1 << 16  # tokens
 MAX_CONFIG_BYTES = 1 << 24
 MAX_LISTED = 12  # languages that an error names
+SHORTLISTS = ("none", "preview")  # what export/README.md says about shortlists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +243,8 @@ class ModelConfig:
     """Everything config.json says; keys it does not know are left alone.
 
     A source sentence is cut at max_source_length tokens, and ends in EOS where source_eos says so.
-    `decoding` has the model's own options.
+    `decoding` has the model's own options. `shortlist` says how the graphs choose the tokens whose
+    logits they compute; "none" is all.
     """
 
     format_version: int = FORMAT_VERSION
@@ -255,6 +257,7 @@ class ModelConfig:
     decoding: DecodingOptions
     tokenizer: TokenizerFiles
     variants: dict[str, VariantFiles]
+    shortlist: str = "none"
 
     def __post_init__(self) -> None:
         check_printable("name", self.name)
@@ -262,6 +265,10 @@ class ModelConfig:
             raise ModelError("variants is empty: the model has no graphs")
         for variant in self.variants:
             check_printable("a variant", variant)
+        if self.shortlist not in SHORTLISTS:
+            raise ModelError(
+                f"shortlist is {self.shortlist!r}: expected {' or '.join(map(repr, SHORTLISTS))}"
+            )
         self._check_ids()
         try:
             self.decoding.check_vocabulary(self.architecture.target_vocab_size)

@@ -53,6 +53,14 @@ from .tables import verification_table
     help="What a variant may lose on --dev, in chrF points: the most sensitive linear layers "
     "stay in float until it loses no more than that.",
 )
+@click.option(
+    "--shortlist",
+    type=click.Choice(["none", "preview"]),
+    default="none",
+    show_default=True,
+    help="Compute the logits of some tokens alone, for int8 and fp32: preview looks at all through "
+    "few dimensions and computes the most probable ones. Faster with a large vocabulary.",
+)
 @tokenize_option
 @partial(decoding_options, without=("num_hypotheses",))  # whoever translates says how many
 def export(
@@ -63,6 +71,7 @@ def export(
     limit: int,
     dev: Path | None,
     max_loss: float | None,
+    shortlist: str,
     tokenize: str | None,
     decoding: dict[str, Any],
 ) -> None:
@@ -84,6 +93,8 @@ def export(
         raise click.ClickException(problem)
     if max_loss is not None and dev is None:
         raise click.UsageError("--max-loss needs --dev: sentences to measure the loss on")
+    if shortlist != "none" and (other := set(variants) - {"int8", "fp32"}):
+        raise click.UsageError(f"--shortlist is for int8 and fp32, not for {min(other)}")
     logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
     logging.getLogger("tfm.export").setLevel(logging.INFO)
     sources, references = read_sentences(sentences or checkpoint / "validation.tsv", limit)
@@ -101,6 +112,7 @@ def export(
         development,
         tokenize,
         options,
+        shortlist,
     )
     click.echo(verification_table(reports))
     click.echo(f"wrote {model_folder}; try: tfm run -m {model_folder}", err=True)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 HEADER = ["variant", "max diff", "greedy = torch", "beam 4 = torch", "alone = batch",
           "chrF to torch", "BLEU", "chrF"]  # fmt: skip
 QUALITY_HEADER = ["variant", "MB", "speed", "dev BLEU", "dev chrF", "chrF lost"]
+UNCHANGED = "unchanged"  # heads the column of what a shortlist did, where there is one
 
 
 def verification_table(reports: "dict[str, VariantReport]") -> str:
@@ -32,7 +33,10 @@ def verification_table(reports: "dict[str, VariantReport]") -> str:
 
 def _quality_table(reports: "dict[str, VariantReport]") -> list[str]:
     """The table of what was measured on --dev, and the layers in float; empty without --dev."""
-    rows = [QUALITY_HEADER]
+    listed = any(
+        r.quality is not None and r.quality.unchanged is not None for r in reports.values()
+    )
+    rows = [[*QUALITY_HEADER, UNCHANGED] if listed else QUALITY_HEADER]
     exclusions = []
     for name, report in reports.items():
         quality = report.quality
@@ -46,6 +50,7 @@ def _quality_table(reports: "dict[str, VariantReport]") -> list[str]:
                 f"{quality.scores.bleu:.2f}",
                 f"{quality.scores.chrf:.2f}",
                 f"{quality.chrf_loss:.2f}",
+                *([] if quality.unchanged is None else [f"{quality.unchanged:.1%}"]),
             ]
         )
         if quality.kept_float:

@@ -11,6 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
 from tfm.export.errors import ExportError
+from tfm.export.shortlist.preview import EXACT_BIAS, PREFIX
 from tfm.runtime.config import VariantFiles
 from tfm.trainer.model import Transformer
 
@@ -59,9 +60,16 @@ class GraphWeights:
         self.rows: list[tuple[str, Array, Array]] = []
         self._norms: list[tuple[str, Array, Array]] = []
         tables = []
+        chosen = {
+            name for node in model.graph.node if node.op_type == "TopK" for name in node.output
+        }
         for node in model.graph.node:
             inputs = [name.removeprefix(prefix) for name in node.input]
-            if node.op_type in ("MatMul", "Gemm") and inputs[1] in self._tensors:
+            if len(inputs) > 1 and inputs[1].startswith(PREFIX):
+                continue  # the preview of a shortlist
+            if node.op_type == "Gather" and node.input[1] in chosen:
+                self._add_output_layer(inputs[0])
+            elif node.op_type in ("MatMul", "Gemm") and inputs[1] in self._tensors:
                 matrix = self._array(inputs[1])
                 rows = matrix if _is_transposed(node) else matrix.T
                 self._add_linear(inputs[1], rows, inputs[2:3])
@@ -99,6 +107,17 @@ class GraphWeights:
 
     def _add_linear(self, name: str, rows: Array, bias: Sequence[str]) -> None:
         self.rows.append((name, rows, self._bias(bias, len(rows))))
+
+    def _add_output_layer(self, name: str) -> None:
+        """The output layer of a shortlist, whose rows are gathered."""
+        weight = name.removesuffix(".int8")
+        if len(self._tensors[name].dims) != 2:
+            return  # scales or biases of those rows
+        rows = self._array(name)
+        if weight != name:
+            rows = rows * self._array(f"{weight}.scales")[:, None]
+        bias = [EXACT_BIAS] if EXACT_BIAS in self._tensors else []
+        self._add_linear(weight, rows, bias)
 
     def _bias(self, names: Sequence[str], size: int) -> Array:
         return self._array(names[0]) if any(names) else np.zeros(size, np.float32)

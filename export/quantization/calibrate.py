@@ -40,7 +40,11 @@ def activation_params(model: Transformer, sources: Sequence[Sequence[int]]) -> A
     Raises:
         ExportError: there are no sentences
     """
-    inputs = layer_inputs(model, sources)
+    return params_of(layer_inputs(model, sources))
+
+
+def params_of(inputs: Mapping[str, Tensor]) -> ActivationParams:
+    """The parameters that lose least on what `layer_inputs` sampled."""
     return {name: best_params(rows.numpy()) for name, rows in inputs.items()}
 
 

@@ -4,7 +4,7 @@ import logging
 import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tfm.export.errors import ExportError
@@ -39,6 +39,8 @@ class Trial:
     folder: Path
     kept_float: list[str]
     scores: Scores
+    texts: Sequence[str] = ()  # the translations
+    unchanged: float | None = None  # share of the texts that a shortlist left as they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class Quality:
     speed: float  # of translating, relative to fp32
     megabytes: float  # of the variant's files
     kept_float: list[str]  # names of linear layers (linears.py)
+    unchanged: float | None = None  # share of the sentences that a shortlist left as they were
 
 
 def tune(
@@ -108,6 +111,43 @@ def _tune_one(
         logger.info("%s: leaving %s in float", variant, exclude[-1])
 
 
+def shorten(
+    trials: Mapping[str, Trial],
+    variants: Sequence[str],
+    write: Write,
+    folder: Path,
+    development: Development,
+) -> dict[str, Trial]:
+    """Measure every variant with a shortlist, against fp32 and against itself without one.
+
+    Args:
+        trials: of the variants without a shortlist, and of fp32
+        write: writes a model folder of one variant with the shortlist
+        folder: where trials are written
+
+    Returns:
+        a trial with a shortlist per variant
+
+    Raises:
+        ExportError: a variant loses more than max_loss
+    """
+    listed = {}
+    for variant in variants:
+        before = trials[variant]
+        trial = _trial(variant, before.kept_float, write, folder, development)
+        loss, limit = trials[BASELINE].scores.chrf - trial.scores.chrf, development.max_loss
+        same = sum(map(str.__eq__, trial.texts, before.texts)) / len(trial.texts)
+        logger.info("%s with the shortlist loses %.2f chrF, %.1f%% of the sentences are unchanged",
+                    variant, loss, 100 * same)  # fmt: skip
+        if limit is not None and loss > limit:
+            raise ExportError(
+                f"{variant} with the shortlist loses {loss:.2f} chrF against {BASELINE}, more than "
+                f"{limit:.2f}; nothing was written: leave --shortlist out or allow more"
+            )
+        listed[variant] = replace(trial, unchanged=same)
+    return listed
+
+
 def _trial(
     variant: str, exclude: list[str], write: Write, folder: Path, development: Development
 ) -> Trial:
@@ -117,23 +157,30 @@ def _trial(
     translations = translator.translate_batch(development.sources)
     texts = [translation.text for translation in translations]
     language, tokenize = translator.config.languages.target, development.tokenize
-    return Trial(path, exclude, score(texts, development.references, language, tokenize))
+    scores = score(texts, development.references, language, tokenize)
+    return Trial(path, exclude, scores, texts)
 
 
-def compare(trials: Mapping[str, Trial], sentences: Sequence[str]) -> dict[str, Quality]:
+def compare(
+    trials: Mapping[str, Trial], sentences: Sequence[str], baseline: Trial | None = None
+) -> dict[str, Quality]:
     """Add sizes and speeds to the scores.
 
     Variants are timed in turns, so that a busy machine slows all of them alike.
 
     Args:
-        trials: by variant, fp32 among them
+        trials: by variant
         sentences: TIMED of them are translated as one batch
+        baseline: what all are compared with; None is the trial of fp32
     """
+    baseline = baseline or trials[BASELINE]
+    timed_trials = {**trials, "": baseline}
     timed = [sentences[i * len(sentences) // TIMED] for i in range(TIMED)]
     translators = {
-        variant: open_to_check(trial.folder, variant) for variant, trial in trials.items()
+        variant: open_to_check(trial.folder, variant or BASELINE)
+        for variant, trial in timed_trials.items()
     }
-    seconds: dict[str, list[float]] = {variant: [] for variant in trials}
+    seconds: dict[str, list[float]] = {variant: [] for variant in timed_trials}
     for round_ in range(ROUNDS + 1):
         for variant, translator in translators.items():
             start = time.perf_counter()
@@ -144,10 +191,11 @@ def compare(trials: Mapping[str, Trial], sentences: Sequence[str]) -> dict[str, 
     return {
         variant: Quality(
             scores=trial.scores,
-            chrf_loss=trials[BASELINE].scores.chrf - trial.scores.chrf,
-            speed=typical[BASELINE] / typical[variant],
+            chrf_loss=baseline.scores.chrf - trial.scores.chrf,
+            speed=typical[""] / typical[variant],
             megabytes=sum(p.stat().st_size for p in (trial.folder / variant).iterdir()) / 1e6,
             kept_float=trial.kept_float,
+            unchanged=trial.unchanged,
         )
         for variant, trial in trials.items()
     }

@@ -12,6 +12,7 @@ from tfm.export.errors import ExportError
 from tfm.export.graphs.builder import GraphBuilder
 
 LOGITS = "logits"
+OUTPUT_LAYER = "decoder/model.projection"  # its name in quantization/linears.py
 DOMAIN = "com.microsoft"
 
 

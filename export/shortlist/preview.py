@@ -19,6 +19,7 @@ from .output_layer import DOMAIN, OutputLayer, logits_in_float, replace_output_l
 
 CANDIDATES = 64
 PREFIX = "shortlist."  # of the names of what is added
+EXACT_BIAS = f"{PREFIX}exact_bias"  # [V], where there is one
 
 
 def fit_preview(layer: OutputLayer, rows: Floats, rank: int | None = None) -> LowRankProjection:
@@ -97,6 +98,6 @@ def _exact(b: GraphBuilder, layer: OutputLayer, ids: str, *, in_float: bool) -> 
         by_token = b.initializer(f"{layer.name}.scales", scales)
         logits = b.Mul(logits, b.Gather(by_token, ids, axis=0))
     if layer.bias.any():
-        logits = b.Add(logits, b.Gather(b.initializer(f"{PREFIX}exact_bias", layer.bias), ids))
+        logits = b.Add(logits, b.Gather(b.initializer(EXACT_BIAS, layer.bias), ids))
     name: str = logits
     return name
