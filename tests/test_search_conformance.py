@@ -13,6 +13,7 @@ from helpers.search_cases import CASES, GRID, SearchCase, for_ctranslate2, optio
 from helpers.search_engines import ENGINES, Engines
 
 from tfm.runtime.options import DecodingOptions, declared_options
+from tfm.runtime.route import choose_route
 from tfm.runtime.search import ScoredIds
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
@@ -51,6 +52,15 @@ def assert_conform(
     return compared, ties
 
 
+def is_greedy(case: SearchCase) -> bool:
+    return choose_route(case.options, "cpu", (), has_greedy=True).graph == "greedy"
+
+
+def test_greedy_onnx_has_cases_of_what_it_carries_out() -> None:
+    options = {option for option, cases in CASES.items() if any(map(is_greedy, cases))}
+    assert options >= {"beam_size", "max_length", "length_penalty", "target_prefix"}
+
+
 def test_every_option_has_a_case() -> None:
     assert not options_without_a_case()
 
@@ -68,6 +78,8 @@ def test_an_option_means_the_same_everywhere(engines: Engines, engine: str, opti
     cases: Iterable[SearchCase | None] = CASES[option]
     if engine == "ctranslate2":
         cases = map(for_ctranslate2, cases)
+    if engine == "greedy.onnx":
+        cases = [case for case in CASES[option] if is_greedy(case)]
     for case in filter(None, cases):
         expected = engines.engine("scalar")(sources, case)
         compared, ties = assert_conform(engines.engine(engine)(sources, case), expected, case)
@@ -114,7 +126,7 @@ def test_sizes_penalties_and_lengths_together(engines: Engines, engine: str) -> 
     assert longer > compared / 4
 
 
-@pytest.mark.parametrize("engine", ["decoder.onnx", "translate.onnx"])
+@pytest.mark.parametrize("engine", ["decoder.onnx", "translate.onnx", "greedy.onnx"])
 def test_greedy_is_pytorchs_token_for_token(engines: Engines, engine: str) -> None:
     model = engines.model
     sources = [ids for seed in range(4) for ids in random_sources(model, 25, seed)]

@@ -31,9 +31,13 @@ CASES: dict[str, list[SearchCase]] = {
     "beam_size": [case(beam_size=size) for size in (1, 2, 5)],
     "num_hypotheses": [case(num_hypotheses=n) for n in (2, 4)],
     "length_penalty": [
-        case(length_penalty=penalty, num_hypotheses=2) for penalty in (0.0, 0.6, 2.0)
+        *(case(length_penalty=penalty, num_hypotheses=2) for penalty in (0.0, 0.6, 2.0)),
+        *(case(length_penalty=penalty, beam_size=1) for penalty in (0.0, 0.6)),
     ],
-    "max_length": [case(max_length=length, num_hypotheses=2) for length in (1, 2, 7, 8, 9, 17)],
+    "max_length": [
+        *(case(max_length=length, num_hypotheses=2) for length in (1, 2, 7, 8, 9, 17)),
+        *(case(max_length=length, beam_size=1) for length in (1, 6, 40)),
+    ],
     "min_length": [
         case(min_length=1),
         case(min_length=9, beam_size=1),

@@ -1,4 +1,4 @@
-"""Six engines that search with one Transformer's weights, under one signature."""
+"""Seven engines that search with one Transformer's weights, under one signature."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ from .search_cases import SearchCase
 # Source ids of each sentence, and the case, to the hypotheses of each sentence.
 Engine = Callable[[list[list[int]], SearchCase], list[list[ScoredIds]]]
 
-ENGINES = ("numpy", "decoder.onnx", "translate.onnx", "torch", "ctranslate2")
+ENGINES = ("numpy", "decoder.onnx", "translate.onnx", "greedy.onnx", "torch", "ctranslate2")
 
 
 class Engines:
@@ -43,6 +43,7 @@ class Engines:
             "numpy": self._numpy,
             "decoder.onnx": self._by_steps,
             "translate.onnx": self._by_graph,
+            "greedy.onnx": self._by_greedy_graph,
             "torch": self._torch,
             "ctranslate2": self._by_ctranslate2,
         }[name]
@@ -71,6 +72,9 @@ class Engines:
 
     def _by_graph(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         return self.sessions.translate(sources, case.options, case.prefix)
+
+    def _by_greedy_graph(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
+        return self.sessions.translate(sources, case.options, case.prefix, graph="greedy")
 
     def _torch(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         return torch_search(self.model, sources, case.options, case.prefix)

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
 from helpers.graph_pairs import (
@@ -158,3 +160,19 @@ def test_cross_attention_is_not_tiled_by_beam(converted: tuple[Transformer, Grap
     graph = converted[1].decoder.graph
     readers = [n.op_type for n in graph.node if any(i.startswith("cross_") for i in n.input)]
     assert readers == ["Attention"] * 2
+
+
+def test_the_encoders_linear_layers_read_no_padding(converted: tuple[Transformer, Graphs]) -> None:
+    model, graphs = converted
+    encoder = onnx.ModelProto()
+    encoder.CopyFrom(graphs.encoder)
+    products = [n.output[0] for n in encoder.graph.node if n.op_type in ("Gemm", "MatMul")]
+    assert len(products) == 4 * model.config.encoder_layers + 1
+    encoder.graph.output.extend(onnx.ValueInfoProto(name=name) for name in products)
+    session = onnxruntime.InferenceSession(
+        encoder.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    pad, eos = model.config.pad_id, model.config.eos_id
+    source_ids = np.array([[5, 6, 7, 8, eos], [9, eos, pad, pad, pad], [eos, *[pad] * 4]])
+    rows = [result.shape[0] for result in session.run(products, {"source_ids": source_ids})]
+    assert rows == [5 + 2 + 1] * len(products)

@@ -9,7 +9,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from tfm.export.graphs.builder import GraphBuilder
-from tfm.export.graphs.passes import bodies_of, drop_clipped_relu, move_constants_inward
+from tfm.export.graphs.passes import (
+    bodies_of,
+    drop_clipped_relu,
+    hoist_invariants,
+    move_constants_inward,
+)
 
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
 
@@ -134,3 +139,35 @@ def test_the_default_of_an_optional_input_stays_where_it_is() -> None:
     model = b.model("test", inputs, {"y": (final["x"], FLOAT, [1])},
                     [helper.make_opsetid("", 23)], 10)  # fmt: skip
     assert "step" in {t.name for t in move_constants_inward(model).graph.initializer}
+
+
+def test_what_no_iteration_changes_is_computed_before_the_loop() -> None:
+    b = GraphBuilder()
+
+    def body(inner: GraphBuilder, s: dict[str, str], _number: str) -> tuple[str, dict[str, str]]:
+        fixed = inner.Mul("x", inner.float32(2))  # of the input: the same in all iterations
+        again = inner.Add(fixed, inner.float32(1))
+        constant = inner.Neg(inner.float32([1, 2]))  # of constants: packed where it is used
+        total = inner.Add(inner.Add(s["total"], again), constant)
+        goes_on = inner.Less(inner.ReduceMax(total, keepdims=1), inner.float32([1000]))
+        return goes_on, {"total": total}
+
+    trips, go_on = b.int64([3]), b.constant([True], np.bool_)
+    final = b.loop(trips, go_on, {"total": "x"}, body, {"total": (TensorProto.FLOAT, [2])})
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])
+    outputs = {"y": (final["total"], TensorProto.FLOAT, [2])}
+    model = b.model("loop", [x], outputs, [helper.make_opsetid("", 23)], 10)
+    hoisted = hoist_invariants(model)
+
+    (steps,) = bodies_of(hoisted.graph)
+    assert [node.op_type for node in steps.node] == ["Neg", "Add", "Add", "ReduceMax", "Less"]
+    assert [node.op_type for node in hoisted.graph.node] == ["Mul", "Add", "Loop", "Identity"]
+    feeds = {"x": np.array([3, 5], np.float32)}
+    results = [
+        onnxruntime.InferenceSession(
+            graph.SerializeToString(), providers=["CPUExecutionProvider"]
+        ).run(None, feeds)[0]
+        for graph in (model, hoisted)
+    ]
+    np.testing.assert_array_equal(results[0], [3 + 3 * (7 - 1), 5 + 3 * (11 - 2)])
+    np.testing.assert_array_equal(results[1], results[0])
