@@ -4,6 +4,7 @@ Wanted is pymarian, which is too large to ask for: pip install --no-deps pymaria
 pyyaml, requests, tqdm, portalocker and huggingface-hub. Firefox's engine is fxtranslate.
 """
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -153,7 +154,8 @@ def test_beam_4_by_marians_rules(trained: Trained, tmp_path: Path) -> None:
         texts = [
             trained.vocabulary.decode_target([t for t in ids if t != eos_id]) for ids, _ in found
         ]
-        assert sorted(texts) == sorted(text for text, _ in theirs)
+        # Where an unknown token was written Marian shows a sign, and tfm nothing.
+        assert sorted(texts) == sorted(re.sub(" ?⁇ ?", "", text) for text, _ in theirs)
 
 
 def test_the_exported_model_translates_as_marian(trained: Trained, tmp_path: Path) -> None:
