@@ -26,6 +26,7 @@ from tfm.trainer.checkpoint import load_checkpoint, write_config
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.importing.marian.binary import read_bin
 from tfm.trainer.importing.marian.importer import import_marian
+from tfm.trainer.importing.marian.settings import SETTINGS
 from tfm.trainer.importing.npz import read_npz
 from tfm.trainer.model import Transformer
 
@@ -134,7 +135,8 @@ def decode(trained: Trained, folder: Path, beams: int) -> list[list[tuple[str, f
     found: list[list[tuple[str, float]]] = [[] for _ in SENTENCES]
     for line in pymarian("decode", *trained.given, "-i", folder / "zh", *options):
         number, text, _, score = (part.strip() for part in line.split("|||"))
-        found[int(number)].append((text, float(score)))
+        # Where it wrote an unknown token Marian shows a sign, and tfm nothing.
+        found[int(number)].append((re.sub(" ?⁇ ?", "", text), float(score)))
     return found
 
 
@@ -154,8 +156,7 @@ def test_beam_4_by_marians_rules(trained: Trained, tmp_path: Path) -> None:
         texts = [
             trained.vocabulary.decode_target([t for t in ids if t != eos_id]) for ids, _ in found
         ]
-        # Where an unknown token was written Marian shows a sign, and tfm nothing.
-        assert sorted(texts) == sorted(re.sub(" ?⁇ ?", "", text) for text, _ in theirs)
+        assert sorted(texts) == sorted(text for text, _ in theirs)
 
 
 def test_the_exported_model_translates_as_marian(trained: Trained, tmp_path: Path) -> None:
@@ -192,6 +193,8 @@ def test_files_of_marian_conv(gemm_type: str, trained: Trained, tmp_path: Path) 
     exact, found = read_npz(trained.path), read_bin(path)
     assert exact.keys() == found.keys()
     for name, array in exact.items():
+        if name == SETTINGS:  # written again, in another order
+            continue
         if "int" not in gemm_type or "_W" not in name[-3:]:
             assert np.array_equal(found[name], array), name
             continue
