@@ -17,6 +17,7 @@ SOURCES = (
     *("export", "models", "runtime", "trainer"),
     *("pyproject.toml", "README.md", "LICENSE"),
 )
+GRAPHS = ("translate", "greedy", "encoder", "decoder", "compact")
 TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
 
 
@@ -101,7 +102,7 @@ def test_the_wheel_holds_only_what_users_need(environment: Environment) -> None:
     assert files >= modules
     assert model == {
         *("config.json", "checkpoint.json", "verify.json", "source.spm", "target.spm"),
-        *("int8/translate.onnx", "int8/encoder.onnx", "int8/decoder.onnx", "int8/compact.onnx"),
+        *(f"int8/{graph}.onnx" for graph in GRAPHS),
         "int8/weights.bin",
     }
 
