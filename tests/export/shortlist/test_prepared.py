@@ -29,7 +29,7 @@ VARIANTS = ("fp32", "int8")
 
 @pytest.fixture(scope="module")
 def shortlist(tiny_model: Transformer, tiny_graphs: Graphs) -> PreviewShortlist:
-    rows = layer_inputs(tiny_model, random_sources(tiny_model.config))[OUTPUT_LAYER].numpy()
+    rows = layer_inputs(tiny_model, random_sources(tiny_model.config, 3))[OUTPUT_LAYER].numpy()
     return PreviewShortlist.fit(tiny_graphs, rows, RANK)
 
 
