@@ -104,7 +104,7 @@ def _open_variant(folder: Path, variant: str | None, threads: int) -> EvaluatedS
         translator = Translator(folder, variant=variant, intra_threads=threads)
 
     def translate(sentences: Sequence[str], options: DecodingOptions) -> list[str]:
-        translations = translator.translate_batch(sentences, options)
+        translations = translator.translate_batch(sentences, options, with_scores=False)
         return [translation.text for translation in translations]
 
     return EvaluatedSystem(

@@ -227,6 +227,7 @@ class _Job:
             self._options,
             source_language=self._source_language,
             target_language=self._target_language,
+            with_scores=self._n_best is not None,
         )
         for index, translation in enumerate(translations):
             for line in self._lines(translation, chunk[index], output.lines + index):

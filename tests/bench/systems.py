@@ -115,7 +115,7 @@ class Tfm:
         results: list[Any] = []
         sentence_chunks, batch = prepared
         for chunk in sentence_chunks:
-            limits: dict[str, Any] = {}
+            limits: dict[str, Any] = {"with_scores": False}  # the others compute none, either
             if batch is not None:  # all of them together, whatever the default limit says
                 limits["max_batch_tokens"] = len(chunk) * beam * max(map(len, chunk))
             results += self._translator.translate_ids(chunk, options, **limits)

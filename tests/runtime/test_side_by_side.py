@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -103,13 +104,22 @@ def test_an_error_in_a_helper_reaches_the_caller(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads as Linux does")
 def test_no_graph_has_threads_of_its_own(two: Translator) -> None:
-    before = len(os.listdir("/proc/self/task"))
+    before = fewest_threads()
     for by_steps in (False, True):
         folder, threads = two.folder, two.sessions.threads
         with Translator(folder, device="cpu", intra_threads=threads, by_steps=by_steps) as other:
             assert other.sessions.threads == 2
             other.translate_ids(SOURCES)
-            assert len(os.listdir("/proc/self/task")) == before
+            assert fewest_threads() <= before
+
+
+def fewest_threads() -> int:
+    """Threads of this process; one that has been joined may still be there for a moment."""
+    counts = []
+    for _ in range(50):
+        counts.append(len(os.listdir("/proc/self/task")))
+        time.sleep(0.01)
+    return min(counts)
 
 
 def test_a_greedy_model_loads_greedy_alone(tiny_folder: Path) -> None:

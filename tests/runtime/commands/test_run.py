@@ -32,11 +32,17 @@ class ShoutingTranslator:
     def __init__(self) -> None:
         self.asked = DecodingOptions()
         self.languages: dict[str, str] = {}
+        self.with_scores = False
 
     def translate_batch(
-        self, sentences: Sequence[str], options: DecodingOptions, **languages: str
+        self,
+        sentences: Sequence[str],
+        options: DecodingOptions,
+        *,
+        with_scores: bool,
+        **languages: str,
     ) -> list[Translation]:
-        self.asked, self.languages = options, languages
+        self.asked, self.languages, self.with_scores = options, languages, with_scores
         if "fail" in sentences:
             raise TfmError("asked to fail")
         if "interrupt" in sentences:
@@ -163,6 +169,7 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         no_repeat_ngram_size=3,
     )
     assert translator.languages == {"source_language": "zh", "target_language": "fr"}
+    assert translator.with_scores
 
 
 @pytest.mark.parametrize(
