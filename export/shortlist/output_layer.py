@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import GraphProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from tfm.export.errors import ExportError
 from tfm.export.graphs.builder import GraphBuilder
@@ -58,6 +58,16 @@ def logits_in_float(decoder: onnx.ModelProto) -> bool:
     """Whether a decoder, of any precision, has its output layer in float."""
     (node,) = (node for node in decoder.graph.node if LOGITS in node.output)
     return node.op_type in ("Gemm", "MatMul")
+
+
+def input_rounding(decoder: onnx.ModelProto, name: str) -> list[TensorProto]:
+    """Scale and zero point of the output layer's input, in an int8 decoder.
+
+    Args:
+        name: of the layer's weight
+    """
+    constants = {tensor.name: tensor for tensor in decoder.graph.initializer}
+    return [constants[f"{name}.{what}"] for what in ("input_scale", "input_zero_point")]
 
 
 def replace_output_layer(

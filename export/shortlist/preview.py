@@ -6,16 +6,24 @@ log-probabilities still have a sum over the whole vocabulary, and rules on logit
 token. Rows are independent of each other.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, numpy_helper
 
 from tfm.export.graphs.builder import GraphBuilder
 from tfm.export.quantization.calibrate import best_params
 from tfm.export.quantization.rounding import QuantParams, quantize_rows
 
 from .low_rank import Floats, LowRankProjection, fit_low_rank, smallest_rank
-from .output_layer import DOMAIN, OutputLayer, logits_in_float, replace_output_layer
+from .output_layer import (
+    DOMAIN,
+    OutputLayer,
+    input_rounding,
+    logits_in_float,
+    replace_output_layer,
+)
 
 CANDIDATES = 64
 PREFIX = "shortlist."  # of the names of what is added
@@ -39,20 +47,21 @@ def with_preview(
 ) -> onnx.ModelProto:
     """A decoder of any precision with preview and exact logits instead of its output layer.
 
-    The preview is int8. The exact logits are products of the hidden state in float32 with the
-    weight's rows: in float where the decoder has them in float, else as bytes.
+    The preview is int8. The exact logits are products of the hidden state with the weight's rows,
+    in float where the decoder has them in float. Else the rows are bytes, and the hidden state is
+    rounded as the decoder's own output layer rounds it: the logits are that layer's.
 
     Args:
         layer: of the decoder in float32
         rows: hidden states [n, D] that the range of the reduced ones is chosen on
     """
-    in_float = logits_in_float(decoder)
+    rounding = None if logits_in_float(decoder) else input_rounding(decoder, layer.name)
 
     def build(b: GraphBuilder) -> str:
         previewed = _previewed(b, layer.hidden, preview, best_params(preview.reduce(rows)))
         count = min(CANDIDATES, len(layer.weight))
         _, ids = b.TopK(previewed, b.int64([count]), outputs=2, axis=1, sorted=0)  # [N, C]
-        exact = _exact(b, layer, ids, in_float=in_float)
+        exact = _exact(b, layer, ids, rounding)
         name: str = b.ScatterElements(previewed, ids, exact, axis=1)
         return name
 
@@ -84,17 +93,22 @@ def _previewed(
     return name
 
 
-def _exact(b: GraphBuilder, layer: OutputLayer, ids: str, *, in_float: bool) -> str:
+def _exact(
+    b: GraphBuilder, layer: OutputLayer, ids: str, rounding: Sequence[TensorProto] | None
+) -> str:
     """The logits [N, C] of the tokens `ids` [N, C] of each row."""
-    if in_float:
+    hidden = layer.hidden
+    if rounding is None:
         rows = b.Gather(b.initializer(layer.name, layer.weight), ids, axis=0)  # [N, C, D]
     else:
         values, scales = quantize_rows(layer.weight)
         integers = b.Gather(b.initializer(f"{layer.name}.int8", values), ids, axis=0)
         rows = b.Cast(integers, to=TensorProto.FLOAT)
-    columns = b.Unsqueeze(layer.hidden, b.int64([2]))  # [N, D, 1]
+        params = [b.initializer(t.name, numpy_helper.to_array(t)) for t in rounding]
+        hidden = b.DequantizeLinear(b.QuantizeLinear(hidden, *params), *params)
+    columns = b.Unsqueeze(hidden, b.int64([2]))  # [N, D, 1]
     logits = b.Squeeze(b.MatMul(rows, columns), b.int64([2]))
-    if not in_float:
+    if rounding is not None:
         by_token = b.initializer(f"{layer.name}.scales", scales)
         logits = b.Mul(logits, b.Gather(by_token, ids, axis=0))
     if layer.bias.any():

@@ -124,7 +124,8 @@ def translate_folder(
         own = chosen.options.max_length <= 300
         alone = chosen.translate_batch(sentences[:1], **({} if own else {"max_length": 300}))
         together = chosen.translate_batch(sentences, max_length=MAX_LENGTH)
-        translations += [*plain(alone), *plain(together)]
+        greedy = chosen.translate_batch(sentences, beam_size=1, max_length=MAX_LENGTH)
+        translations += [*plain(alone), *plain(together), *plain(greedy)]
     texts = (hypothesis[0] for hypotheses in translations for hypothesis in hypotheses)
     complaints += _not_text(texts)
     return {"translations": translations, "complaints": tuple(complaints)}
