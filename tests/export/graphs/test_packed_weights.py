@@ -1,4 +1,4 @@
-"""ONNX Runtime packs the weights of translate.onnx once, when it loads the graph.
+"""ONNX Runtime packs the weights of translate.onnx and greedy.onnx once, when it loads them.
 
 Its profile lists the inputs of every operator that ran. A packed weight is none any more; one that
 is packed anew at every step is.
@@ -48,9 +48,10 @@ def products(path: Path, beam_size: int, profile: Path) -> Iterator[tuple[str, l
     options.enable_profiling = True
     options.profile_file_prefix = str(profile)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    steps = {"max_length": np.array(STEPS), "min_length": np.array(STEPS)}
-    sources = {"source_ids": np.array([[5, 6, 7, 3]]), "beam_size": np.array(beam_size)}
-    session.run(None, {**sources, **steps})
+    feeds = {"source_ids": np.array([[5, 6, 7, 3]]), "max_length": np.array(STEPS)}
+    if path.stem == "translate":
+        feeds |= {"beam_size": np.array(beam_size), "min_length": np.array(STEPS)}
+    session.run(None, feeds)
     for event in json.loads(Path(session.end_profiling()).read_text("utf-8")):
         arguments = event.get("args", {})
         if arguments.get("op_name") in PRODUCTS and event["name"].endswith("_kernel_time"):
@@ -58,22 +59,23 @@ def products(path: Path, beam_size: int, profile: Path) -> Iterator[tuple[str, l
             yield arguments["op_name"], [shape for t in inputs for shape in t.values()]
 
 
-@pytest.mark.parametrize("beam_size", [1, 4])
+@pytest.mark.parametrize(("name", "beam_size"), [("translate", 1), ("translate", 4), ("greedy", 1)])
 @pytest.mark.parametrize("variant", ["int8", "int4", "fp32"])
 def test_no_product_is_given_its_weight(
-    folder: Path, tiny_model: Transformer, tmp_path: Path, variant: str, beam_size: int
+    folder: Path, tiny_model: Transformer, tmp_path: Path, variant: str, name: str, beam_size: int
 ) -> None:
-    graph = folder / ModelConfig.load(folder).variants[variant].translate.path
+    graph = folder / getattr(ModelConfig.load(folder).variants[variant], name).path
     d_model = tiny_model.config.d_model
     smallest = d_model * d_model // (2 if variant == "int4" else 1)  # two weights in a byte
     found = list(products(graph, beam_size, tmp_path / "profile"))
     # Of each layer: queries with keys and values, two outputs, cross queries, two feed-forward.
-    assert len(found) >= STEPS * (6 * tiny_model.config.decoder_layers + 1)
+    steps = STEPS if name == "translate" else 1  # a greedy search may end before
+    assert len(found) >= steps * (6 * tiny_model.config.decoder_layers + 1)
     # In float32 the embedding reads the same tensor as the projection: packed, it is kept as well.
     kept = [tiny_model.config.target_vocab_size, d_model] if variant == "fp32" else None
     given = {
-        (name, *map(tuple, shapes))
-        for name, shapes in found
+        (product, *map(tuple, shapes))
+        for product, shapes in found
         if any(math.prod(shape) >= smallest and shape != kept for shape in shapes)
     }
     assert given == set()
