@@ -65,6 +65,7 @@ class Sessions:
         load = None if intra_threads else CpuLoad()
         self.workers = Workers(self._threads if on_cpu else 1, load)
         self._graphs: dict[str, GraphSession] = {}
+        self._searched_by: set[str] = set()  # the graphs that have searched
         self._lock = threading.Lock()
         self._closed = False
         by_default = "greedy" if self.has_greedy and suits_greedy(config.decoding) else "translate"
@@ -147,6 +148,7 @@ class Sessions:
         Raises:
             ModelError: the model gave no finite score
         """
+        self._searched_by.add(graph)
         feeds = {"source_ids": self._padded(sources), **self._option_feeds(graph, options)}
         feeds["target_prefix"] = np.array([target_prefix], np.int64).reshape(1, -1)
         outputs = ("output_ids", "output_lengths", "output_scores")
@@ -257,7 +259,14 @@ class Sessions:
                     raise ValueError(f"the model has no {name}.onnx")
                 path = file.verify(self._folder)
                 weights = self._folder / self._files.weights.path
+                self._free_what_never_searched()
                 graph = GraphSession(path, weights, self.choice.device, self._graph_threads)
                 check_graph(name, graph, path, self._config)
                 self._graphs[name] = graph
             return self._graphs[name]
+
+    def _free_what_never_searched(self) -> None:
+        """Each graph packs weights of its own: the one that was loaded at the beginning, to find
+        out whether it can be, goes if another turns out to be wanted."""
+        for name in {"translate", "greedy"} & self._graphs.keys() - self._searched_by:
+            del self._graphs[name]

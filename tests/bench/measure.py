@@ -210,7 +210,7 @@ def _measure_fresh(
 def _start(system: System, workload: Workload, beam: int, folder: Path) -> dict[str, float]:
     sources, length = workload.pool[:1], workload.length
     with running([system], folder) as (worker,):
-        first = worker.translate(Cell(1, 1, sources, 1))["seconds"]
+        first = worker.translate(Cell(beam, 1, sources, 1))["seconds"]
         worker.translate(Cell(beam, 1, sources, length))
         return {
             "import_s": worker.import_s,

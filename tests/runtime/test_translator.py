@@ -361,3 +361,14 @@ def test_a_process_of_its_own(toy_model: Path) -> None:
     output = done.stdout.decode("utf-8").split("\n")
     assert len(output) == len(lines) + 1
     assert (output[0], output[1], output[3]) == (english(3052), "", english(1234))
+
+
+def test_a_process_that_only_searches_greedily_holds_one_graph(tiny_folder: Path) -> None:
+    with Translator(tiny_folder, device="cpu", variant="int8", intra_threads=1) as translator:
+        held = translator.sessions._graphs.keys()
+        assert set(held) == {"translate"}
+        expected = translator.translate_ids([[5, 6, 3]], beam_size=1)
+        assert set(held) == {"greedy"}
+        translator.translate_ids([[5, 6, 3]], beam_size=2)
+        assert translator.translate_ids([[5, 6, 3]], beam_size=1) == expected
+        assert set(held) == {"greedy", "translate"}
