@@ -19,7 +19,9 @@ Shapes: B sentences, K beams, N = B x K rows, S source length, M source tokens o
 padding, E slots of the cache, L new tokens, D d_model, H heads, C = D / H, V vocabulary.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -323,16 +325,36 @@ class DecoderGraph(nn.Module):
         source_bias: Tensor,
     ) -> tuple[Tensor, ...]:
         """`forward`; ancestry may be None where K is 1."""
-        model = self.model
-        embeddings = model.target_embeddings
-        x = embeddings.tokens(target_ids.flatten()) * embeddings.scale  # [N, D]
-        x = x + position_encoding
-        presents: list[Tensor] = []
-        for layer, cache, (cross_key, cross_value) in zip(self.layers, past, cross, strict=True):
-            x, key, value = layer(x, cache, ancestry, (cross_key, cross_value, source_bias))
-            presents += [key, value]
-        hidden = model.decoder_norm(x)
-        return (F.linear(hidden, model.projection.weight, self.output_bias), *presents)
+        layers = [
+            partial(layer, past=cache, ancestry=ancestry, cross=(*keys_values, source_bias))
+            for layer, cache, keys_values in zip(self.layers, past, cross, strict=True)
+        ]
+        return step(self.model, self.output_bias, target_ids, position_encoding, layers)
+
+
+def step(
+    model: Transformer,
+    output_bias: Tensor | None,
+    target_ids: Tensor,
+    position_encoding: Tensor,
+    layers: Sequence[Callable[[Tensor], tuple[Tensor, ...]]],
+) -> tuple[Tensor, ...]:
+    """From the newest tokens to the logits of the next, whatever the layers remember.
+
+    Args:
+        layers: each takes x [N, D] and returns it anew, with what it remembers
+
+    Returns:
+        logits [N, V], and all that the layers remember
+    """
+    embeddings = model.target_embeddings
+    x = embeddings.tokens(target_ids.flatten()) * embeddings.scale  # [N, D]
+    x = x + position_encoding
+    presents: list[Tensor] = []
+    for layer in layers:
+        x, *remembered = layer(x)
+        presents += remembered
+    return (F.linear(model.decoder_norm(x), model.projection.weight, output_bias), *presents)
 
 
 class GreedyDecoderGraph(DecoderGraph):

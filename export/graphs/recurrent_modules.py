@@ -8,13 +8,15 @@ Shapes: B sentences, K beams, N = B x K rows, S source length, D d_model, H head
 V vocabulary.
 """
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tfm.trainer.model import DecoderLayer, Transformer
 from tfm.trainer.ssru import next_state
 
-from .modules import after_autoregression, output_bias, pack, scaled_query
+from .modules import after_autoregression, output_bias, pack, scaled_query, step
 
 
 class RecurrentDecoderLayer(nn.Module):
@@ -75,13 +77,8 @@ class RecurrentDecoderGraph(nn.Module):
         Returns:
             logits [N, V]; then per layer present states [N, D]
         """
-        model = self.model
-        embeddings = model.target_embeddings
-        x = embeddings.tokens(target_ids.flatten()) * embeddings.scale  # [N, D]
-        x = x + position_encoding
-        presents: list[Tensor] = []
-        for layer, state, (cross_key, cross_value) in zip(self.layers, past, cross, strict=True):
-            x, present = layer(x, state, (cross_key, cross_value, source_bias))
-            presents.append(present)
-        hidden = model.decoder_norm(x)
-        return (F.linear(hidden, model.projection.weight, self.output_bias), *presents)
+        layers = [
+            partial(layer, past=state, cross=(*keys_values, source_bias))
+            for layer, state, keys_values in zip(self.layers, past, cross, strict=True)
+        ]
+        return step(self.model, self.output_bias, target_ids, position_encoding, layers)
