@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from tfm.runtime.files.schema import SchemaError, internal, limited, limits, load_dataclass
+from tfm.runtime.files.schema import SchemaError, internal, limited, load_dataclass
 
+from .data.recipe import LARGEST, DataRecipe
 from .errors import TrainError
 
 T = TypeVar("T")
 
-LARGEST, LARGEST_SEED = 10**9, 10**18  # whole numbers in a recipe
+LARGEST_SEED = 10**18
 
 Ablation = Literal["batch_norm", "no_scaling", "no_residual", "learned_positions", "no_positions"]
 
@@ -172,62 +173,17 @@ class ModelRecipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VocabularyRecipe:
-    """[vocabulary]: SentencePiece models with byte fallback, one per side or one joint."""
+    """[vocabulary]: SentencePiece models with byte fallback, one per side or one joint.
+
+    With `fold_traditional` the source's traditional Chinese characters are read as simplified ones.
+    """
 
     size: int = limited(8000, low=1, high=1_000_000)
     algorithm: Literal["unigram", "bpe"] = "unigram"
     joint: bool = False
     character_coverage: float = limited(0.9995, low=0.98, high=1)  # SentencePiece's limits
     max_sentences: int = limited(400_000, low=1, high=LARGEST)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusRecipe:
-    """[[data.train]]: a .tsv of source<TAB>target[<TAB>corpus], or two aligned text files; any of
-    them may be .xz or .gz.
-
-    `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
-    times). `corpora` overrides it by the name in the third column. The corpus is drawn from in
-    epochs `from_epoch` (counted from 0) up to `until_epoch`, that one left out. With `reverse` a
-    .tsv's first two columns are target<TAB>source. In the file, paths are relative to the recipe.
-    """
-
-    path: str | None = None
-    source: str | None = None
-    target: str | None = None
-    weight: float = limited(1.0, low=0, high=1000)
-    corpora: dict[str, float] = field(default_factory=dict, metadata=limits(low=0, high=1000))
-    from_epoch: int = limited(0, low=0, high=LARGEST)
-    until_epoch: int | None = limited(None, low=1, high=LARGEST)
-    reverse: bool = False
-
-    def files(self) -> list[Path]:
-        """The files it names: one, or source and target."""
-        return [Path(name) for name in (self.path, self.source, self.target) if name is not None]
-
-    def relative_to(self, folder: Path) -> "CorpusRecipe":
-        """The same corpus, its relative paths taken from folder."""
-
-        def joined(name: str | None) -> str | None:
-            return None if name is None else str(folder / name)
-
-        return dataclasses.replace(
-            self,
-            path=joined(self.path),
-            source=joined(self.source),
-            target=joined(self.target),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataRecipe:
-    """[data]: the corpora. Pairs with a side over max_length tokens are left out of training."""
-
-    train: tuple[CorpusRecipe, ...]
-    validation: CorpusRecipe
-    source_language: str = "source"
-    target_language: str = "target"
-    max_length: int = limited(128, low=1, high=LARGEST)
+    fold_traditional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,11 +335,20 @@ def _check(recipe: Recipe, path: str) -> None:
                 f"{path}: reverse is for a .tsv: exchange source {corpus.source!r} and "
                 f"target {corpus.target!r} instead"
             )
+        if corpus.augmentation == "names" and not corpus.names:
+            raise TrainError(f"{path}: augmentation 'names' needs names, a list of .tsv files")
+        if corpus.augmentation is None and (corpus.names or corpus.kinds or corpus.variants > 1):
+            raise TrainError(f"{path}: names, kinds and variants need an augmentation")
         if corpus.until_epoch is not None and corpus.until_epoch <= corpus.from_epoch:
             raise TrainError(
                 f"{path}: from_epoch {corpus.from_epoch}, until_epoch {corpus.until_epoch}: "
                 "choose until_epoch above from_epoch"
             )
+    if recipe.vocabulary.fold_traditional and recipe.vocabulary.joint:
+        raise TrainError(
+            f"{path}: fold_traditional would change the target of a joint vocabulary, too: "
+            "set joint = false"
+        )
     if training.max_tokens < data.max_length + 2:
         raise TrainError(
             f"{path}: max_tokens {training.max_tokens} is below max_length {data.max_length} + 2 "

@@ -14,8 +14,8 @@ from tfm.runtime.files.display import printable
 from tfm.runtime.files.text import read_lines
 from tfm.runtime.options import DecodingOptions
 from tfm.trainer.bleu import Scores, bleu_metric, score, tokenizer_for
-from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data.corpora import ParallelText, read_pairs
+from tfm.trainer.data.recipe import CorpusRecipe
 from tfm.trainer.errors import TrainError
 
 from .translators import EvaluatedSystem

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tfm.export.commands.sentences import read_sentences
-from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data.corpora import Corpora, read_corpora, read_pairs
+from tfm.trainer.data.recipe import CorpusRecipe
 from tfm.trainer.errors import TrainError
 
 PAIRS = [("一", "one"), ("二", "two"), ("三", "three")]

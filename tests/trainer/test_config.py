@@ -11,13 +11,13 @@ from helpers.paths import ROOT
 from tfm.trainer.commands.train import train
 from tfm.trainer.config import (
     PRESETS,
-    DataRecipe,
     Recipe,
     TransformerConfig,
     load_checked,
     load_model_config,
     load_recipe,
 )
+from tfm.trainer.data.recipe import DataRecipe
 from tfm.trainer.errors import TrainError
 from tfm.trainer.studies.study import load_study
 
@@ -243,6 +243,12 @@ def test_the_recipes_of_the_models_are_read(name: str) -> None:
         assert {corpus.reverse for corpus in corpora} == {name == "en-zh"}
 
 
+def test_a_joint_vocabulary_is_not_folded(tmp_path: Path) -> None:
+    text = RECIPE.replace("[vocabulary]", "[vocabulary]\njoint = true\nfold_traditional = true")
+    with pytest.raises(TrainError, match="set joint = false"):
+        load_recipe(write(tmp_path, text))
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_is_overridden_key_by_key(tmp_path: Path, preset: str) -> None:
     text = RECIPE.replace('"tiny"', f'"{preset}"')
@@ -263,6 +269,8 @@ def test_every_default_of_a_recipe_is_accepted_from_toml() -> None:
     tree = dataclasses.asdict(defaults)
     del tree["text"]  # no key of the file
     tree["data"]["train"] = list(tree["data"]["train"])
+    for corpus in (*tree["data"]["train"], tree["data"]["validation"]):
+        corpus["names"] = list(corpus["names"])
     tree["model"]["ablations"] = list(tree["model"]["ablations"])
     tree["training"]["adam_betas"] = list(tree["training"]["adam_betas"])
     assert load_checked(Recipe, tree, "x") == defaults

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from tfm.runtime.errors import TfmError
 from tfm.runtime.files.text import read_lines
-from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.errors import TrainError
+
+from .augmentation import Names, augment
+from .recipe import CorpusRecipe
 
 MAX_LISTED = 12  # corpora that an error names
 FOREVER = int(np.iinfo(np.int64).max)
@@ -46,9 +48,8 @@ class Corpora:
         """
         left = 0
         for number, recipe in enumerate(self.recipes):
-            names = set()
-            for source, target, corpus in read_pairs(recipe):
-                names.add(corpus)
+            names: set[str] = set()
+            for source, target, corpus in _augmented(recipe, names):
                 weight = recipe.corpora.get(corpus, recipe.weight)
                 if weight > 0 and source and target:
                     left += 1
@@ -160,7 +161,7 @@ def read_pairs(recipe: CorpusRecipe) -> Iterator[tuple[str, str, str]]:
             first, second = columns[0].strip(), columns[1].strip()
             yield (second, first, corpus) if recipe.reverse else (first, second, corpus)
         return
-    source_path, target_path = recipe.files()
+    source_path, target_path = recipe.files()[:2]
     sources, targets = _read_lines(source_path), _read_lines(target_path)
     for before, (source, target) in enumerate(itertools.zip_longest(sources, targets)):
         if source is None or target is None:
@@ -174,6 +175,32 @@ def read_pairs(recipe: CorpusRecipe) -> Iterator[tuple[str, str, str]]:
                 "they must be aligned line by line"
             )
         yield source.strip(), target.strip(), source_path.name
+
+
+def _augmented(recipe: CorpusRecipe, corpora: set[str]) -> Iterator[tuple[str, str, str]]:
+    """The pairs of a recipe, or what its augmentation makes of those with a weight; the names of
+    all corpora that were read are added to `corpora`."""
+
+    def read() -> Iterator[tuple[str, str, str]]:
+        for source, target, corpus in read_pairs(recipe):
+            corpora.add(corpus)
+            if recipe.augmentation is None or (
+                recipe.corpora.get(corpus, recipe.weight) > 0 and source and target
+            ):
+                yield source, target, corpus
+
+    if recipe.augmentation is None:
+        return read()
+    names = Names([_read_names(Path(path), recipe.kinds) for path in recipe.names])
+    return augment(read(), recipe.augmentation, names if recipe.names else None, recipe.variants)
+
+
+def _read_names(path: Path, kinds: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Chinese name, English name and kind of each line of a list; where `kinds` is given, only
+    lines whose kind it knows."""
+    for chinese, english, column in read_pairs(CorpusRecipe(path=str(path))):
+        if not kinds or column in kinds or column in kinds.values():
+            yield chinese, english, kinds.get(column, column)
 
 
 def _read_lines(path: Path) -> Iterator[str]:

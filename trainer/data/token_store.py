@@ -139,7 +139,9 @@ def _without_folders(made_of: dict[str, Any]) -> dict[str, Any]:
     """The same, with the files' names alone in "corpora": their paths depend on the working
     directory, and "files" has the absolute ones."""
     corpora = [
-        corpus | {key: PurePath(corpus[key]).name for key in _PATH_KEYS if corpus.get(key)}
+        corpus
+        | {key: PurePath(corpus[key]).name for key in _PATH_KEYS if corpus.get(key)}
+        | {"names": [PurePath(path).name for path in corpus.get("names", ())]}
         for corpus in made_of["corpora"]
     ]
     return made_of | {"corpora": corpora}

@@ -3,14 +3,18 @@
 import io
 import logging
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
 from tfm.runtime.subwords import SubwordModel, split_language_tag
 from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.errors import TrainError
+
+from .normalization import NFKC, write_folding_rules
 
 logger = logging.getLogger(__name__)
 
@@ -110,21 +114,30 @@ def train_vocabulary(
 ) -> Vocabulary:
     """Train models with byte fallback, so that no character is ever unknown.
 
-    The source is normalized by NMT NFKC (full-width letters and digits become plain ones); the
-    target is left as it is, because what the decoder learns to write is what the user reads
-    (a joint vocabulary normalizes both).
+    The source is normalized by NMT NFKC (full-width letters and digits become plain ones), and as
+    recipe.fold_traditional says; the target is left as it is, because what the decoder learns to
+    write is what the user reads (a joint vocabulary normalizes both).
 
     Raises:
-        TrainError: SentencePiece refuses, for instance because the size is too small
+        TrainError: SentencePiece refuses, for instance because the size is too small; or OpenCC is
+            needed and missing
     """
+    normal: dict[str, Any] = {"normalization_rule_name": NFKC}
     if recipe.joint:
-        joint = _train([*sources, *targets], recipe, "nmt_nfkc")
+        joint = _train([*sources, *targets], recipe, normal)
         return Vocabulary(joint, joint)
-    return Vocabulary(_train(sources, recipe, "nmt_nfkc"), _train(targets, recipe, "identity"))
+    target = _train(targets, recipe, {"normalization_rule_name": "identity"})
+    if not recipe.fold_traditional:
+        return Vocabulary(_train(sources, recipe, normal), target)
+    with tempfile.TemporaryDirectory() as folder:
+        rules = Path(folder) / "rules.tsv"
+        write_folding_rules(rules)
+        folded = _train(sources, recipe, {"normalization_rule_tsv": str(rules)})
+    return Vocabulary(folded, target)
 
 
 def _train(
-    sentences: Sequence[str], recipe: VocabularyRecipe, normalization: str
+    sentences: Sequence[str], recipe: VocabularyRecipe, normalization: dict[str, Any]
 ) -> sentencepiece.SentencePieceProcessor:
     model = io.BytesIO()
     try:
@@ -136,13 +149,13 @@ def _train(
             hard_vocab_limit=False,  # a small corpus may hold fewer pieces than asked for
             character_coverage=recipe.character_coverage,
             byte_fallback=True,
-            normalization_rule_name=normalization,
             max_sentence_length=MAX_SENTENCE_BYTES,
             minloglevel=2,
             pad_id=SPECIAL_IDS["pad_id"],
             unk_id=SPECIAL_IDS["unk_id"],
             bos_id=SPECIAL_IDS["bos_id"],
             eos_id=SPECIAL_IDS["eos_id"],
+            **normalization,
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise TrainError(_reason(str(error), recipe)) from error

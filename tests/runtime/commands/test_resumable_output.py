@@ -23,8 +23,8 @@ from tfm.runtime.commands import progress
 from tfm.runtime.commands.cli import cli
 from tfm.runtime.commands.progress import Progress
 from tfm.runtime.files import text as lines
-from tfm.trainer.config import CorpusRecipe
 from tfm.trainer.data.corpora import read_corpora
+from tfm.trainer.data.recipe import CorpusRecipe
 
 CHUNK = 100  # bytes: a few lines
 NUMBERS = range(17, 8000, 211)

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfm.trainer.config import CorpusRecipe, load_recipe
+from tfm.trainer.config import load_recipe
 from tfm.trainer.data.corpora import FOREVER, Corpora, draw_sample, read_corpora
+from tfm.trainer.data.recipe import CorpusRecipe
 from tfm.trainer.errors import TrainError
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfm.trainer.config import CorpusRecipe, TransformerConfig, VocabularyRecipe
+from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.data import batches as batching
 from tfm.trainer.data import token_store as tokens
 from tfm.trainer.data.batches import EncodedText
 from tfm.trainer.data.corpora import Corpora, draw_sample, read_corpora
+from tfm.trainer.data.recipe import CorpusRecipe
 from tfm.trainer.data.token_store import open_tokens, store_tokens
 from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 from tfm.trainer.errors import TrainError

@@ -1,9 +1,11 @@
 """Vocabularies: any text survives them, and no text becomes a special token."""
 
 import re
+import sys
 import unicodedata
 from pathlib import Path
 
+import opencc
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -133,3 +135,42 @@ def test_stale_target_does_not_outlive_a_joint_vocabulary(tmp_path: Path) -> Non
     JOINT.save(tmp_path)
     loaded = Vocabulary.load(tmp_path)
     assert loaded.source is loaded.target
+
+
+def test_traditional_characters_are_read_as_simplified_ones() -> None:
+    recipe = VocabularyRecipe(size=300, fold_traditional=True)
+    folded = train_vocabulary(SOURCES, TARGETS, recipe)
+    source = folded.source
+    for traditional, simplified in (
+        ("今天天氣很好。", "今天天气很好。"),
+        ("我們去圖書館，妳呢？", "我们去图书馆，你呢？"),
+        ("後面的皇后頭髮發亮", "后面的皇后头发发亮"),
+    ):
+        assert source.encode(traditional) == source.encode(simplified)
+        assert SEPARATE.source.encode(traditional) != SEPARATE.source.encode(simplified)
+        assert folded.target.decode(folded.target.encode(traditional)) == traditional
+
+
+def test_folding_changes_nothing_else() -> None:
+    folded = train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=300, fold_traditional=True))
+    simplified = opencc.OpenCC("t2s")
+    for text in (
+        "Ａ１：ﬁ ㈱ ｶﾞ",
+        "a\t b\r\n\u3000c\u00a0 \u200b",
+        "e\u0301 é Ｅ\u0301",
+        "👩\u200d👧 ＄５０",
+    ):
+        assert folded.source.normalize(text) == SEPARATE.source.normalize(text)
+    for code in range(1, 0x30000):
+        character = chr(code)
+        if unicodedata.category(character) in ("Cn", "Co", "Cs"):
+            continue
+        expected = simplified.convert(SEPARATE.source.normalize(f"a{character}b"))
+        expected = expected.replace("妳", "你")
+        assert folded.source.normalize(f"a{character}b") == expected, hex(code)
+
+
+def test_folding_needs_opencc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "opencc", None)
+    with pytest.raises(TrainError, match=r"fold_traditional needs OpenCC: pip install"):
+        train_vocabulary(SOURCES, TARGETS, VocabularyRecipe(size=300, fold_traditional=True))
