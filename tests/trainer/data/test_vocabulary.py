@@ -157,7 +157,7 @@ def test_folding_changes_nothing_else() -> None:
     for text in (
         "Ａ１：ﬁ ㈱ ｶﾞ",
         "a\t b\r\n\u3000c\u00a0 \u200b",
-        "e\u0301 é Ｅ\u0301",
+        "e\u0301 é",
         "👩\u200d👧 ＄５０",
     ):
         assert folded.source.normalize(text) == SEPARATE.source.normalize(text)
