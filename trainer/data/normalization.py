@@ -50,7 +50,7 @@ def write_folding_rules(path: Path) -> None:
 
 def _normalized(normalizer: sentencepiece.SentencePieceNormalizer, character: str) -> str:
     """A character by NMT NFKC, spaces kept: alone, SentencePiece would drop them."""
-    result = normalizer.normalize(f"a{character}a")
+    result = normalizer.normalize(f"中{character}中")
     return str(result)[1:-1]
 
 
