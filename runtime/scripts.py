@@ -7,7 +7,7 @@ score.
 import logging
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +120,8 @@ def is_in_other_script(sentence: str, language: str) -> bool:
     if not scripts or ("Latn" in scripts and sentence.isascii()):
         return False
     patterns = _patterns(scripts)
+    if not any(map(str.isalpha, patterns.own.sub("", sentence))):
+        return False  # the usual case, without the large patterns, which take long to compile
     if patterns.any_foreign.search(sentence) is None:
         return False
     sentence = _ADDRESS.sub(" ", sentence)
@@ -157,15 +159,30 @@ class _Patterns:
     """What to look for in text of a language with these scripts."""
 
     def __init__(self, scripts: tuple[str, ...]) -> None:
-        others = [script for script in _LETTERS if script not in scripts]
-        self.any_foreign = re.compile(f"[{''.join(_LETTERS[script] for script in others)}]")
-        self.right = _units(scripts)
-        self.foreign = _units([script for script in others if script != "Latn"])
+        self._scripts = scripts
+        self._others = [script for script in _LETTERS if script not in scripts]
+        self.own = _letters(scripts)
+
+    @cached_property
+    def any_foreign(self) -> re.Pattern[str]:
+        return _letters(self._others)
+
+    @cached_property
+    def right(self) -> re.Pattern[str]:
+        return _units(self._scripts)
+
+    @cached_property
+    def foreign(self) -> re.Pattern[str]:
+        return _units([script for script in self._others if script != "Latn"])
 
 
 @lru_cache(maxsize=64)
 def _patterns(scripts: tuple[str, ...]) -> _Patterns:
     return _Patterns(scripts)
+
+
+def _letters(scripts: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(f"[{''.join(_LETTERS[script] for script in scripts)}]")
 
 
 def _units(scripts: Sequence[str]) -> re.Pattern[str]:

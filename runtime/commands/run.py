@@ -1,6 +1,7 @@
 """`tfm run`: lines of text in, translated lines out."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,8 @@ def run(
         cat news.zh | tfm run -m my-model > news.en
         tfm run --pairs -i train.tsv.xz -o distilled.tsv --resume
     """
+    # numpy's OpenBLAS would start threads, which nothing here uses, before the first sentence.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if text and input_file is not None:
         raise click.UsageError("give TEXT or -i, not both")
     output_file = _output_path(output_file, resume)
