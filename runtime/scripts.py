@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
+from .bundled import BUNDLED_MODELS
+
 logger = logging.getLogger(__name__)
 
 # Letters of each script, by its ISO 15924 code. Kana stands for both syllabaries of Japanese.
@@ -144,14 +146,16 @@ def warn_of_other_script(sentences: Sequence[str], source: str, target: str) -> 
         return
     other = sum(is_in_other_script(sentence, source) for sentence in sentences)
     if other and 2 * other >= sum(1 for sentence in sentences if sentence.strip()):
+        reverse = f"{target}-{source}"
         logger.warning(
             "%d of %d sentences are not in the script of %s, and the translation is from %s to %s:"
-            " is this the right model and direction?",
+            " is this the right model and direction?%s",
             other,
             len(sentences),
             source,
             source,
             target,
+            f" (-m {reverse} is the other one)" if reverse in BUNDLED_MODELS else "",
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from .arguments import checked_ids, checked_sentences
 from .batching import side_by_side
-from .bundled import bundled_model
+from .bundled import find_model
 from .config import ModelConfig
 from .errors import TranslationError
 from .graph_session import NOT_ENOUGH_MEMORY
@@ -67,7 +67,8 @@ class Translator:
         """Load a model.
 
         Args:
-            model_folder: written by `tfm export`; None is the bundled model
+            model_folder: written by `tfm export`, or a bundled model's name: "zh-en" (that is
+                None as well) or "en-zh"
             device: "auto", "cpu" or "cuda"
             variant: "int8", "fp32", ...; None is the best for the device
             intra_threads: threads to compute with, on a CPU each with sentences of its own, so
@@ -79,7 +80,7 @@ class Translator:
             ModelError: the folder or the device cannot be used
             ValueError: an argument is out of its range
         """
-        folder = bundled_model() if model_folder is None else Path(model_folder)
+        folder = find_model(model_folder)
         config = ModelConfig.load(folder)
         sessions, tokenizer = both(
             lambda: Sessions.open(

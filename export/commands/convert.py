@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tfm.runtime.commands.model_argument import ModelPath
 from tfm.runtime.files.atomic import new_folder
 from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("source", type=ModelPath())
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
     "--to",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfm.runtime.commands.model_argument import ModelPath
 from tfm.runtime.commands.options import decoding_options, usage_errors
 from tfm.runtime.commands.output_paths import check_output
 from tfm.runtime.files.atomic import write_text
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
     nargs=-1,
     required=True,
     metavar="[SYSTEM] TEST [REFERENCES]",
-    type=click.Path(exists=True, path_type=Path),
+    type=ModelPath(file_okay=True),
 )
 @click.option(
     "-m",
     "--model",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=ModelPath(),
     envvar="TFM_MODEL",
     show_envvar=True,
-    help="The same as SYSTEM.  [default: the bundled model]",
+    help="The same as SYSTEM.  [default: zh-en]",
 )
 @click.option(
     "--variant",

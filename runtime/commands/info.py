@@ -11,17 +11,19 @@ from tfm.runtime.config import Languages, ModelConfig
 from tfm.runtime.errors import TfmError
 from tfm.runtime.files.display import printable
 
+from .model_argument import ModelPath
+
 
 @click.command()
 @click.argument(
     "model",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=ModelPath(),
     required=False,
     envvar="TFM_MODEL",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def info(model: Path | None, as_json: bool) -> None:
-    """Say what MODEL is (the bundled model without one), and how it would run here."""
+    """Say what MODEL is, a folder or a bundled model (without one: zh-en), and how it would run."""
     folder = bundled_model() if model is None else model
     config = ModelConfig.load(folder)
     runs_here = _runs_here(config)

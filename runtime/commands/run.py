@@ -12,6 +12,7 @@ from . import input_lines, output_paths, resumable_output
 from .finished_output import check_finished
 from .input_lines import InputText
 from .interrupts import sigterm_raises
+from .model_argument import ModelPath
 from .options import decoding_options, usage_errors
 from .progress import Progress
 from .resumable_output import Output
@@ -55,10 +56,10 @@ if TYPE_CHECKING:
 @click.option(
     "-m",
     "--model",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=ModelPath(),
     envvar="TFM_MODEL",
     show_envvar=True,
-    help="Folder written by `tfm export`.  [default: the bundled Chinese-English model]",
+    help="Folder written by `tfm export`, or a bundled model: zh-en, en-zh.  [default: zh-en]",
 )
 @decoding_options
 @click.option(

@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from tfm.export.errors import ExportError
 from tfm.export.formats.read_model_folder import unpack
+from tfm.runtime.bundled import find_model
 from tfm.runtime.config import ModelConfig as FolderConfig
 from tfm.runtime.files.text import read_lines
 from tfm.runtime.tokenizer import Tokenizer
@@ -47,7 +47,6 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 # The last linear layers of attention and feed-forward, and the one that scales what an SSRU adds.
 SUBLAYER_OUTPUTS = (".out_proj", ".outer", ".input_proj")
-BUNDLED = Path(str(files("tfm.models")))  # models by name, such as zh-en
 SENTENCES = Path(__file__).parent / "sentences"  # by language, for models of real languages
 FORCED_LENGTH = 30  # tokens decoded with random weights
 NATURAL_LENGTH = 256  # most tokens decoded with real ones
@@ -129,9 +128,8 @@ def find_folder(model: str) -> Path:
     Raises:
         BenchError: there is none
     """
-    for path in (Path(model), BUNDLED / model):
-        if path.is_dir():
-            return path
+    if (path := find_model(model)).is_dir():
+        return path
     raise BenchError(
         f"{model}: neither a preset ({', '.join(SHAPES)}) nor a checkpoint, model folder or bundled"
         " model"

@@ -76,5 +76,8 @@ def test_one_warning_if_it_is_at_least_half(caplog: pytest.LogCaptureFixture) ->
     warn_of_other_script(["How are you?", "我爱你。", ""], "zh", "en")
     assert caplog.messages == [
         "1 of 3 sentences are not in the script of zh, and the translation is from zh to en:"
-        " is this the right model and direction?"
+        " is this the right model and direction? (-m en-zh is the other one)"
     ]
+    caplog.clear()
+    warn_of_other_script(["How are you?"], "ja", "en")
+    assert caplog.messages[0].endswith("the right model and direction?")
