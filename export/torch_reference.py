@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tfm.runtime.decode import decode
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.processors import SearchContext, processors_for
-from tfm.runtime.search import Candidates, ScoredIds, search
+from tfm.runtime.search import Candidates, ScoredIds
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 
@@ -55,15 +55,14 @@ def search_batches(
         target_prefix: ids that every translation begins with, after a language's token
     """
     for indices in _by_length(sources):
-        prefix = np.array([*model.config.target_language_ids, *target_prefix], np.int64)
-        results = search(
-            TorchDecoder(model, [sources[i] for i in indices]),
-            len(indices),
+        batch = [sources[i] for i in indices]
+        results = decode(
+            TorchDecoder(model, batch),
+            batch,
             options,
             bos_id=model.config.bos_id,
             eos_id=model.config.eos_id,
-            target_prefix=np.tile(prefix, (len(indices), 1)),
-            processors=processors_for(options, SearchContext(model.config.eos_id, len(prefix))),
+            target_prefix=[*model.config.target_language_ids, *target_prefix],
         )
         yield indices, results
 

@@ -17,6 +17,7 @@ _METADATA = "tfm.option"
 MOST_BEAMS = 1024  # memory grows with it, and no more have ever helped a translation
 MOST_TOKENS = 1 << 16
 LARGEST_INTEGER = 2**31 - 1  # sums of two still fit into the 64 bits of the graphs
+_OF_SAMPLING = ("top_k", "top_p", "seed")
 # By class: cached, because reading type hints is slow.
 _DECLARED: dict[type, "tuple[tuple[str, Any, OptionSpec], ...]"] = {}
 
@@ -134,6 +135,26 @@ class DecodingOptions:
         help="No sequence of this many tokens is written twice; 0 disables.",
     )
 
+    temperature: float = option(
+        0.0,
+        low=0,
+        high=1000,
+        help="Above 0, tokens are drawn at random by their probabilities instead of searched for;"
+        " below 1 likely ones more often, above 1 less. beam_size then counts for nothing.",
+    )
+    top_k: int = option(
+        0, low=0, help="With a temperature: only this many best tokens are drawn from; 0: all."
+    )
+    top_p: float = option(
+        1.0,
+        above=0,
+        high=1,
+        help="With a temperature: only the best tokens that have this probability together.",
+    )
+    seed: int = option(
+        0, low=0, help="With a temperature: the same seed gives a sentence the same translation."
+    )
+
     def __post_init__(self) -> None:
         for name, type_, spec in declared_options(type(self)):
             object.__setattr__(self, name, _checked(name, type_, spec, getattr(self, name)))
@@ -148,11 +169,16 @@ class DecodingOptions:
                 " lower min_length"
             )
 
+        for name in _OF_SAMPLING:
+            value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+            if not self.temperature and value != default:
+                raise ValueError(f"{name} {value} is for sampling: set temperature above 0")
+
     def changed(self, **changes: Any) -> Self:
         """A copy with other values; None leaves an option as it is.
 
         num_hypotheses alone widens the beam where needed; beam_size alone lowers num_hypotheses,
-        and max_length alone lowers min_length.
+        and max_length alone lowers min_length; temperature 0 ends sampling and its options.
 
         Raises:
             TypeError: there is no such option
@@ -171,6 +197,9 @@ class DecodingOptions:
             changes["num_hypotheses"] = min(self.num_hypotheses, changes["beam_size"])
         if "min_length" not in changes and "max_length" in changes:
             changes["min_length"] = min(self.min_length, changes["max_length"])
+        if changes.get("temperature") == 0:
+            fields = type(self).__dataclass_fields__
+            changes = {name: fields[name].default for name in _OF_SAMPLING} | changes
         return dataclasses.replace(self, **changes)
 
     def check_vocabulary(self, vocab_size: int) -> None:

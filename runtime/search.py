@@ -292,12 +292,15 @@ def _finished(
     """The hypothesis that a candidate finishes: the rules "finish" and "score"."""
     origin, token = candidates.origins[sentence, rank], int(candidates.ids[sentence, rank])
     before = beams.sequences[sentence, origin].tolist()
-    # In float32, as CTranslate2 computes it.
-    penalty = np.float32(len(before) + 1) ** np.float32(options.length_penalty)
     tokens = before if token == eos_id else [*before, token]
-    return ScoredIds(
-        tuple(tokens[prefix_length:]), float(candidates.scores[sentence, rank] / penalty)
-    )
+    score = final_score(candidates.scores[sentence, rank], len(before) + 1, options)
+    return ScoredIds(tuple(tokens[prefix_length:]), score)
+
+
+def final_score(score: np.float32, length: int, options: DecodingOptions) -> float:
+    """The rule "score" for a sum of log-probabilities of `length` tokens, EOS counted."""
+    # In float32, as CTranslate2 computes it.
+    return float(score / np.float32(length) ** np.float32(options.length_penalty))
 
 
 def enough_finished(options: DecodingOptions) -> int:

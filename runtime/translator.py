@@ -9,19 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from .arguments import checked_ids, checked_sentences
 from .batching import side_by_side
 from .bundled import find_model
 from .config import ModelConfig
+from .decode import beams, decode
 from .errors import TranslationError
 from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
-from .processors import SearchContext, processors_for
 from .route import Route, choose_route, suits_greedy
 from .scripts import warn_of_other_script
-from .search import ScoredIds, search
+from .search import ScoredIds
 from .sessions import Sessions
 from .tokenizer import Tokenizer
 from .translation import Hypothesis, Translation
@@ -313,7 +311,7 @@ class Translator:
         workers = self.sessions.workers
         threads = workers.available()
         work = side_by_side(
-            [len(ids) for ids in sources], max_batch_tokens, options.beam_size, threads
+            [len(ids) for ids in sources], max_batch_tokens, beams(options), threads
         )
 
         def search_batch(indices: list[int]) -> list[list[ScoredIds]]:
@@ -354,15 +352,13 @@ class Translator:
         self, sources: Sequence[Sequence[int]], options: DecodingOptions, prefix: Sequence[int]
     ) -> list[list[ScoredIds]]:
         special_ids = self.config.special_ids
-        context = SearchContext(special_ids.eos_id, len(prefix))
-        return search(
-            self.sessions.encode(sources, options.beam_size),
-            len(sources),
+        return decode(
+            self.sessions.encode(sources, beams(options)),
+            sources,
             options,
             bos_id=special_ids.bos_id,
             eos_id=special_ids.eos_id,
-            target_prefix=np.tile(np.array(prefix, np.int64), (len(sources), 1)),
-            processors=processors_for(options, context),
+            target_prefix=prefix,
         )
 
     def _with_text(

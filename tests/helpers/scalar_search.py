@@ -55,6 +55,51 @@ def scalar_search(
     return sorted(finished, key=lambda hypothesis: -hypothesis.score)[: options.num_hypotheses]
 
 
+def scalar_sample(
+    language: Language,
+    source: list[int],
+    options: DecodingOptions,
+    eos_id: int,
+    prefix: tuple[int, ...] = (),
+) -> list[ScoredIds]:
+    """Sampling as its rules read, one beam after the other."""
+    drawn = []
+    for beam in range(options.num_hypotheses):
+        generator = np.random.default_rng([options.seed, beam, *source])
+        tokens, score = prefix, 0.0
+        for length in range(1, options.max_length + 1):
+            log_probs = next_log_probs(language, tokens, options, eos_id, len(prefix))
+            token = draw_token(log_probs, options, generator.random())
+            score += float(log_probs[token])
+            if token != eos_id:
+                tokens = (*tokens, token)
+            if token == eos_id or length == options.max_length:
+                score /= (len(prefix) + length) ** options.length_penalty
+                drawn.append(ScoredIds(tokens[len(prefix) :], score))
+                break
+    return sorted(drawn, key=lambda hypothesis: -hypothesis.score)
+
+
+def draw_token(log_probs: NDArray[np.float32], options: DecodingOptions, uniform: float) -> int:
+    best_first = sorted(range(len(log_probs)), key=lambda token: -log_probs[token])
+    weights = {token: math.exp(log_probs[token] / options.temperature) for token in best_first}
+    if options.top_k:
+        last = log_probs[best_first[: options.top_k][-1]]
+        weights = {token: w for token, w in weights.items() if log_probs[token] >= last}
+    total, nucleus = sum(weights.values()), set()
+    for token in weights:
+        if sum(weights[other] for other in nucleus) >= options.top_p * total:
+            break
+        nucleus.add(token)
+    mass = sum(weights[token] for token in nucleus)
+    reached = 0.0
+    for token in sorted(nucleus):
+        reached += weights[token]
+        if reached > uniform * mass:
+            return token
+    raise AssertionError("the probabilities do not add up")
+
+
 def has_enough(count: int, best_was_eos: bool, options: DecodingOptions) -> bool:
     if options.length_penalty == 0:
         return best_was_eos and count >= options.num_hypotheses

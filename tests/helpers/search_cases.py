@@ -75,6 +75,23 @@ CASES: dict[str, list[SearchCase]] = {
         case(no_repeat_ngram_size=3, repetition_penalty=0.5, num_hypotheses=3),
         case(no_repeat_ngram_size=2, prefix=(9, 10, 9), min_length=6),
     ],
+    "temperature": [
+        case(temperature=1.0, num_hypotheses=3),
+        case(temperature=0.5, beam_size=1),
+        case(temperature=1.5, prefix=(9, 10), min_length=3, length_penalty=0.0),
+        case(temperature=1.0, repetition_penalty=1.5, suppress_ids=(5, 6), max_length=5),
+    ],
+    "top_k": [
+        case(temperature=1.0, top_k=3, num_hypotheses=2),
+        case(temperature=2.0, top_k=1),
+        case(temperature=1.0, top_k=100_000),
+    ],
+    "top_p": [
+        case(temperature=1.0, top_p=0.5, num_hypotheses=2),
+        case(temperature=1.3, top_p=0.9, top_k=5),
+        case(temperature=1.0, top_p=1e-6),
+    ],
+    "seed": [case(temperature=1.0, seed=7), case(temperature=1.0, seed=2**31 - 1)],
 }
 
 # What the first four mean together.
@@ -94,6 +111,8 @@ def for_ctranslate2(case: SearchCase) -> SearchCase | None:
     hypothesis right after a target prefix.
     """
     options = case.options
+    if options.temperature:  # it draws other random numbers
+        return None
     if not options.num_hypotheses <= options.patience * options.beam_size < 1e9:
         return None
     if case.prefix and not options.min_length:

@@ -3,19 +3,17 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from tfm.export.torch_reference import torch_search
 from tfm.runtime.config import ModelConfig
+from tfm.runtime.decode import beams, decode
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.processors import SearchContext, processors_for
-from tfm.runtime.search import Decoder, ScoredIds, search
+from tfm.runtime.search import Decoder, ScoredIds
 from tfm.runtime.sessions import Sessions
 from tfm.trainer.model import Transformer
 
 from .ctranslate2_reference import Reference
 from .languages import Language, LanguageDecoder, model_language
-from .scalar_search import scalar_search
+from .scalar_search import scalar_sample, scalar_search
 from .search_cases import SearchCase
 
 # Source ids of each sentence, and the case, to the hypotheses of each sentence.
@@ -57,18 +55,20 @@ class Engines:
     def _scalar(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         eos_id = self.model.config.eos_id
         return [
-            scalar_search(self._language(source), case.options, eos_id, case.prefix)
+            scalar_sample(self._language(source), source, case.options, eos_id, case.prefix)
+            if case.options.temperature
+            else scalar_search(self._language(source), case.options, eos_id, case.prefix)
             for source in sources
         ]
 
     def _numpy(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         languages = [self._language(source) for source in sources]
-        decoder = LanguageDecoder(languages, case.options.beam_size)
-        return self._search(decoder, len(sources), case)
+        decoder = LanguageDecoder(languages, beams(case.options))
+        return self._search(decoder, sources, case)
 
     def _by_steps(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
-        state = self.sessions.encode(sources, case.options.beam_size)
-        return self._search(state, len(sources), case)
+        state = self.sessions.encode(sources, beams(case.options))
+        return self._search(state, sources, case)
 
     def _by_graph(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         return self.sessions.translate(sources, case.options, case.prefix)
@@ -82,9 +82,17 @@ class Engines:
     def _by_ctranslate2(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         return self._ctranslate2.translate(sources, case.options, case.prefix)
 
-    def _search(self, decoder: Decoder, count: int, case: SearchCase) -> list[list[ScoredIds]]:
-        return search_by_steps(self.model.config.bos_id, self.model.config.eos_id, decoder, count,
-                               case.options, case.prefix)  # fmt: skip
+    def _search(
+        self, decoder: Decoder, sources: list[list[int]], case: SearchCase
+    ) -> list[list[ScoredIds]]:
+        return decode(
+            decoder,
+            sources,
+            case.options,
+            bos_id=self.model.config.bos_id,
+            eos_id=self.model.config.eos_id,
+            target_prefix=case.prefix,
+        )
 
 
 def search_by_steps(
@@ -96,12 +104,5 @@ def search_by_steps(
     prefix: tuple[int, ...] = (),
 ) -> list[list[ScoredIds]]:
     """The runtime's search with all its rules, over any decoder."""
-    return search(
-        decoder,
-        count,
-        options,
-        bos_id=bos_id,
-        eos_id=eos_id,
-        target_prefix=np.tile(np.array(prefix, np.int64), (count, 1)),
-        processors=processors_for(options, SearchContext(eos_id, len(prefix))),
-    )
+    sources = [[]] * count  # only sampling looks at them
+    return decode(decoder, sources, options, bos_id=bos_id, eos_id=eos_id, target_prefix=prefix)

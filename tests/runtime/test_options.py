@@ -51,6 +51,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"suppress_ids": b"ab"}, "suppress_ids is b'ab': it must be a sequence of token ids"),
     ({"target_prefix": "\ud800"}, "it is not UTF-8"),
     ({"target_prefix": b"x"}, "target_prefix is b'x': it must be text"),
+    ({"temperature": -1}, "temperature is -1: it must be at least 0"),
+    ({"temperature": 1, "top_k": -1}, "top_k is -1: it must be at least 0"),
+    ({"temperature": 1, "top_p": 0}, "top_p is 0: it must be more than 0"),
+    ({"temperature": 1, "top_p": 1.5}, "top_p is 1.5: it must be at most 1"),
+    ({"temperature": 1, "seed": -1}, "seed is -1: it must be at least 0"),
+    ({"top_k": 5}, "top_k 5 is for sampling: set temperature above 0"),
+    ({"top_p": 0.5}, "top_p 0.5 is for sampling: set temperature above 0"),
+    ({"seed": 3}, "seed 3 is for sampling: set temperature above 0"),
 ]
 
 

@@ -1,0 +1,58 @@
+"""Search or sampling, as the options say, over any decoder."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .options import DecodingOptions
+from .processors import SearchContext, processors_for
+from .sampling import sample
+from .search import Decoder, ScoredIds, search
+
+
+def beams(options: DecodingOptions) -> int:
+    """K: how many beams of a sentence the decoder must have."""
+    return options.num_hypotheses if options.temperature else options.beam_size
+
+
+def decode(
+    decoder: Decoder,
+    sources: Sequence[Sequence[int]],
+    options: DecodingOptions,
+    *,
+    bos_id: int,
+    eos_id: int,
+    target_prefix: Sequence[int] = (),
+) -> list[list[ScoredIds]]:
+    """Decode a batch with all of the options' rules.
+
+    Args:
+        decoder: of these sources, with beams(options) beams
+        target_prefix: tokens that every translation begins with
+
+    Returns:
+        for each sentence its hypotheses, best first
+
+    Raises:
+        ModelError: the decoder gave no finite score
+    """
+    processors = processors_for(options, SearchContext(eos_id, len(target_prefix)))
+    if options.temperature:
+        return sample(
+            decoder,
+            sources,
+            options,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            target_prefix=target_prefix,
+            processors=processors,
+        )
+    return search(
+        decoder,
+        len(sources),
+        options,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        target_prefix=np.tile(np.array(target_prefix, np.int64), (len(sources), 1)),
+        processors=processors,
+    )
