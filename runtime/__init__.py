@@ -5,7 +5,7 @@ Names are loaded on first use, so that `tfm --help` starts without numpy and onn
 
 from importlib import import_module
 
-from .errors import ModelError, TfmError, TranslationError
+from .errors import CancelledError, ModelError, TfmError, TranslationError
 
 TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CancelledError",
     "DecodingOptions",
     "Hypothesis",
     "ModelError",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .beam_order import BeamOrder, BeamOrigin, SlotAncestry
+from .cancellation import Cancellation
 from .errors import ModelError
 from .graph_session import GraphSession
 from .search import Candidates
@@ -32,6 +33,7 @@ class DecodingState:
             [B, H, 0, C], or past states [B, K, D]
         beam_size: K
         owner: kept only so that the buffers of `memory` are not freed
+        cancellation: what may stop a step
 
     Raises:
         ModelError: the decoder does not say how its cache is compacted
@@ -47,8 +49,10 @@ class DecodingState:
         cache: dict[str, Any],
         beam_size: int,
         owner: Any = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self._decoder = decoder
+        self._cancellation = cancellation
         self._compact_session = compact
         self._device = device
         self._memory = memory
@@ -136,7 +140,7 @@ class DecodingState:
             binding.bind_output(name, "cpu")
         for name in self._cache:
             binding.bind_output(name.replace("past", "present"), self._device)
-        self._decoder.run_bound(binding)
+        self._decoder.run_bound(binding, self._cancellation)
 
         values = binding.get_outputs()
         presents = values[len(outputs) :]
@@ -157,7 +161,7 @@ class DecodingState:
         names = list(self._compact_session.outputs)
         for name in names:
             binding.bind_output(name, self._device)
-        self._compact_session.run_bound(binding)
+        self._compact_session.run_bound(binding, self._cancellation)
         compacted = dict(zip(names, binding.get_outputs(), strict=True))
         self._cache = {name: compacted[f"compact_{name}"] for name in self._cache}
         self._memory = {name: compacted[f"compact_{name}"] for name in self._memory}

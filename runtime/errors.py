@@ -9,6 +9,10 @@ class TranslationError(TfmError):
     """Translating failed inside onnxruntime: there is too little memory, or a graph is wrong."""
 
 
+class CancelledError(TranslationError):
+    """Another thread cancelled the translation."""
+
+
 class ModelError(TfmError):
     """A model folder cannot be used: missing, damaged, unknown, or not for this device."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import run_gate
+from .cancellation import Cancellation
 from .config import utf8_path
 from .device import CUDA_PROVIDER, load_onnxruntime
 from .errors import ModelError, TranslationError
@@ -74,28 +75,35 @@ class GraphSession:
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         _LOADED.add(self)
 
-    def run(self, outputs: Sequence[str] | None, feeds: Mapping[str, Any]) -> list[Any]:
+    def run(
+        self,
+        outputs: Sequence[str] | None,
+        feeds: Mapping[str, Any],
+        cancellation: Cancellation | None = None,
+    ) -> list[Any]:
         """The outputs of these names (None is all), as numpy arrays.
 
         Raises:
+            CancelledError: `cancellation` stopped it
             TranslationError: onnxruntime failed, out of memory for one
         """
-        with run_gate.gate.run(), self._errors():
-            results: list[Any] = self._current().run(outputs, feeds)
+        with run_gate.gate.run(), self._running(cancellation) as options:
+            results: list[Any] = self._current().run(outputs, feeds, options)
             return results
 
     def io_binding(self) -> Any:
         """An onnxruntime.IOBinding for `run_bound`."""
         return self._current().io_binding()
 
-    def run_bound(self, binding: Any) -> None:
+    def run_bound(self, binding: Any, cancellation: Cancellation | None = None) -> None:
         """Run with the inputs and outputs that are bound.
 
         Raises:
+            CancelledError: `cancellation` stopped it
             TranslationError: onnxruntime failed, out of memory for one
         """
-        with run_gate.gate.run(), self._errors():
-            self._current().run_with_iobinding(binding)
+        with run_gate.gate.run(), self._running(cancellation) as options:
+            self._current().run_with_iobinding(binding, options)
 
     def _current(self) -> Any:
         session = self._session
@@ -105,10 +113,16 @@ class GraphSession:
         return session
 
     @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
+    def _running(self, cancellation: Cancellation | None) -> Iterator[Any]:
+        """The onnxruntime.RunOptions of one run (None: the usual ones), and its errors as ours."""
         try:
-            yield
+            with (
+                contextlib.nullcontext() if cancellation is None else cancellation.run() as options
+            ):
+                yield options
         except _errors_of_onnxruntime() as error:
+            if cancellation is not None:
+                cancellation.check()
             text = str(error) or "out of memory"
             if isinstance(error, MemoryError) or any(t in text for t in _OUT_OF_MEMORY):
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error

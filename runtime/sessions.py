@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import run_gate
+from .cancellation import Cancellation
 from .config import FileEntry, ModelConfig
 from .cpu import choose_threads
 from .cpu_load import CpuLoad
@@ -132,6 +133,7 @@ class Sessions:
         *,
         graph: str = "translate",
         with_scores: bool = True,
+        cancellation: Cancellation | None = None,
     ) -> list[list[ScoredIds]]:
         """Search by the rules of search.py, in one call of a graph.
 
@@ -141,11 +143,13 @@ class Sessions:
             target_prefix: ids that every translation begins with
             graph: "translate", or "greedy" for what route.py says
             with_scores: greedy.onnx is faster without them; they are NaN then
+            cancellation: what may stop the graph
 
         Returns:
             for each sentence its hypotheses, best first
 
         Raises:
+            CancelledError: it was stopped
             ModelError: the model gave no finite score
         """
         self._searched_by.add(graph)
@@ -154,7 +158,7 @@ class Sessions:
         outputs = ("output_ids", "output_lengths", "output_scores")
         if graph == "greedy":
             feeds["with_scores"] = np.array(with_scores)
-        ids, lengths, scores = self._graph(graph).run(outputs, feeds)
+        ids, lengths, scores = self._graph(graph).run(outputs, feeds, cancellation)
         if not (
             ids.shape[:2] == lengths.shape == scores.shape
             and (len(ids), scores.ndim) == (len(sources), 2)
@@ -175,12 +179,18 @@ class Sessions:
             for hypotheses in zip(ids.tolist(), lengths.tolist(), scores.tolist(), strict=True)
         ]
 
-    def encode(self, sources: Sequence[Sequence[int]], beam_size: int) -> DecodingState:
+    def encode(
+        self,
+        sources: Sequence[Sequence[int]],
+        beam_size: int,
+        cancellation: Cancellation | None = None,
+    ) -> DecodingState:
         """Run the encoder and stand before the first step of decoding.
 
         Args:
             sources: source ids of each sentence, EOS included; padded here
             beam_size: K of the search that follows
+            cancellation: what may stop the encoder, and later the steps
         """
         source_ids = self._padded(sources)
         encoder = self._graph("encoder")
@@ -189,7 +199,7 @@ class Sessions:
         binding.bind_cpu_input("source_ids", source_ids)
         for name in names:
             binding.bind_output(name, self.choice.device)
-        encoder.run_bound(binding)
+        encoder.run_bound(binding, cancellation)
         return DecodingState(
             self._graph("decoder"),
             self._graph("compact"),
@@ -198,6 +208,7 @@ class Sessions:
             cache=self._empty_cache(len(source_ids), beam_size),
             beam_size=beam_size,
             owner=binding,
+            cancellation=cancellation,
         )
 
     def _option_feeds(self, graph: str, options: DecodingOptions) -> dict[str, NDArray[Any]]:

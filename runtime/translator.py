@@ -12,6 +12,7 @@ from typing import Any, Self
 from .arguments import checked_ids, checked_sentences
 from .batching import side_by_side
 from .bundled import find_model
+from .cancellation import Cancellation
 from .config import ModelConfig
 from .decode import beams, decode
 from .errors import TranslationError
@@ -65,8 +66,7 @@ class Translator:
         """Load a model.
 
         Args:
-            model_folder: written by `tfm export`, or a bundled model's name: "zh-en" (that is
-                None as well) or "en-zh"
+            model_folder: written by `tfm export`, or a bundled model: "zh-en" (None) or "en-zh"
             device: "auto", "cpu" or "cuda"
             variant: "int8", "fp32", ...; None is the best for the device
             intra_threads: threads to compute with, on a CPU each with sentences of its own, so
@@ -98,7 +98,7 @@ class Translator:
         *,
         by_steps: bool = False,
     ) -> Self:
-        """A translator over sessions of that folder which are open already.
+        """A translator over open sessions of that folder.
 
         Raises:
             ModelError: the vocabulary cannot be used
@@ -125,12 +125,19 @@ class Translator:
         self._by_steps = by_steps
         self._tokenizer = tokenizer
         self._logged_route: Route | None = None
+        self._calls: set[Cancellation] = set()  # of translate_batch() and the like that run
         self._arguments: dict[str, Any] = {  # what pickling keeps
             "device": sessions.choice.device,
             "variant": sessions.choice.variant,
             "intra_threads": sessions.threads,
             "by_steps": by_steps,
         }
+
+    def cancel(self) -> None:
+        """Stop what this translator translates now, from any thread; whoever waits for it gets a
+        CancelledError. It can be used afterwards."""
+        for call in tuple(self._calls):
+            call.cancel()
 
     def close(self) -> None:
         """Free the model. Translating with it is a ValueError from then on."""
@@ -221,6 +228,7 @@ class Translator:
             ValueError: an argument is out of its range, a sentence is no text, or the translator
                 is closed
             TypeError: there is no such option
+            CancelledError: `cancel` was called
             TranslationError: there is too little memory, or a graph failed
         """
         sentences = checked_sentences(sentences)
@@ -284,6 +292,7 @@ class Translator:
             ValueError: an argument is out of its range, a source is empty, or the translator is
                 closed
             TypeError: there is no such option
+            CancelledError: `cancel` was called
             TranslationError: there is too little memory, or a graph failed
         """
         sources = checked_ids(sources, self.config.architecture.source_vocab_size)
@@ -310,6 +319,7 @@ class Translator:
         route = self._route(options)
         workers = self.sessions.workers
         threads = workers.available()
+        call = Cancellation()
         work = side_by_side(
             [len(ids) for ids in sources], max_batch_tokens, beams(options), threads
         )
@@ -319,14 +329,23 @@ class Translator:
             try:
                 if route.by_graph:
                     return self.sessions.translate(
-                        batch, options, prefix, graph=route.graph, with_scores=with_scores
+                        batch,
+                        options,
+                        prefix,
+                        graph=route.graph,
+                        with_scores=with_scores,
+                        cancellation=call,
                     )
-                return self._search_by_steps(batch, options, prefix)
+                return self._search_by_steps(batch, options, prefix, call)
             except MemoryError as error:
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error
 
         results: list[list[ScoredIds]] = [[] for _ in sources]
-        found = workers.map(search_batch, work, threads)
+        self._calls.add(call)
+        try:
+            found = workers.map(search_batch, work, threads)
+        finally:
+            self._calls.discard(call)
         for indices, hypotheses_by_row in zip(work, found, strict=True):
             for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
                 results[index] = hypotheses
@@ -349,11 +368,15 @@ class Translator:
         return route
 
     def _search_by_steps(
-        self, sources: Sequence[Sequence[int]], options: DecodingOptions, prefix: Sequence[int]
+        self,
+        sources: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        prefix: Sequence[int],
+        call: Cancellation,
     ) -> list[list[ScoredIds]]:
         special_ids = self.config.special_ids
         return decode(
-            self.sessions.encode(sources, beams(options)),
+            self.sessions.encode(sources, beams(options), call),
             sources,
             options,
             bos_id=special_ids.bos_id,

@@ -6,10 +6,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TypeVar
 
 _WAIT_SECONDS = 0.02
+_NOTICE_SECONDS = 0.1  # on Windows a wait without end does not notice Ctrl-C
+
+Result = TypeVar("Result")
 
 
 class Terminated(KeyboardInterrupt):
@@ -44,6 +48,34 @@ def sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def run_cancellable(function: Callable[[], Result], cancel: Callable[[], None]) -> Result:
+    """What a function returns or raises that runs in a thread of its own, so that Ctrl-C and
+    SIGTERM are noticed in this one: then `cancel` is called, and the function's end is awaited."""
+    results: list[Result] = []
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while not done.wait(_NOTICE_SECONDS):
+            pass
+    except KeyboardInterrupt:
+        cancel()
+        done.wait()
+        raise
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _handle_signals(handler: "signal._HANDLER") -> None:

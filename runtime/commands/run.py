@@ -11,7 +11,7 @@ import click
 from . import input_lines, output_paths, resumable_output
 from .finished_output import check_finished
 from .input_lines import InputText
-from .interrupts import sigterm_raises
+from .interrupts import run_cancellable, sigterm_raises
 from .model_argument import ModelPath
 from .options import decoding_options, usage_errors
 from .progress import Progress
@@ -226,12 +226,15 @@ class _Job:
 
     def translate(self, chunk: list[str], output: Output) -> None:
         """Translate lines, write what they become, and make it last."""
-        translations = self._translator.translate_batch(
-            [line.partition("\t")[0] for line in chunk] if self._pairs else chunk,
-            self._options,
-            source_language=self._source_language,
-            target_language=self._target_language,
-            with_scores=self._n_best is not None,
+        translations = run_cancellable(
+            lambda: self._translator.translate_batch(
+                [line.partition("\t")[0] for line in chunk] if self._pairs else chunk,
+                self._options,
+                source_language=self._source_language,
+                target_language=self._target_language,
+                with_scores=self._n_best is not None,
+            ),
+            self._translator.cancel,
         )
         for index, translation in enumerate(translations):
             for line in self._lines(translation, chunk[index], output.lines + index):

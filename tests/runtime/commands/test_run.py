@@ -34,6 +34,9 @@ class ShoutingTranslator:
         self.languages: dict[str, str] = {}
         self.with_scores = False
 
+    def cancel(self) -> None:
+        """There is nothing to stop."""
+
     def translate_batch(
         self,
         sentences: Sequence[str],
@@ -238,6 +241,7 @@ def test_a_broken_pipe_is_quiet() -> None:
         "    options = DecodingOptions()\n"
         "    choice = SimpleNamespace(variant='fp32')\n"
         "    fingerprint = 'echo'\n"
+        "    cancel = None\n"
         "    def translate_batch(self, sentences, options, **languages):\n"
         "        return [Translation(s, (Hypothesis(s, 0.0, ()),)) for s in sentences]\n"
         "run._open_translator = lambda *args: Echo()\n"
