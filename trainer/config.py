@@ -175,7 +175,9 @@ class ModelRecipe:
 class VocabularyRecipe:
     """[vocabulary]: SentencePiece models with byte fallback, one per side or one joint.
 
-    With `fold_traditional` the source's traditional Chinese characters are read as simplified ones.
+    `normalization` of the source: "nfkc" (SentencePiece's NMT NFKC), or "width", which makes plain
+    letters, digits and marks of full-width ones and leaves everything else, so that it can be
+    copied. With `fold_traditional` traditional Chinese characters are read as simplified ones.
     """
 
     size: int = limited(8000, low=1, high=1_000_000)
@@ -183,6 +185,7 @@ class VocabularyRecipe:
     joint: bool = False
     character_coverage: float = limited(0.9995, low=0.98, high=1)  # SentencePiece's limits
     max_sentences: int = limited(400_000, low=1, high=LARGEST)
+    normalization: Literal["nfkc", "width"] = "nfkc"
     fold_traditional: bool = False
 
 

@@ -14,7 +14,7 @@ from tfm.runtime.subwords import SubwordModel, split_language_tag
 from tfm.trainer.config import TransformerConfig, VocabularyRecipe
 from tfm.trainer.errors import TrainError
 
-from .normalization import NFKC, write_folding_rules
+from .normalization import NFKC, write_rules
 
 logger = logging.getLogger(__name__)
 
@@ -114,26 +114,26 @@ def train_vocabulary(
 ) -> Vocabulary:
     """Train models with byte fallback, so that no character is ever unknown.
 
-    The source is normalized by NMT NFKC (full-width letters and digits become plain ones), and as
-    recipe.fold_traditional says; the target is left as it is, because what the decoder learns to
-    write is what the user reads (a joint vocabulary normalizes both).
+    The source is normalized as recipe.normalization and recipe.fold_traditional say; the target is
+    left as it is, because what the decoder learns to write is what the user reads (a joint
+    vocabulary normalizes both).
 
     Raises:
         TrainError: SentencePiece refuses, for instance because the size is too small; or OpenCC is
             needed and missing
     """
-    normal: dict[str, Any] = {"normalization_rule_name": NFKC}
-    if recipe.joint:
-        joint = _train([*sources, *targets], recipe, normal)
-        return Vocabulary(joint, joint)
-    target = _train(targets, recipe, {"normalization_rule_name": "identity"})
-    if not recipe.fold_traditional:
-        return Vocabulary(_train(sources, recipe, normal), target)
     with tempfile.TemporaryDirectory() as folder:
-        rules = Path(folder) / "rules.tsv"
-        write_folding_rules(rules)
-        folded = _train(sources, recipe, {"normalization_rule_tsv": str(rules)})
-    return Vocabulary(folded, target)
+        normalization = {"normalization_rule_name": NFKC}
+        only_width = recipe.normalization == "width"
+        if only_width or recipe.fold_traditional:
+            rules = Path(folder) / "rules.tsv"
+            write_rules(rules, only_width=only_width, fold_traditional=recipe.fold_traditional)
+            normalization = {"normalization_rule_tsv": str(rules)}
+        if recipe.joint:
+            joint = _train([*sources, *targets], recipe, normalization)
+            return Vocabulary(joint, joint)
+        source = _train(sources, recipe, normalization)
+    return Vocabulary(source, _train(targets, recipe, {"normalization_rule_name": "identity"}))
 
 
 def _train(

@@ -170,6 +170,18 @@ def test_folding_changes_nothing_else() -> None:
         assert folded.source.normalize(f"中{character}中") == expected, hex(code)
 
 
+def test_width_alone_leaves_what_is_to_be_copied() -> None:
+    recipe = VocabularyRecipe(size=300, normalization="width")
+    width = train_vocabulary(SOURCES, TARGETS, recipe).source
+    for text in ("℃ ² ™ ﬁ Ⅳ ㈱ ½ …", "❤️ 👨\u200d👩\u200d👧 🇨🇳", "天氣，後面", "é ü"):
+        assert width.decode(width.encode(text)) == text.replace("，", ",")
+    assert width.normalize("Ａ１：ｶﾞ\u3000e\u0301\xa0x\tb") == "▁A1:ガ▁é▁x▁b"
+    folded = train_vocabulary(
+        SOURCES, TARGETS, VocabularyRecipe(size=300, normalization="width", fold_traditional=True)
+    ).source
+    assert folded.normalize("25℃，天氣") == "▁25℃,天气"
+
+
 def test_folding_needs_opencc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opencc", None)
     with pytest.raises(TrainError, match=r"fold_traditional needs OpenCC: pip install"):
