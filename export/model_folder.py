@@ -38,7 +38,7 @@ from tfm.export.quantization.tune import (
 )
 from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
 from tfm.export.shortlist.output_layer import OUTPUT_LAYER
-from tfm.export.shortlist.prepared import PreviewShortlist
+from tfm.export.shortlist.prepared import LexicalShortlist, PreparedShortlist, PreviewShortlist
 from tfm.runtime.config import (
     Architecture,
     FileEntry,
@@ -52,6 +52,7 @@ from tfm.runtime.device import load_onnxruntime
 from tfm.runtime.files.atomic import partial_folder
 from tfm.runtime.options import DecodingOptions
 from tfm.trainer import checkpoint as files
+from tfm.trainer.data.shortlist import Shortlist
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
 from tfm.trainer.model import Transformer
 
@@ -77,7 +78,7 @@ def export_checkpoint(
     development: Development | None = None,
     tokenize: str | None = None,
     options: DecodingOptions | None = None,
-    shortlist: str = "none",
+    shortlist: str | Path = "none",
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -92,7 +93,7 @@ def export_checkpoint(
         tokenize: the name of sacrebleu's tokenizer for the BLEU of `references`; None is the
             target language's
         options: what the model folder is to have as its own; None is what the checkpoint brings
-        shortlist: "preview" or "none"
+        shortlist: "preview", "none", or a file that `tfm shortlist` wrote
 
     Raises:
         ExportError: conversion or verification failed, or a variant loses too much; the folder is
@@ -108,11 +109,14 @@ def export_checkpoint(
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
     ranges: ActivationParams = {}
-    listed = None
-    if CALIBRATED & set(variants) or shortlist != "none":
+    listed: PreparedShortlist | None = None
+    if isinstance(shortlist, Path):
+        table = Shortlist.load(shortlist, vocabulary, model.config)
+        listed = LexicalShortlist(graphs, table, model.config)
+    if CALIBRATED & set(variants) or shortlist == "preview":
         inputs = layer_inputs(model, sources)
         ranges = params_of(inputs)
-        if shortlist != "none":
+        if shortlist == "preview":
             listed = PreviewShortlist.fit(graphs, inputs[OUTPUT_LAYER].numpy())
     with partial_folder(folder) as staging:
         source = Source(model, vocabulary, graphs, ranges, folder.name, options, listed)
@@ -154,7 +158,7 @@ class Source:
     ranges: ActivationParams
     name: str
     options: DecodingOptions  # the model's own
-    shortlist: PreviewShortlist | None = None
+    shortlist: PreparedShortlist | None = None
 
 
 def _quality(
@@ -199,7 +203,7 @@ def write_model_folder(
     name: str,
     sources: Sequence[Sequence[int]] = (),
     options: DecodingOptions = NEUTRAL,
-    shortlist: PreviewShortlist | None = None,
+    shortlist: PreparedShortlist | None = None,
 ) -> None:
     """Write config.json, the vocabulary and the variants into an empty folder, unverified.
 

@@ -28,7 +28,7 @@ LONGEST_NAME = 255  # characters; of paths too
 LARGEST_SOURCE = 1 << 16  # tokens
 MAX_CONFIG_BYTES = 1 << 24
 MAX_LISTED = 12  # languages that an error names
-SHORTLISTS = ("none", "preview")  # what export/README.md says about shortlists
+SHORTLISTS = ("none", "preview", "lexical")  # what export/README.md says about shortlists
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ DIMENSIONS = (
     "target_vocab_size",
 )
 
+SHORTLIST = "shortlist"  # an output of the encoder where each sentence has its own
+
 _INT64, _FLOAT32 = ("tensor(int64)",), ("tensor(float)",)
 _FLOAT = ("tensor(float)", "tensor(float16)")
 
@@ -52,7 +54,7 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
     Raises:
         ModelError: it is not the graph that config.json describes
     """
-    contract = _CONTRACTS[graph_name](config.architecture)
+    contract = _CONTRACTS[graph_name](config)
     try:
         _check_names("input", contract.inputs, graph.inputs)
         _check_names("output", contract.outputs, graph.outputs)
@@ -125,19 +127,20 @@ def _search(hypotheses: int | None) -> _Contract:
     )
 
 
-def _translate(_architecture: Architecture) -> _Contract:
+def _translate(_config: ModelConfig) -> _Contract:
     return _search(None)
 
 
-def _greedy(_architecture: Architecture) -> _Contract:
+def _greedy(_config: ModelConfig) -> _Contract:
     return _search(1)
 
 
-def _encoder(architecture: Architecture) -> _Contract:
-    return _Contract({"source_ids": _Expected(_INT64, (None, None))}, _memory(architecture))
+def _encoder(config: ModelConfig) -> _Contract:
+    return _Contract({"source_ids": _Expected(_INT64, (None, None))}, _memory(config))
 
 
-def _decoder(architecture: Architecture) -> _Contract:
+def _decoder(config: ModelConfig) -> _Contract:
+    architecture = config.architecture
     candidates = {
         "candidate_scores": _Expected(_FLOAT32, (None, None)),
         "candidate_ids": _Expected(_INT64, (None, None)),
@@ -150,7 +153,7 @@ def _decoder(architecture: Architecture) -> _Contract:
             "position": _Expected(_INT64, (1,)),
             **_reordering(architecture),
             **_remembered("past", architecture),
-            **_memory(architecture),
+            **_memory(config),
         },
         {
             **candidates,
@@ -160,8 +163,9 @@ def _decoder(architecture: Architecture) -> _Contract:
     )
 
 
-def _compact(architecture: Architecture) -> _Contract:
-    tensors = {**_remembered("past", architecture), **_memory(architecture)}
+def _compact(config: ModelConfig) -> _Contract:
+    architecture = config.architecture
+    tensors = {**_remembered("past", architecture), **_memory(config)}
     slots = {} if _is_recurrent(architecture) else {"chosen": _Expected(_INT64, (None, None))}
     return _Contract(
         {"kept": _Expected(_INT64, (None,)), **slots, **tensors},
@@ -197,10 +201,15 @@ def _remembered(prefix: str, architecture: Architecture) -> dict[str, _Expected]
     return {f"{prefix}_state.{layer}": state for layer in range(architecture.decoder_layers)}
 
 
-def _memory(architecture: Architecture) -> dict[str, _Expected]:
-    """The encoder's outputs: cross-attention's keys and values, and the bias of the padding."""
-    bias = {"source_bias": _Expected(_FLOAT, (None, 1, 1, None))}
-    return {**_cache("cross", architecture), **bias}
+def _memory(config: ModelConfig) -> dict[str, _Expected]:
+    """The encoder's outputs: cross-attention's keys and values, the bias of the padding, and what
+    each sentence may be written with, where that is its own."""
+    memory = _cache("cross", config.architecture)
+    memory["source_bias"] = _Expected(_FLOAT, (None, 1, 1, None))
+    if config.shortlist == "lexical":
+        vocab_size = config.architecture.target_vocab_size
+        memory[SHORTLIST] = _Expected(("tensor(uint8)",), (None, vocab_size))
+    return memory
 
 
 def _cache(prefix: str, architecture: Architecture) -> dict[str, _Expected]:

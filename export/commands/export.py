@@ -55,11 +55,12 @@ from .tables import verification_table
 )
 @click.option(
     "--shortlist",
-    type=click.Choice(["none", "preview"]),
+    metavar="none|preview|FILE",
     default="none",
     show_default=True,
     help="Compute the logits of some tokens alone, for int8 and fp32: preview looks at all through "
-    "few dimensions and computes the most probable ones. Faster with a large vocabulary.",
+    "few dimensions and computes the most probable ones; a FILE of `tfm shortlist` says which "
+    "tokens a sentence may be translated with. Faster with a large vocabulary.",
 )
 @tokenize_option
 @partial(decoding_options, without=("num_hypotheses",))  # whoever translates says how many
@@ -112,7 +113,7 @@ def export(
         development,
         tokenize,
         options,
-        shortlist,
+        shortlist if shortlist in ("none", "preview") else Path(shortlist),
     )
     click.echo(verification_table(reports))
     click.echo(f"wrote {model_folder}; try: tfm run -m {model_folder}", err=True)

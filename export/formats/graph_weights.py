@@ -11,7 +11,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.external_data_helper import load_external_data_for_model
 
 from tfm.export.errors import ExportError
-from tfm.export.shortlist.preview import EXACT_BIAS, PREFIX
+from tfm.export.shortlist.output_layer import EXACT_BIAS, PREFIX
 from tfm.runtime.config import VariantFiles
 from tfm.trainer.model import Transformer
 
@@ -60,9 +60,7 @@ class GraphWeights:
         self.rows: list[tuple[str, Array, Array]] = []
         self._norms: list[tuple[str, Array, Array]] = []
         tables = []
-        chosen = {
-            name for node in model.graph.node if node.op_type == "TopK" for name in node.output
-        }
+        chosen = _chosen_tokens(model)
         for node in model.graph.node:
             inputs = [name.removeprefix(prefix) for name in node.input]
             if len(inputs) > 1 and inputs[1].startswith(PREFIX):
@@ -75,6 +73,8 @@ class GraphWeights:
                 self._add_linear(inputs[1], rows, inputs[2:3])
             elif node.op_type == "MatMulIntegerToFloat":
                 weight = inputs[1].removesuffix(".T").removesuffix(".int8")
+                if f"{weight}.int8" not in self._tensors:
+                    continue  # of rows that were gathered
                 values = self._array(f"{weight}.int8").astype(np.float32)
                 values = values if inputs[1].endswith(".T") else values.T
                 scaled = values * self._array(inputs[3])[:, None]
@@ -111,8 +111,9 @@ class GraphWeights:
     def _add_output_layer(self, name: str) -> None:
         """The output layer of a shortlist, whose rows are gathered."""
         weight = name.removesuffix(".int8")
-        if len(self._tensors[name].dims) != 2:
-            return  # scales or biases of those rows
+        tensor = self._tensors.get(name)
+        if tensor is None or len(tensor.dims) != 2:
+            return  # scales or biases of those rows, or what a sentence may use
         rows = self._array(name)
         if weight != name:
             rows = rows * self._array(f"{weight}.scales")[:, None]
@@ -166,6 +167,18 @@ def norms_of(model: Transformer, side: str) -> dict[str, str]:
     if model.config.norm == "pre":
         named[f"model.{side}_norm"] = f"{side}_norm"
     return named
+
+
+def _chosen_tokens(model: onnx.ModelProto) -> set[str]:
+    """The tensors that hold the tokens whose rows a shortlist gathers."""
+    found: set[str] = set()
+    listed: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "NonZero":
+            listed.update(node.output)
+        elif node.op_type == "TopK" or (node.op_type == "Reshape" and node.input[0] in listed):
+            found.update(node.output)
+    return found
 
 
 def _is_transposed(node: NodeProto) -> bool:

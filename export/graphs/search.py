@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from tfm.runtime.graph_contract import SHORTLIST
 from tfm.runtime.options import DecodingOptions, declared_options
 from tfm.trainer.config import TransformerConfig
 
@@ -209,6 +210,8 @@ def memory_types(
     for name in memory_names:
         if name.startswith("cross_"):
             types[name] = (element, ["B", heads, "S", size])
+    if SHORTLIST in memory_names:
+        types[SHORTLIST] = (onnx.TensorProto.UINT8, ["B", config.target_vocab_size])
     return types
 
 

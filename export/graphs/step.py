@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from tfm.runtime.graph_contract import DIMENSIONS, SPECIAL_IDS
+from tfm.runtime.graph_contract import DIMENSIONS, SHORTLIST, SPECIAL_IDS
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.positions import position_frequencies
 
@@ -34,12 +34,16 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
     b = GraphBuilder()
     state = decoder_state(config)
     types = state.step_types(state_element(decoder))
-    cross = [value for value in decoder.graph.input if value.name.startswith("cross_")]
+    memory = [
+        value
+        for value in decoder.graph.input
+        if value.name.startswith("cross_") or value.name == SHORTLIST
+    ]
     logits, *presents = b.insert(
         decoder.graph,
         "layers/",
         {
-            **{value.name: value.name for value in cross},
+            **{value.name: value.name for value in memory},
             **state.step_feeds(b),
             "target_ids": "target_ids",
             "position_encoding": position_encoding(b, "position", config),
@@ -60,7 +64,7 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
             helper.make_tensor_value_info("position", INT64, [1]),
             state.step_input(),
             *(helper.make_tensor_value_info(name, *types[name]) for name in state.pasts),
-            *cross,
+            *memory,
             helper.make_tensor_value_info("source_bias", FLOAT, ["B", 1, 1, "S"]),
         ],
         {

@@ -14,6 +14,8 @@ from tfm.export.graphs.builder import GraphBuilder
 LOGITS = "logits"
 OUTPUT_LAYER = "decoder/model.projection"  # its name in quantization/linears.py
 DOMAIN = "com.microsoft"
+PREFIX = "shortlist."  # of the names of what is added
+EXACT_BIAS = f"{PREFIX}exact_bias"  # [V], where there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,8 @@ def replace_output_layer(
     """A copy whose logits are those that `build` appends; what nothing reads any more is dropped.
 
     Args:
-        build: gets a builder and returns the name of the logits; initializers of the decoder keep
-            their names, and one that it adds under such a name must have the same value
+        build: gets a builder and returns the name of the logits; an initializer that it adds
+            under the name of one of the decoder's takes its place
     """
     replaced = onnx.ModelProto()
     replaced.CopyFrom(decoder)
@@ -88,8 +90,9 @@ def replace_output_layer(
     nodes += [*b.nodes, helper.make_node("Identity", [logits], [LOGITS], name=LOGITS)]
     del graph.node[:]
     graph.node.extend(nodes)
-    known = {tensor.name for tensor in graph.initializer}
-    graph.initializer.extend(t for name, t in b.initializers.items() if name not in known)
+    others = [tensor for tensor in graph.initializer if tensor.name not in b.initializers]
+    del graph.initializer[:]
+    graph.initializer.extend([*others, *b.initializers.values()])
     _drop_unused(graph)
     if not any(opset.domain == DOMAIN for opset in replaced.opset_import):
         replaced.opset_import.append(helper.make_opsetid(DOMAIN, 1))

@@ -19,6 +19,8 @@ from tfm.export.quantization.rounding import QuantParams, quantize_rows
 from .low_rank import Floats, LowRankProjection, fit_low_rank, smallest_rank
 from .output_layer import (
     DOMAIN,
+    EXACT_BIAS,
+    PREFIX,
     OutputLayer,
     input_rounding,
     logits_in_float,
@@ -26,8 +28,6 @@ from .output_layer import (
 )
 
 CANDIDATES = 64
-PREFIX = "shortlist."  # of the names of what is added
-EXACT_BIAS = f"{PREFIX}exact_bias"  # [V], where there is one
 
 
 def fit_preview(layer: OutputLayer, rows: Floats, rank: int | None = None) -> LowRankProjection:

@@ -1,7 +1,7 @@
 """Parallel text from files, one pair after the other: a corpus may be larger than memory."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,9 +120,17 @@ def read_corpora(recipes: Sequence[CorpusRecipe]) -> ParallelText:
     return ParallelText(sources, targets, [corpora.groups[index].corpus for index in indices])
 
 
-def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
+def draw_sample(
+    corpora: Corpora,
+    count: int,
+    seed: int,
+    read: Iterable[tuple[str, str, int]] | None = None,
+) -> ParallelText:
     """At most `count` pairs, drawn by their weights (1 and more: every pair), of what may be far
     more than fits into memory.
+
+    Args:
+        read: the corpora, with something around them that shows how far they were read
 
     Raises:
         TrainError: as `Corpora`
@@ -130,7 +138,7 @@ def draw_sample(corpora: Corpora, count: int, seed: int) -> ParallelText:
     generator = np.random.default_rng(seed)
     sample: list[tuple[str, str, int]] = []
     seen = 0
-    for pair in corpora:
+    for pair in read or corpora:
         weight = corpora.groups[pair[2]].weight
         if weight < 1 and generator.random() >= weight:
             continue
