@@ -39,7 +39,7 @@ import click
 @click.option(
     "--frequent",
     type=click.IntRange(0),
-    default=1000,
+    default=2000,
     show_default=True,
     help="How many of the most frequent target tokens every sentence may use.",
 )

@@ -11,7 +11,6 @@ Shapes: V source vocabulary.
 
 import hashlib
 import logging
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from tfm.runtime.files.atomic import replace_file
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.errors import TrainError
+from tfm.trainer.importing.npz import read_npz
 
 from .batches import EncodedText
 from .corpora import Corpora, draw_sample
@@ -34,9 +34,9 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 AGAIN = "make it again with `tfm shortlist`"
-PER_SOURCE, FREQUENT = 200, 1000  # targets per source token, and of every sentence
+PER_SOURCE, FREQUENT = 200, 2000  # targets per source token, and of every sentence
 MOST_TOKENS = 60  # longer pairs say little: each token is linked with each
-MIN_PROBABILITY = 1e-3  # of a target that is listed
+MIN_PROBABILITY = 1e-4  # of a target that is listed
 SPACE = "▁"  # how SentencePiece writes one
 LAST_LETTER = 0x2E80  # scripts of letters come before it, those of syllables and words after
 
@@ -64,13 +64,13 @@ class Shortlist:
         return np.unique(np.concatenate([self.always, *lists]))
 
     def save(self, path: Path) -> None:
-        """Write an .npz archive with the arrays `always`, `starts` and `targets` (int32),
-        `vocabulary` and `format_version`."""
+        """Write an .npz archive of whole numbers with the arrays `format_version`, `always`,
+        `starts`, `targets`, and `vocabulary`, the bytes of the digest."""
         with replace_file(path) as partial, partial.open("wb") as file:
-            np.savez_compressed(
+            np.savez(
                 file,
                 format_version=np.int32(FORMAT_VERSION),
-                vocabulary=np.array(self.vocabulary),
+                vocabulary=np.frombuffer(bytes.fromhex(self.vocabulary), np.uint8),
                 always=self.always.astype(np.int32),
                 starts=self.starts.astype(np.int32),
                 targets=self.targets.astype(np.int32),
@@ -83,20 +83,18 @@ class Shortlist:
         Raises:
             TrainError: it is missing, damaged, or of another vocabulary
         """
+        arrays = read_npz(path)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if int(archive["format_version"]) != FORMAT_VERSION:
-                    raise TrainError(f"{path}: of another version; {AGAIN}")
-                found = cls(
-                    always=archive["always"].astype(np.int64),
-                    starts=archive["starts"].astype(np.int64),
-                    targets=archive["targets"].astype(np.int64),
-                    vocabulary=str(archive["vocabulary"]),
-                )
-        except FileNotFoundError as error:
-            raise TrainError(f"{path}: not found; `tfm shortlist` makes one") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-            raise TrainError(f"{path}: no shortlist, or damaged; {AGAIN}") from error
+            if arrays["format_version"] != FORMAT_VERSION:
+                raise TrainError(f"{path}: of another version; {AGAIN}")
+            found = cls(
+                always=arrays["always"].astype(np.int64),
+                starts=arrays["starts"].astype(np.int64),
+                targets=arrays["targets"].astype(np.int64),
+                vocabulary=arrays["vocabulary"].tobytes().hex(),
+            )
+        except (KeyError, ValueError) as error:
+            raise TrainError(f"{path}: not a shortlist, or damaged; {AGAIN}") from error
         if found.vocabulary != digest(vocabulary):
             raise TrainError(f"{path}: of another model's vocabulary; {AGAIN} for this checkpoint")
         found._check(path, config)
