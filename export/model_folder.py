@@ -105,13 +105,15 @@ def export_checkpoint(
     model, vocabulary = load_exportable(checkpoint)
     options = options or decoding_defaults(checkpoint, model.config.target_vocab_size)
     options.check_vocabulary(model.config.target_vocab_size)
+    table = None
+    if isinstance(shortlist, Path):
+        table = Shortlist.load(shortlist, vocabulary, model.config)
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
     ranges: ActivationParams = {}
     listed: PreparedShortlist | None = None
-    if isinstance(shortlist, Path):
-        table = Shortlist.load(shortlist, vocabulary, model.config)
+    if table is not None:
         listed = LexicalShortlist(graphs, table, model.config)
     if CALIBRATED & set(variants) or shortlist == "preview":
         inputs = layer_inputs(model, sources)

@@ -1,7 +1,7 @@
 """Lexical shortlists in model folders, against PyTorch with logits masked to sentences' lists."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +39,15 @@ class Listed(NamedTuple):
     folder: Path
 
 
-def write(model: Transformer, graphs: Graphs, vocabulary: Vocabulary, folder: Path) -> Listed:
+def write(
+    model: Transformer,
+    graphs: Graphs,
+    vocabulary: Vocabulary,
+    folder: Path,
+    variants: Sequence[str] = ("fp32",),
+) -> Listed:
     lexical = LexicalShortlist(graphs, random_shortlist(model.config), model.config)
-    write_model_folder(model, vocabulary, graphs, folder, VARIANTS, "listed", shortlist=lexical)
+    write_model_folder(model, vocabulary, graphs, folder, variants, "listed", shortlist=lexical)
     return Listed(model, lexical, folder)
 
 
@@ -52,7 +58,8 @@ def listed(
     tiny_graphs: Graphs,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Listed:
-    return write(tiny_model, tiny_graphs, tiny_vocabulary, tmp_path_factory.mktemp("listed"))
+    folder = tmp_path_factory.mktemp("listed")
+    return write(tiny_model, tiny_graphs, tiny_vocabulary, folder, VARIANTS)
 
 
 def sentences(model: Transformer) -> list[list[int]]:
