@@ -174,9 +174,9 @@ def _chosen_tokens(model: onnx.ModelProto) -> set[str]:
     found: set[str] = set()
     listed: set[str] = set()
     for node in model.graph.node:
-        if node.op_type == "NonZero":
+        if node.op_type == "NonZero" or (node.op_type == "Reshape" and node.input[0] in listed):
             listed.update(node.output)
-        elif node.op_type == "TopK" or (node.op_type == "Reshape" and node.input[0] in listed):
+        elif node.op_type == "TopK" or (node.op_type == "Concat" and node.input[0] in listed):
             found.update(node.output)
     return found
 

@@ -19,7 +19,7 @@ from tfm.runtime.options import DecodingOptions
 from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, TensorTypes
-from .candidates import best_token
+from .candidates import best_token, listed_output
 from .decoder_state import decoder_state, state_element
 from .passes import hoist_invariants, move_constants_inward
 from .rules import BOOL, FLOAT, INT64, fewest_running
@@ -228,9 +228,10 @@ class _GreedySearch:
                 **memory,
                 "position_encoding": b.Gather(encodings, number, axis=0),
             },
-            ["logits", *presents],
+            ["logits", *presents, *listed_output(self.decoder)],
         )
-        best, best_block = best_token(b, logits, self.config.target_vocab_size)
+        ids = caches.pop() if listed_output(self.decoder) else ""
+        best, best_block = best_token(b, logits, self.config.target_vocab_size, ids)
         wanted = b.Gather(forced, number, axis=0)  # [B, 1]
         token = b.Where(b.Less(wanted, b.int64(0)), best, wanted)
         log_probs = b.LogSoftmax(b.Gather(logits, scored_rows, axis=0), axis=1)

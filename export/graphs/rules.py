@@ -17,7 +17,7 @@ from tfm.runtime.search import LARGEST_PATIENCE
 from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, TensorTypes
-from .candidates import CandidateTensors, Grid, best_candidates
+from .candidates import CandidateTensors, Grid, best_candidates, every_column
 
 INT64, FLOAT, BOOL = TensorProto.INT64, TensorProto.FLOAT, TensorProto.BOOL
 FINISHED_SHARE = 8  # a phase of steps ends when one sentence of this many has finished
@@ -107,27 +107,33 @@ def choose(
     config: TransformerConfig,
     arguments: SearchArguments,
     grid: Grid,
+    columns: Grid,
 ) -> dict[str, str]:
     """Append the rules "target prefix", "logits", "candidates" and "continue".
 
     Options that are not set add no work but for one If.
 
     Args:
-        logits: [N, V]
+        logits: [N, V], or [N, C] of some tokens
         state: the loop's state, with scores [B, K], sequences [N, T] and position [1]
+        grid: of all tokens, which rules on logits need
+        columns: of those that have logits
 
     Returns:
         the tensors of CHOICE
     """
-    scores, vocab_size = state["scores"], config.target_vocab_size
+    scores = state["scores"]
 
     def beams(b: GraphBuilder) -> dict[str, str]:
-        best = best_candidates(b, logits, scores, grid, vocab_size)
+        best = best_candidates(b, logits, scores, columns)
         return _continue_beams(b, best, config, arguments)
 
     def with_rules(b: GraphBuilder) -> dict[str, str]:
-        allowed = _rules_on_logits(b, logits, state, config, arguments)
-        best = best_candidates(b, allowed, scores, grid, vocab_size)
+        every = logits
+        if columns.ids:
+            every = every_column(b, logits, columns.ids, config.target_vocab_size)
+        allowed = _rules_on_logits(b, every, state, config, arguments)
+        best = best_candidates(b, allowed, scores, grid)
         return _continue_beams(b, best, config, arguments)
 
     def after_prefix(b: GraphBuilder) -> dict[str, str]:

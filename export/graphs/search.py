@@ -25,7 +25,7 @@ from tfm.trainer.config import TransformerConfig
 
 from .builder import GraphBuilder, TensorTypes
 from .cache_slots import COMPACTION_STEPS
-from .candidates import Grid, grid
+from .candidates import Grid, grid, listed_grid, listed_output
 from .decoder_state import DecoderState, decoder_state, kept_rows, state_element
 from .passes import hoist_invariants, move_constants_inward
 from .rules import (
@@ -333,10 +333,13 @@ def _step(
             "target_ids": state["target_ids"],
             "position_encoding": b.Gather(phase.encodings, number, axis=0),
         },
-        ["logits", *remembered.presents],
+        ["logits", *remembered.presents, *listed_output(decoder)],
     )
+    cells = phase.grid
+    if listed_output(decoder):
+        cells = listed_grid(b, cells, presents.pop())
     length = b.Add(state["position"], b.int64([1]))
-    choice = choose(b, logits, state, config, arguments, phase.grid)
+    choice = choose(b, logits, state, config, arguments, phase.grid, cells)
     last = b.Equal(length, arguments.last_length)
     no_eos_in_best = b.Greater(choice["lowest"], b.float32([-np.inf]))  # false for NaN too
     needs_finish = b.Or(last, b.Not(no_eos_in_best))

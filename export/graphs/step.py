@@ -14,7 +14,7 @@ from tfm.trainer.config import TransformerConfig
 from tfm.trainer.positions import position_frequencies
 
 from .builder import GraphBuilder
-from .candidates import best_candidates, grid
+from .candidates import best_candidates, every_column, grid, listed_output
 from .decoder_state import decoder_state, state_element
 
 INT64, FLOAT = TensorProto.INT64, TensorProto.FLOAT
@@ -39,6 +39,7 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
         for value in decoder.graph.input
         if value.name.startswith("cross_") or value.name == SHORTLIST
     ]
+    outputs = ["logits", *state.presents, *listed_output(decoder)]
     logits, *presents = b.insert(
         decoder.graph,
         "layers/",
@@ -49,10 +50,12 @@ def step_graph(decoder: onnx.ModelProto, config: TransformerConfig) -> onnx.Mode
             "position_encoding": position_encoding(b, "position", config),
             "source_bias": source_bias_by_beam(b, "source_bias", b.size("scores", 1)),
         },
-        ["logits", *state.presents],
+        outputs,
     )
+    if listed_output(decoder):
+        logits = every_column(b, logits, presents.pop(), config.target_vocab_size)
     cells = grid(b, "scores", config.target_vocab_size)
-    best = best_candidates(b, logits, "scores", cells, config.target_vocab_size)
+    best = best_candidates(b, logits, "scores", cells)
     origins = b.Mod(best.rows, b.size("scores", 1))
     candidates = {"scores": (best.scores, FLOAT), "ids": (best.ids, INT64),
                   "origins": (origins, INT64)}  # fmt: skip

@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tfm.export.graphs.builder import GraphBuilder
+from tfm.export.graphs.candidates import BLOCK, LISTED_IDS
 from tfm.export.quantization.rounding import quantize_rows
 from tfm.runtime.graph_contract import SHORTLIST
 from tfm.trainer.config import TransformerConfig
@@ -23,6 +24,7 @@ from tfm.trainer.data.shortlist import Shortlist
 from .output_layer import (
     DOMAIN,
     EXACT_BIAS,
+    LOGITS,
     PREFIX,
     OutputLayer,
     input_rounding,
@@ -31,6 +33,7 @@ from .output_layer import (
 )
 
 UINT8 = TensorProto.UINT8
+LAST = int(np.iinfo(np.int64).max)
 
 
 def with_lists(
@@ -74,8 +77,9 @@ def with_lexical(
 ) -> onnx.ModelProto:
     """A decoder of any precision that computes the logits of its sentences' lists alone.
 
-    It has one more input, `shortlist` [B, V] as the encoder gives it. Logits of other tokens are
-    -inf; those of the lists are as exact as the decoder's own.
+    It has one more input, `shortlist` [B, V] as the encoder gives it, and one more output,
+    `listed_ids` [C]: logits are [N, C], of these tokens. In a row those that are not in its
+    sentence's list are -inf, and the others as exact as the decoder's own.
 
     Args:
         layer: of the decoder in float32
@@ -84,18 +88,36 @@ def with_lexical(
     scales_of_input = None if logits_in_float(decoder) else input_rounding(decoder, layer.name)
 
     def build(b: GraphBuilder) -> str:
-        anywhere = b.ReduceMax(SHORTLIST, b.int64([0]), keepdims=0)
-        ids = b.Reshape(b.NonZero(anywhere), b.int64([-1]))  # [C]
+        ids = _union(b)
         if scales_of_input is None:
             logits = _float_product(b, layer, ids)
         else:
             names = [b.initializer(t.name, numpy_helper.to_array(t)) for t in scales_of_input]
             logits = _int8_product(b, layer, ids, *names)
-        return _of_own_lists(b, logits, ids, len(layer.weight), several_beams)
+        b.nodes.append(helper.make_node("Identity", [ids], [LISTED_IDS], LISTED_IDS))
+        return _of_own_lists(b, logits, ids, several_beams)
 
-    changed = replace_output_layer(decoder, build)
+    listed_ids = helper.make_tensor_value_info(LISTED_IDS, TensorProto.INT64, ["C"])
+    changed = replace_output_layer(decoder, build, [listed_ids])
     changed.graph.input.append(_value(len(layer.weight)))
+    (logits,) = (value for value in changed.graph.output if value.name == LOGITS)
+    logits.type.tensor_type.shape.dim[1].dim_param = "C"
     return changed
+
+
+def _union(b: GraphBuilder) -> str:
+    """The tokens [C] of all lists, ascending; then the first again until C is a multiple of BLOCK.
+
+    There are at least two blocks: the search looks for the best of them.
+    """
+    anywhere = b.ReduceMax(SHORTLIST, b.int64([0]), keepdims=0)
+    ids = b.Reshape(b.NonZero(anywhere), b.int64([-1]))
+    count = b.Shape(ids)
+    whole = b.Mul(b.Div(b.Add(count, b.int64([BLOCK - 1])), b.int64([BLOCK])), b.int64([BLOCK]))
+    lacking = b.Sub(b.Max(whole, b.int64([2 * BLOCK])), count)
+    first = b.Slice(ids, b.int64([0]), b.int64([1]))
+    name: str = b.Concat(ids, b.Expand(first, lacking), axis=0)
+    return name
 
 
 def _value(vocab_size: int) -> onnx.ValueInfoProto:
@@ -138,21 +160,20 @@ def _bias(b: GraphBuilder, layer: OutputLayer, ids: str) -> list[str]:
     return [b.Gather(b.initializer(EXACT_BIAS, layer.bias), ids, axis=0)]
 
 
-def _of_own_lists(
-    b: GraphBuilder, logits: str, ids: str, vocab_size: int, several_beams: bool
-) -> str:
-    """From logits [N, C] of a union to [N, V], -inf where a token is not in the sentence's list."""
+def _of_own_lists(b: GraphBuilder, logits: str, ids: str, several_beams: bool) -> str:
+    """Logits [N, C] of a union, -inf where a token is not in the sentence's list or stands there
+    a second time."""
     own = b.Cast(b.Gather(SHORTLIST, ids, axis=1), to=TensorProto.BOOL)  # [B, C]
-    mask = b.Where(own, b.float32(0), b.float32(-np.inf))
-    if several_beams:
-        count = b.Shape(ids)
-        by_beam = b.Concat(b.size(SHORTLIST, 0), b.int64([-1]), count, axis=0)
-        masked = b.Add(b.Reshape(logits, by_beam), b.Unsqueeze(mask, b.int64([1])))  # [B, K, C]
-        logits = b.Reshape(masked, b.Concat(b.int64([-1]), count, axis=0))
-    else:
-        logits = b.Add(logits, mask)
-    rows = b.size(logits, 0)
-    nothing = b.Expand(b.float32(-np.inf), b.Concat(rows, b.int64([vocab_size]), axis=0))
-    columns = b.Expand(ids, b.Shape(logits))
-    name: str = b.ScatterElements(nothing, columns, logits, axis=1)
-    return name
+    ascends = b.Greater(
+        b.Slice(ids, b.int64([1]), b.int64([LAST])), b.Slice(ids, b.int64([0]), b.int64([-1]))
+    )
+    first = b.Concat(b.constant([True], np.bool_), ascends, axis=0)
+    mask = b.Where(b.And(own, first), b.float32(0), b.float32(-np.inf))
+    if not several_beams:
+        name: str = b.Add(logits, mask)
+        return name
+    count = b.Shape(ids)
+    by_beam = b.Concat(b.size(SHORTLIST, 0), b.int64([-1]), count, axis=0)
+    masked = b.Add(b.Reshape(logits, by_beam), b.Unsqueeze(mask, b.int64([1])))  # [B, K, C]
+    by_row: str = b.Reshape(masked, b.Concat(b.int64([-1]), count, axis=0))
+    return by_row

@@ -1,6 +1,6 @@
 """The decoder's output layer, to be replaced by one that computes fewer logits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,13 +73,16 @@ def input_rounding(decoder: onnx.ModelProto, name: str) -> list[TensorProto]:
 
 
 def replace_output_layer(
-    decoder: onnx.ModelProto, build: Callable[[GraphBuilder], str]
+    decoder: onnx.ModelProto,
+    build: Callable[[GraphBuilder], str],
+    outputs: Sequence[onnx.ValueInfoProto] = (),
 ) -> onnx.ModelProto:
     """A copy whose logits are those that `build` appends; what nothing reads any more is dropped.
 
     Args:
         build: gets a builder and returns the name of the logits; an initializer that it adds
             under the name of one of the decoder's takes its place
+        outputs: more that `build` computes
     """
     replaced = onnx.ModelProto()
     replaced.CopyFrom(decoder)
@@ -93,6 +96,7 @@ def replace_output_layer(
     others = [tensor for tensor in graph.initializer if tensor.name not in b.initializers]
     del graph.initializer[:]
     graph.initializer.extend([*others, *b.initializers.values()])
+    graph.output.extend(outputs)
     _drop_unused(graph)
     if not any(opset.domain == DOMAIN for opset in replaced.opset_import):
         replaced.opset_import.append(helper.make_opsetid(DOMAIN, 1))

@@ -28,7 +28,7 @@ def picking(vocab_size: int) -> onnxruntime.InferenceSession:
     """logits [N, V] and scores [B, K] to all of `best_candidates`."""
     b = GraphBuilder()
     cells = grid(b, "scores", vocab_size)
-    found = best_candidates(b, "logits", "scores", cells, vocab_size)
+    found = best_candidates(b, "logits", "scores", cells)
     scores = helper.make_tensor_value_info("scores", FLOAT, ["B", "K"])
     return session(
         b,
