@@ -46,6 +46,7 @@ def info(model: Path | None, as_json: bool) -> None:
         ),
         ("vocabulary", f"{shape.source_vocab_size} -> {shape.target_vocab_size}"),
         ("source limit", f"{config.max_source_length} tokens"),
+        *([("shortlist", config.shortlist)] if config.shortlist != "none" else []),
         ("parameters", f"{shape.parameters / 1e6:.1f} M"),
         *(
             (f"variant {name}", f"{files.size / 1e6:.1f} MB")

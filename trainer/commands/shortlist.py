@@ -68,8 +68,9 @@ def shortlist(
 
     from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
     from tfm.trainer.checkpoint import CheckpointFolder
-    from tfm.trainer.config import CorpusRecipe, load_recipe
+    from tfm.trainer.config import load_recipe
     from tfm.trainer.data.corpora import Corpora
+    from tfm.trainer.data.recipe import CorpusRecipe
     from tfm.trainer.data.shortlist import learn_shortlist
     from tfm.trainer.data.vocabulary import Vocabulary
 

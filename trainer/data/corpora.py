@@ -138,7 +138,7 @@ def draw_sample(
     generator = np.random.default_rng(seed)
     sample: list[tuple[str, str, int]] = []
     seen = 0
-    for pair in read or corpora:
+    for pair in corpora if read is None else read:
         weight = corpora.groups[pair[2]].weight
         if weight < 1 and generator.random() >= weight:
             continue

@@ -139,7 +139,9 @@ def learn_shortlist(
     Raises:
         TrainError: a corpus cannot be read, or no pair is left
     """
-    reading = tqdm(corpora, "reading", unit=" pairs", unit_scale=True, dynamic_ncols=True)
+    reading = tqdm(
+        corpora, "reading", unit=" pairs", mininterval=1.0, delay=2.0, dynamic_ncols=True
+    )
     text = draw_sample(corpora, pairs, seed=1, read=reading)
     logger.info("cutting %d pairs into tokens", len(text))
     encoded = EncodedText.of(text, vocabulary, config, MOST_TOKENS)

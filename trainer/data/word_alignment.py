@@ -76,7 +76,7 @@ def align(
         starts.append(chunk.starts)
     sources, targets = np.divmod(keys, vocab_size)
     probabilities = np.ones(len(keys))
-    for _ in tqdm(range(iterations), "aligning", unit=" iterations", dynamic_ncols=True):
+    for _ in tqdm(range(iterations), "aligning", delay=2.0, dynamic_ncols=True):
         counts = np.zeros(len(keys))
         for cell, start in zip(cells, starts, strict=True):
             weights = probabilities[cell]

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.command import tfm
 from helpers.lexical import allowed, masked_search, random_shortlist
 from helpers.models import NoVocabulary
 from onnx import GraphProto
@@ -214,6 +215,7 @@ def test_the_weights_come_back(
 def test_config_says_so_and_the_graphs_must_agree(listed: Listed) -> None:
     config = ModelConfig.load(listed.folder)
     assert config.shortlist == "lexical"
+    assert "shortlist     lexical" in tfm("info", str(listed.folder))[1]
     other = dataclasses.replace(config, shortlist="none")
     sessions = Sessions.open(listed.folder, other, device="cpu", variant="int8")
     with pytest.raises(ModelError, match="an output 'shortlist' that is not expected"):

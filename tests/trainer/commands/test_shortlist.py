@@ -106,6 +106,7 @@ def test_errors_are_one_line(
     found, stdout, stderr = tfm(*arguments)
     assert (found, stdout) == (status, "")
     assert message in stderr
+    assert status == 2 or stderr.count("\n") == 1
     assert not (tmp_path / "lists.npz").exists()
 
 
