@@ -27,7 +27,7 @@ import click
     type=click.IntRange(1),
     default=200_000,
     show_default=True,
-    help="Learn from so many pairs, drawn from all; each takes about 2 KB of memory.",
+    help="Learn from so many pairs, drawn from all; each takes about 5 KB of memory.",
 )
 @click.option(
     "--per-token",

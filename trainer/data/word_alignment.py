@@ -67,9 +67,7 @@ def align(
             neither
         iterations: of EM
     """
-    keys = np.empty(0, np.int64)
-    for chunk in _chunks(text, pairs, target_prefix):
-        keys = np.union1d(keys, _keys(chunk, vocab_size))
+    keys = _all_keys(text, pairs, vocab_size, target_prefix)
     cells, starts = [], []
     for chunk in _chunks(text, pairs, target_prefix):
         cells.append(np.searchsorted(keys, _keys(chunk, vocab_size)).astype(np.int32))
@@ -104,6 +102,27 @@ class _Links:
     sources: NDArray[np.int64]
     targets: NDArray[np.int64]
     starts: NDArray[np.int64]
+
+
+def _all_keys(
+    text: EncodedText, pairs: NDArray[np.int64], vocab_size: int, target_prefix: int
+) -> NDArray[np.int64]:
+    """The keys of all links, ascending, each once."""
+    keys = np.empty(0, np.int64)
+    new: list[NDArray[np.int64]] = []
+    for chunk in _chunks(text, pairs, target_prefix):
+        new.append(_distinct(_keys(chunk, vocab_size)))
+        if sum(map(len, new)) > len(keys):  # not at every chunk: sorting all again takes longest
+            keys, new = _distinct(np.concatenate([keys, *new])), []
+    return _distinct(np.concatenate([keys, *new]))
+
+
+def _distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Each value once, ascending; np.unique takes several times as long for so many."""
+    ascending = np.sort(values)
+    first = np.ones(len(ascending), bool)
+    np.not_equal(ascending[1:], ascending[:-1], out=first[1:])
+    return ascending[first]
 
 
 def _keys(links: _Links, vocab_size: int) -> NDArray[np.int64]:

@@ -111,6 +111,18 @@ def test_nothing_of_the_full_product_is_left() -> None:
     assert {tensor.name for tensor in graph.initializer} <= used
 
 
+def test_an_output_layer_that_is_no_table() -> None:
+    """Int8 stores its weight in columns, where the shortlist needs rows."""
+    model = decoder()
+    model.graph.initializer.append(numpy_helper.from_array(WEIGHT, "rows"))
+    model.graph.node[2].input[1] = "rows"
+    layer = output_layer(model)
+    quantized = quantize_int8(model, {"rows": QuantParams(0.01, 0)})
+    separate = with_preview(quantized, layer, fit_preview(layer, ROWS, RANK), ROWS)
+    ids = [0, 3, 77, 120]
+    np.testing.assert_array_equal(logits_of(separate, ids), logits_of(previewed("int8"), ids))
+
+
 def test_logits_that_no_product_gives_are_refused() -> None:
     model = decoder()
     model.graph.node[2].op_type = "Softplus"
