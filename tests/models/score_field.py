@@ -72,7 +72,7 @@ def changed_input_line(system: FieldSystem, dev: Path, count: int) -> str:
     if change is None:
         return (
             f"{system.name}, {what}: not measured, opencc is not installed"
-            " (pip install opencc-python-reimplemented)"
+            " (pip install opencc)"
         )
     pairs = read_dev(dev, system.source, count)
     plain, changed = score_changed_input(system, pairs, change)
