@@ -175,7 +175,7 @@ class DecodingOptions:
                 raise ValueError(f"{name} {value} is for sampling: set temperature above 0")
 
     def changed(self, **changes: Any) -> Self:
-        """A copy with other values; None leaves an option as it is.
+        """A copy with other values, or these options themselves; None leaves an option as it is.
 
         num_hypotheses alone widens the beam where needed; beam_size alone lowers num_hypotheses,
         and max_length alone lowers min_length; temperature 0 ends sampling and its options.
@@ -185,6 +185,8 @@ class DecodingOptions:
             ValueError: a value is out of its range, or contradicts another
         """
         changes = {name: value for name, value in changes.items() if value is not None}
+        if not changes:
+            return self
         known = [field.name for field in dataclasses.fields(self)]
         for name in changes:
             if name not in known:

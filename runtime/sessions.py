@@ -67,6 +67,9 @@ class Sessions:
         self.workers = Workers(self._threads if on_cpu else 1, load)
         self._graphs: dict[str, GraphSession] = {}
         self._searched_by: set[str] = set()  # the graphs that have searched
+        # Of each graph that has searched the last options and their tensors: making these takes
+        # as long as some steps of a small model.
+        self._last_feeds: dict[str, tuple[DecodingOptions, dict[str, NDArray[Any]]]] = {}
         self._lock = threading.Lock()
         self._closed = False
         by_default = "greedy" if self.has_greedy and suits_greedy(config.decoding) else "translate"
@@ -213,6 +216,9 @@ class Sessions:
 
     def _option_feeds(self, graph: str, options: DecodingOptions) -> dict[str, NDArray[Any]]:
         """Every option that the graph has an input for, as that input's tensor."""
+        before, made = self._last_feeds.get(graph, (None, {}))
+        if before == options:
+            return made
         feeds = {}
         for name, dtype in self._optional_inputs(graph).items():
             if name not in NOT_OPTIONS:
@@ -220,6 +226,7 @@ class Sessions:
                 if dtype is np.float32:
                     value = min(value, _LARGEST_FLOAT)
                 feeds[name] = np.array(value, dtype)
+        self._last_feeds[graph] = (options, feeds)
         return feeds
 
     def _optional_inputs(self, graph: str) -> dict[str, type[np.generic]]:

@@ -124,7 +124,7 @@ class Translator:
         self.choice = sessions.choice
         self._by_steps = by_steps
         self._tokenizer = tokenizer
-        self._logged_route: Route | None = None
+        self._last_route: tuple[DecodingOptions, Route] | None = None
         self._calls: set[Cancellation] = set()  # of translate_batch() and the like that run
         self._arguments: dict[str, Any] = {  # what pickling keeps
             "device": sessions.choice.device,
@@ -329,13 +329,9 @@ class Translator:
             try:
                 if route.by_graph:
                     return self.sessions.translate(
-                        batch,
-                        options,
-                        prefix,
-                        graph=route.graph,
-                        with_scores=with_scores,
-                        cancellation=call,
-                    )
+                        batch, options, prefix,
+                        graph=route.graph, with_scores=with_scores, cancellation=call,
+                    )  # fmt: skip
                 return self._search_by_steps(batch, options, prefix, call)
             except MemoryError as error:
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error
@@ -353,18 +349,21 @@ class Translator:
 
     def _route(self, options: DecodingOptions) -> Route:
         """Graph or steps for these options; logged when it changes."""
+        last = self._last_route
+        if last is not None and last[0] == options:
+            return last[1]
         device = self.choice.device
         if self._by_steps:
             route = Route(False, "step by step: asked for")
         else:
-            has_greedy = self.sessions.has_greedy
+            greedy = self.sessions.has_greedy
             # Asking for the options of translate.onnx loads it.
-            asks = device == "cpu" and not (has_greedy and suits_greedy(options))
-            graph_options = self.sessions.graph_options if asks else ()
-            route = choose_route(options, device, graph_options, has_greedy=has_greedy)
-        if route != self._logged_route:
+            asks = device == "cpu" and not (greedy and suits_greedy(options))
+            offered = self.sessions.graph_options if asks else ()
+            route = choose_route(options, device, offered, has_greedy=greedy)
+        if last is None or route != last[1]:
             logger.info("%s", route.reason)
-            self._logged_route = route
+        self._last_route = (options, route)
         return route
 
     def _search_by_steps(

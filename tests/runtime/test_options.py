@@ -90,6 +90,13 @@ def test_none_changes_nothing_and_unknown_names_are_refused() -> None:
         options.changed(beams=3)
 
 
+def test_options_without_changes_are_not_checked_again() -> None:
+    options = DecodingOptions(beam_size=2)
+    assert options.changed() is options
+    assert options.changed(beam_size=None) is options
+    assert options.changed(beam_size=2) == options
+
+
 def test_more_hypotheses_widen_the_beam_unless_it_is_given() -> None:
     assert DecodingOptions().changed(num_hypotheses=7).beam_size == 7
     assert DecodingOptions().changed(num_hypotheses=2).beam_size == 4

@@ -16,6 +16,7 @@ from helpers.paths import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+import tfm.runtime.translator as translator_module
 from tfm.runtime import DecodingOptions, ModelError, Translation, Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.commands import run
@@ -361,6 +362,35 @@ def test_a_process_of_its_own(toy_model: Path) -> None:
     output = done.stdout.decode("utf-8").split("\n")
     assert len(output) == len(lines) + 1
     assert (output[0], output[1], output[3]) == (english(3052), "", english(1234))
+
+
+def test_a_call_like_the_one_before_it_chooses_nothing_anew(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At batch size 1 that took as long as some steps; and other options are not mistaken."""
+    translator = Translator(tiny_folder, device="cpu", variant="fp32")
+    sources = [[5, 6, 7, translator.config.special_ids.eos_id]]
+    lengths = [1, 9, 9, 2]
+    options = {n: DecodingOptions(beam_size=2, max_length=n) for n in lengths}
+    fresh = {n: Translator(tiny_folder, device="cpu", variant="fp32") for n in lengths}
+    expected = [fresh[n].translate_ids(sources, options[n]) for n in lengths]
+
+    routed: list[DecodingOptions] = []
+    choose = translator_module.choose_route
+
+    def counted(options: DecodingOptions, *arguments: Any, **keywords: Any) -> Any:
+        routed.append(options)
+        return choose(options, *arguments, **keywords)
+
+    monkeypatch.setattr(translator_module, "choose_route", counted)
+    found = [translator.translate_ids(sources, options[n]) for n in lengths]
+    assert found == expected
+    assert routed == [options[n] for n in (1, 9, 2)]
+    feeds = translator.sessions._option_feeds("translate", options[2])
+    assert (
+        translator.sessions._option_feeds("translate", DecodingOptions(beam_size=2, max_length=2))
+        is feeds
+    )
 
 
 def test_a_process_that_only_searches_greedily_holds_one_graph(tiny_folder: Path) -> None:
