@@ -77,8 +77,10 @@ class GraphWeights:
                     continue  # of rows that were gathered
                 values = self._array(f"{weight}.int8").astype(np.float32)
                 values = values if inputs[1].endswith(".T") else values.T
-                scaled = values * self._array(inputs[3])[:, None]
-                self._add_linear(weight, scaled, inputs[6:7])
+                scales = self._array(inputs[3])
+                if scales.ndim > 1:  # times the input's
+                    scales = scales.ravel() / self._array(f"{weight}.input_scale")
+                self._add_linear(weight, values * scales[:, None], inputs[6:7])
             elif node.op_type == "LayerNormalization":
                 weight_array = self._array(inputs[1])
                 bias = self._bias(inputs[2:3], len(weight_array))

@@ -1,5 +1,6 @@
 """The variants of a model: the same graphs in different precisions."""
 
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -20,6 +21,10 @@ from .linears import in_graph
 VARIANTS = ("fp32", "fp16", "int8", "int4")
 CALIBRATED = frozenset({"int8"})  # those that need the parameters of activations
 FOR_CUDA = frozenset({"fp16"})  # those that the runtime refuses to run on a CPU
+# Outputs of the widest output layer that int8 makes for few rows. The encoder has many rows. With
+# beams there are several per sentence, and wide products of 128 rows leave the processor's cache.
+FEW_ROWS_UP_TO = {"encoder": 0, "decoder": 8192}
+NO_LIMIT = sys.maxsize
 
 
 def make_variant(
@@ -40,7 +45,9 @@ def make_variant(
     def change(part: str, graph: onnx.ModelProto) -> onnx.ModelProto:
         weights = in_graph(part, excluded)
         if variant == "int8":
-            return drop_clipped_relu(quantize_int8(graph, in_graph(part, params), weights))
+            few_rows_up_to = NO_LIMIT if graph is graphs.greedy_decoder else FEW_ROWS_UP_TO[part]
+            quantized = quantize_int8(graph, in_graph(part, params), weights, few_rows_up_to)
+            return drop_clipped_relu(quantized)
         if variant == "int4":
             return quantize_int4(graph, weights)
         return to_float16(graph) if variant == "fp16" else graph

@@ -141,6 +141,24 @@ def test_int8_is_the_product_of_rounded_factors(kind: str) -> None:
     assert np.abs(found - (x @ weight + bias)).max() > 1
 
 
+@pytest.mark.parametrize("rows", [1, 3, 40])
+@pytest.mark.parametrize("kind", PRODUCTS)
+def test_int8_for_few_rows_is_the_same_to_the_bit(kind: str, rows: int) -> None:
+    weight, bias, x = random(48, 24), random(24, seed=1), random(rows, 48, seed=2)
+    weight[:, 5] = 0
+    model, bias = product(kind, weight, bias)
+    expected = run(quantize_int8(model, {"w": RANGE}), x)
+    quantized = quantize_int8(model, {"w": RANGE}, scales_last_up_to=24)
+    np.testing.assert_array_equal(run(quantized, x), expected)
+    # The operator multiplies the input's scale into a vector of scales before every product.
+    if bias.any():
+        assert constants(quantized)["w.scales"].shape == (24,)
+    else:
+        assert constants(quantized)["w.output_scales"].shape == (1, 1, 24)
+    wide = quantize_int8(model, {"w": RANGE}, scales_last_up_to=23)
+    assert constants(wide)["w.scales"].shape == (24,)
+
+
 @pytest.mark.parametrize("kind", PRODUCTS)
 @pytest.mark.parametrize(("columns", "block"), [(48, 16), (128, 32)])
 def test_int4_is_the_product_of_dequantized_weights(kind: str, columns: int, block: int) -> None:
