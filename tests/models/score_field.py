@@ -70,10 +70,7 @@ def changed_input_line(system: FieldSystem, dev: Path, count: int) -> str:
     """chrF on a development set as it is and changed, in words."""
     what, change = changes(system.source)
     if change is None:
-        return (
-            f"{system.name}, {what}: not measured, opencc is not installed"
-            " (pip install opencc)"
-        )
+        return f"{system.name}, {what}: not measured, opencc is not installed (pip install opencc)"
     pairs = read_dev(dev, system.source, count)
     plain, changed = score_changed_input(system, pairs, change)
     return (
