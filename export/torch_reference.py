@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tfm.runtime.candidates import Candidates
 from tfm.runtime.decode import decode
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.search import Candidates, ScoredIds
+from tfm.runtime.search import ScoredIds
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 

@@ -1,13 +1,13 @@
 """Search or sampling, as the options say, over any decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
 from .sampling import sample
-from .search import Decoder, ScoredIds, search
+from .search import Decoder, ScoredIds, Unfinished, search_steps
 
 
 def beams(options: DecodingOptions) -> int:
@@ -36,6 +36,28 @@ def decode(
     Raises:
         ModelError: the decoder gave no finite score
     """
+    steps = decode_steps(
+        decoder, sources, options, bos_id=bos_id, eos_id=eos_id, target_prefix=target_prefix
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            results: list[list[ScoredIds]] = end.value
+            return results
+
+
+def decode_steps(
+    decoder: Decoder,
+    sources: Sequence[Sequence[int]],
+    options: DecodingOptions,
+    *,
+    bos_id: int,
+    eos_id: int,
+    target_prefix: Sequence[int] = (),
+) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
+    """`decode`, one step after the other: a search yields how far it is, sampling nothing; returns
+    what `decode` returns."""
     processors = processors_for(options, SearchContext(eos_id, len(target_prefix)))
     if options.temperature:
         return sample(
@@ -47,12 +69,14 @@ def decode(
             target_prefix=target_prefix,
             processors=processors,
         )
-    return search(
-        decoder,
-        len(sources),
-        options,
-        bos_id=bos_id,
-        eos_id=eos_id,
-        target_prefix=np.tile(np.array(target_prefix, np.int64), (len(sources), 1)),
-        processors=processors,
+    return (
+        yield from search_steps(
+            decoder,
+            len(sources),
+            options,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            target_prefix=np.tile(np.array(target_prefix, np.int64), (len(sources), 1)),
+            processors=processors,
+        )
     )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from .beam_order import BeamOrder, BeamOrigin, SlotAncestry
 from .cancellation import Cancellation
+from .candidates import Candidates
 from .errors import ModelError
 from .graph_session import GraphSession
-from .search import Candidates
 
 _CANDIDATES = ("candidate_scores", "candidate_ids", "candidate_origins")
 

@@ -23,10 +23,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidates import log_softmax
 from .errors import ModelError
 from .options import DecodingOptions
 from .processors import LogitsProcessor
-from .search import NO_FINITE_SCORE, Decoder, ScoredIds, final_score, log_softmax
+from .search import NO_FINITE_SCORE, Decoder, ScoredIds, final_score
 
 
 def sample(

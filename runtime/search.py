@@ -42,12 +42,13 @@ With these rules a model gives CTranslate2's sequences and scores (with min_deco
 Shapes: B sentences still running, K beams, V vocabulary, P tokens of the target prefix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .candidates import Candidates, best_candidates
 from .errors import ModelError
 from .options import DecodingOptions
 from .processors import LogitsProcessor
@@ -57,14 +58,6 @@ NO_FINITE_SCORE = (
     "the model gave no finite score: its weights may hold NaN, or options such as suppress_ids"
     " forbid every token"
 )
-
-
-class Candidates(NamedTuple):
-    """The 2K best one-token extensions of every running sentence, best first."""
-
-    scores: NDArray[np.float32]  # [B, 2K] summed log-probabilities
-    ids: NDArray[np.int64]  # [B, 2K] token that is added
-    origins: NDArray[np.int64]  # [B, 2K] beam that it is added to, 0 <= origin < K
 
 
 class Decoder(Protocol):
@@ -135,6 +128,34 @@ def search(
     Raises:
         ModelError: the decoder gave no finite score
     """
+    steps = search_steps(
+        decoder,
+        batch_size,
+        options,
+        bos_id=bos_id,
+        eos_id=eos_id,
+        target_prefix=target_prefix,
+        processors=processors,
+    )
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            results: list[list[ScoredIds]] = end.value
+            return results
+
+
+def search_steps(
+    decoder: Decoder,
+    batch_size: int,
+    options: DecodingOptions,
+    *,
+    bos_id: int,
+    eos_id: int,
+    target_prefix: NDArray[np.int64] | None = None,
+    processors: Sequence[LogitsProcessor] = (),
+) -> Generator["Unfinished", None, list[list[ScoredIds]]]:
+    """`search`, one step after the other: yields how far it is, returns what `search` returns."""
     beam_size = options.beam_size
     hypotheses: list[list[ScoredIds]] = [[] for _ in range(batch_size)]
     beams = _Beams.start(batch_size, beam_size, bos_id)
@@ -167,8 +188,58 @@ def search(
         if running.size < ended.size:
             decoder.keep(running)
         beams.advance(candidates, going_on, running)
+        yield Unfinished(beams, hypotheses, options, prefix_length)
 
     return [_best(finished, options.num_hypotheses) for finished in hypotheses]
+
+
+class Unfinished:
+    """How far a search is after a step. What it says of itself holds until the next step."""
+
+    def __init__(
+        self,
+        beams: "_Beams",
+        hypotheses: list[list[ScoredIds]],
+        options: DecodingOptions,
+        prefix_length: int,
+    ) -> None:
+        self._beams, self._hypotheses = beams, hypotheses
+        self._options, self._prefix_length = options, prefix_length
+
+    def settled(self, sentence: int) -> tuple[int, ...]:
+        """The tokens, without target prefix, that every result of this sentence can only begin
+        with: what its beams and its finished hypotheses have in common."""
+        possible = [hypothesis.ids for hypothesis in self._hypotheses[sentence]]
+        possible += [ids for ids, _ in self._running(sentence)]
+        shortest, longest = min(possible), max(possible)  # in the order of ids
+        length = 0
+        while length < len(shortest) and shortest[length] == longest[length]:
+            length += 1
+        return shortest[:length]
+
+    def best_so_far(self) -> list[list[ScoredIds]]:
+        """For each sentence the best of what is finished; or else of its beams, as they are."""
+        results = []
+        for sentence, finished in enumerate(self._hypotheses):
+            length = self._beams.sequences.shape[2]
+            running = [
+                ScoredIds(ids, final_score(score, length, self._options))
+                for ids, score in self._running(sentence)
+            ]
+            results.append(_best(finished or running, self._options.num_hypotheses))
+        return results
+
+    def _running(self, sentence: int) -> list[tuple[tuple[int, ...], np.float32]]:
+        """The tokens of each beam of a sentence, and their score."""
+        (places,) = np.nonzero(self._beams.running == sentence)
+        return [
+            (tuple(ids[self._prefix_length :].tolist()), score)
+            for place in places
+            for ids, score in zip(
+                self._beams.sequences[place], self._beams.scores[place], strict=True
+            )
+            if score > -np.inf
+        ]
 
 
 class _Beams:
@@ -228,44 +299,6 @@ class _Beams:
         self.origins = candidates.origins[by_sentence, chosen]
         continued = self.sequences[by_sentence, self.origins]
         self.sequences = np.concatenate([continued, self.target_ids[:, :, None]], axis=2)
-
-
-def best_candidates(logits: NDArray[np.float32], scores: NDArray[np.float32]) -> Candidates:
-    """The rule "candidates" in numpy.
-
-    Args:
-        logits: [B, K, V]
-        scores: [B, K]
-    """
-    batch_size, beam_size, vocab_size = logits.shape
-    log_probs = log_softmax(logits)
-    totals = (scores[:, :, None] + log_probs).reshape(batch_size, -1)  # [B, K * V]
-    best = np.stack([_largest(row, 2 * beam_size) for row in totals])
-    origins, ids = np.divmod(best, vocab_size)
-    return Candidates(np.take_along_axis(totals, best, axis=1), ids, origins)
-
-
-def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """Indices of the largest values, largest first, ties to the lower index.
-
-    Only what reaches the count-th largest is sorted: sorting a whole vocabulary takes longer than
-    a step of the decoder.
-    """
-    if count >= len(values):
-        return np.argsort(-values, kind="stable")
-    threshold = np.partition(values, -count)[-count]
-    (indices,) = np.nonzero(~(values < threshold))  # NaN among them
-    return indices[np.argsort(-values[indices], kind="stable")[:count]]
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-probabilities over the last axis, in float32."""
-    highest = logits.max(axis=-1, keepdims=True)
-    shifted = logits - np.where(np.isfinite(highest), highest, np.float32(0))
-    with np.errstate(divide="ignore"):
-        total = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    log_probs: NDArray[np.float32] = shifted - np.where(np.isneginf(total), np.float32(0), total)
-    return log_probs  # all -inf if the rules forbid every token
 
 
 def _candidates(

@@ -4,33 +4,25 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
 from .arguments import checked_ids, checked_sentences
-from .batching import side_by_side
 from .bundled import find_model
-from .cancellation import Cancellation
 from .config import ModelConfig
-from .decode import beams, decode
-from .errors import TranslationError
-from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
-from .route import Route, choose_route, suits_greedy
 from .scripts import warn_of_other_script
 from .search import ScoredIds
 from .sessions import Sessions
+from .streaming import settled_text
+from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
 from .translation import Hypothesis, Translation
 from .workers import both
 
 logger = logging.getLogger(__name__)
-
-# Tokens of a batch, counted as sentences x beams x longest source: past this, batches only
-# take more memory.
-MAX_BATCH_TOKENS = 8192
 
 
 class Translator:
@@ -122,10 +114,8 @@ class Translator:
         self.options = config.decoding
         self.sessions = sessions
         self.choice = sessions.choice
-        self._by_steps = by_steps
         self._tokenizer = tokenizer
-        self._last_route: tuple[DecodingOptions, Route] | None = None
-        self._calls: set[Cancellation] = set()  # of translate_batch() and the like that run
+        self._tokens = TokenTranslator(config, sessions, by_steps=by_steps)
         self._arguments: dict[str, Any] = {  # what pickling keeps
             "device": sessions.choice.device,
             "variant": sessions.choice.variant,
@@ -136,8 +126,7 @@ class Translator:
     def cancel(self) -> None:
         """Stop what this translator translates now, from any thread; whoever waits for it gets a
         CancelledError. It can be used afterwards."""
-        for call in tuple(self._calls):
-            call.cancel()
+        self._tokens.cancel()
 
     def close(self) -> None:
         """Free the model. Translating with it is a ValueError from then on."""
@@ -194,6 +183,36 @@ class Translator:
         )
         return translation
 
+    def stream(
+        self,
+        sentence: str,
+        options: DecodingOptions | None = None,
+        *,
+        source_language: str | None = None,
+        target_language: str | None = None,
+        **changes: Any,
+    ) -> Iterator[str]:
+        """The translation of one sentence in pieces, as soon as each is settled: nothing that was
+        shown is taken back, and all pieces together are `translate`'s text.
+
+        Greedy search settles each token at once, beam search what all of its hypotheses have in
+        common. A sampled text comes as one piece.
+
+        Raises:
+            ValueError, TypeError, TranslationError: as `translate_batch`
+        """
+        (sentence,) = checked_sentences([sentence])
+        options = (options or self.options).changed(**changes)
+        source_tokens, target_tokens = self.config.languages.prefixes(
+            source_language, target_language
+        )
+        (source,) = self._tokenizer.encode([sentence], source_tokens)
+        own_prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        if not source:
+            return iter(())
+        steps = self._tokens.steps(source, options, [*target_tokens, *own_prefix])
+        return settled_text(steps, own_prefix, lambda ids: self._tokenizer.decode([ids])[0])
+
     def translate_batch(
         self,
         sentences: Iterable[str],
@@ -243,12 +262,12 @@ class Translator:
         sources = self._tokenizer.encode(sentences, source_tokens)
         indices = [index for index, ids in enumerate(sources) if ids]
         prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-        hypotheses = self._search_all(
+        hypotheses = self._tokens.translate(
             [sources[index] for index in indices],
             options,
             [*target_tokens, *prefix],
-            max_batch_tokens,
-            with_scores,
+            max_batch_tokens=max_batch_tokens,
+            with_scores=with_scores,
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sentences]
         for index, scored in zip(indices, hypotheses, strict=True):
@@ -299,88 +318,12 @@ class Translator:
         options = (options or self.options).changed(**changes)
         _, target_tokens = self.config.languages.prefixes(target=target_language)
         prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-        return self._search_all(
-            sources, options, [*target_tokens, *prefix], max_batch_tokens, with_scores
-        )
-
-    def _search_all(
-        self,
-        sources: Sequence[Sequence[int]],
-        options: DecodingOptions,
-        prefix: list[int],
-        max_batch_tokens: int,
-        with_scores: bool,
-    ) -> list[list[ScoredIds]]:
-        if not isinstance(max_batch_tokens, int) or max_batch_tokens < 1:
-            raise ValueError(
-                f"max_batch_tokens is {max_batch_tokens!r}: it must be a whole number, at least 1"
-            )
-        options.check_vocabulary(self.config.architecture.target_vocab_size)
-        route = self._route(options)
-        workers = self.sessions.workers
-        threads = workers.available()
-        call = Cancellation()
-        work = side_by_side(
-            [len(ids) for ids in sources], max_batch_tokens, beams(options), threads
-        )
-
-        def search_batch(indices: list[int]) -> list[list[ScoredIds]]:
-            batch = [sources[index] for index in indices]
-            try:
-                if route.by_graph:
-                    return self.sessions.translate(
-                        batch, options, prefix,
-                        graph=route.graph, with_scores=with_scores, cancellation=call,
-                    )  # fmt: skip
-                return self._search_by_steps(batch, options, prefix, call)
-            except MemoryError as error:
-                raise TranslationError(NOT_ENOUGH_MEMORY) from error
-
-        results: list[list[ScoredIds]] = [[] for _ in sources]
-        self._calls.add(call)
-        try:
-            found = workers.map(search_batch, work, threads)
-        finally:
-            self._calls.discard(call)
-        for indices, hypotheses_by_row in zip(work, found, strict=True):
-            for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
-                results[index] = hypotheses
-        return results
-
-    def _route(self, options: DecodingOptions) -> Route:
-        """Graph or steps for these options; logged when it changes."""
-        last = self._last_route
-        if last is not None and last[0] == options:
-            return last[1]
-        device = self.choice.device
-        if self._by_steps:
-            route = Route(False, "step by step: asked for")
-        else:
-            greedy = self.sessions.has_greedy
-            # Asking for the options of translate.onnx loads it.
-            asks = device == "cpu" and not (greedy and suits_greedy(options))
-            offered = self.sessions.graph_options if asks else ()
-            route = choose_route(options, device, offered, has_greedy=greedy)
-        if last is None or route != last[1]:
-            logger.info("%s", route.reason)
-        self._last_route = (options, route)
-        return route
-
-    def _search_by_steps(
-        self,
-        sources: Sequence[Sequence[int]],
-        options: DecodingOptions,
-        prefix: Sequence[int],
-        call: Cancellation,
-    ) -> list[list[ScoredIds]]:
-        special_ids = self.config.special_ids
-        return decode(
-            self.sessions.encode(sources, beams(options), call),
+        return self._tokens.translate(
             sources,
             options,
-            bos_id=special_ids.bos_id,
-            eos_id=special_ids.eos_id,
-            target_prefix=prefix,
+            [*target_tokens, *prefix],
+            max_batch_tokens=max_batch_tokens,
+            with_scores=with_scores,
         )
 
     def _with_text(

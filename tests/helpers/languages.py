@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tfm.runtime.search import Candidates
+from tfm.runtime.candidates import Candidates
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 

@@ -53,21 +53,21 @@ class Call(threading.Thread):
 def test_cancel_stops_a_graph_that_runs(translator: Translator, options: dict[str, Any]) -> None:
     expected = translator.translate("我爱你。", **options)
     call = Call(translator, **options)
-    wait_until(lambda: any(c._runs for c in tuple(translator._calls)))
+    wait_until(lambda: any(c._runs for c in tuple(translator._tokens._calls)))
     translator.cancel()
     call.join(60)
     assert isinstance(call.error, CancelledError)
     assert str(call.error) == "the translation was cancelled"
-    assert not translator._calls
+    assert not translator._tokens._calls
     assert translator.translate("我爱你。", **options) == expected
 
 
 def test_every_call_of_the_translator_is_cancelled_and_no_other(translator: Translator) -> None:
     other = Translator(intra_threads=1)
     calls = [Call(translator), Call(translator, beam_size=1)]
-    wait_until(lambda: len(translator._calls) == 2)
+    wait_until(lambda: len(translator._tokens._calls) == 2)
     untouched = Call(other)
-    wait_until(lambda: bool(other._calls))
+    wait_until(lambda: bool(other._tokens._calls))
     translator.cancel()
     for call in calls:
         call.join(60)

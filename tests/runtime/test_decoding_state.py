@@ -8,10 +8,10 @@ import onnx
 import pytest
 
 from tfm.runtime import ModelError
+from tfm.runtime.candidates import best_candidates
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.decoding_state import DecodingState
 from tfm.runtime.graph_session import GraphSession
-from tfm.runtime.search import best_candidates
 from tfm.runtime.sessions import Sessions
 
 

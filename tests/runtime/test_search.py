@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tfm.runtime.candidates import best_candidates, log_softmax
 from tfm.runtime.errors import ModelError
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.search import ScoredIds, best_candidates, log_softmax, search
+from tfm.runtime.search import ScoredIds, search
 
 BOS, EOS = 0, 1
 

@@ -16,7 +16,7 @@ from helpers.paths import ROOT
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-import tfm.runtime.translator as translator_module
+import tfm.runtime.token_translator as translator_module
 from tfm.runtime import DecodingOptions, ModelError, Translation, Translator
 from tfm.runtime.bundled import bundled_model
 from tfm.runtime.commands import run

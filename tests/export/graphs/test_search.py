@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from tfm.export.graphs.cache_slots import COMPACTION_STEPS, SLOT_ALIGNMENT
 from tfm.runtime import ModelError
+from tfm.runtime.candidates import Candidates
 from tfm.runtime.config import FileEntry, ModelConfig
 from tfm.runtime.decoding_state import DecodingState
 from tfm.runtime.options import DecodingOptions, declared_options
-from tfm.runtime.search import Candidates, ScoredIds
+from tfm.runtime.search import ScoredIds
 from tfm.runtime.sessions import Sessions
 
 NO_EOS = -1  # no token has this id: what is searched for with it never ends early

@@ -143,7 +143,7 @@ def test_graph_and_steps_are_one(
     translator = Translator(listed.folder, device="cpu", variant=variant)
     options = {"max_length": 12, "beam_size": beam_size}
     by_graph = translator.translate_ids(sources, **options)
-    monkeypatch.setattr(translator, "_by_steps", True)
+    monkeypatch.setattr(translator._tokens, "_always_by_steps", True)
     by_steps = translator.translate_ids(sources, **options)
     assert [h[0].ids for h in by_graph] == [h[0].ids for h in by_steps]
     np.testing.assert_allclose(

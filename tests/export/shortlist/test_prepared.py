@@ -17,9 +17,10 @@ from tfm.export.shortlist.prepared import PreviewShortlist
 from tfm.export.shortlist.preview import CANDIDATES
 from tfm.export.torch_reference import TorchDecoder
 from tfm.runtime import Translator
+from tfm.runtime.candidates import Candidates, best_candidates
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.search import Candidates, best_candidates, search
+from tfm.runtime.search import search
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
 
@@ -119,7 +120,7 @@ def test_graph_and_steps_are_one(
 ) -> None:
     translator = Translator(folder, device="cpu", variant=variant)
     by_graph = translator.translate_ids(sources, max_length=12)
-    monkeypatch.setattr(translator, "_by_steps", True)
+    monkeypatch.setattr(translator._tokens, "_always_by_steps", True)
     by_steps = translator.translate_ids(sources, max_length=12)
     assert [h[0].ids for h in by_graph] == [h[0].ids for h in by_steps]
     np.testing.assert_allclose(
