@@ -53,3 +53,14 @@ def checked_ids(sources: Iterable[Sequence[int]], vocab_size: int) -> list[list[
             )
         checked.append(ids)
     return checked
+
+
+def checked_timeout(seconds: float) -> float:
+    """The seconds.
+
+    Raises:
+        ValueError: they are no number above 0
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds > 0:
+        raise ValueError(f"timeout is {seconds!r}: it must be a number of seconds above 0")
+    return seconds

@@ -1,12 +1,13 @@
 """Search or sampling, as the options say, over any decoder."""
 
+import time
 from collections.abc import Generator, Sequence
 
 import numpy as np
 
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
-from .sampling import sample
+from .sampling import sample_steps
 from .search import Decoder, ScoredIds, Unfinished, search_steps
 
 
@@ -23,15 +24,18 @@ def decode(
     bos_id: int,
     eos_id: int,
     target_prefix: Sequence[int] = (),
+    deadline: float | None = None,
 ) -> list[list[ScoredIds]]:
     """Decode a batch with all of the options' rules.
 
     Args:
         decoder: of these sources, with beams(options) beams
         target_prefix: tokens that every translation begins with
+        deadline: in the seconds of time.monotonic(); the step that passes it is the last
 
     Returns:
-        for each sentence its hypotheses, best first
+        for each sentence its hypotheses, best first; they are the best so far where the deadline
+        came first, and say so
 
     Raises:
         ModelError: the decoder gave no finite score
@@ -41,10 +45,12 @@ def decode(
     )
     while True:
         try:
-            next(steps)
+            unfinished = next(steps)
         except StopIteration as end:
             results: list[list[ScoredIds]] = end.value
             return results
+        if deadline is not None and time.monotonic() >= deadline:
+            return unfinished.best_so_far()
 
 
 def decode_steps(
@@ -56,18 +62,19 @@ def decode_steps(
     eos_id: int,
     target_prefix: Sequence[int] = (),
 ) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
-    """`decode`, one step after the other: a search yields how far it is, sampling nothing; returns
-    what `decode` returns."""
+    """`decode`, one step after the other: yields how far it is, returns what `decode` returns."""
     processors = processors_for(options, SearchContext(eos_id, len(target_prefix)))
     if options.temperature:
-        return sample(
-            decoder,
-            sources,
-            options,
-            bos_id=bos_id,
-            eos_id=eos_id,
-            target_prefix=target_prefix,
-            processors=processors,
+        return (
+            yield from sample_steps(
+                decoder,
+                sources,
+                options,
+                bos_id=bos_id,
+                eos_id=eos_id,
+                target_prefix=target_prefix,
+                processors=processors,
+            )
         )
     return (
         yield from search_steps(

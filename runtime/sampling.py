@@ -18,7 +18,7 @@ end
 Shapes: B sentences still running, K = num_hypotheses, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,10 @@ from .candidates import log_softmax
 from .errors import ModelError
 from .options import DecodingOptions
 from .processors import LogitsProcessor
-from .search import NO_FINITE_SCORE, Decoder, ScoredIds, final_score
+from .search import NO_FINITE_SCORE, Beams, Decoder, ScoredIds, Unfinished, final_score
 
 
-def sample(
+def sample_steps(
     decoder: Decoder,
     sources: Sequence[Sequence[int]],
     options: DecodingOptions,
@@ -39,8 +39,9 @@ def sample(
     eos_id: int,
     target_prefix: Sequence[int] = (),
     processors: Sequence[LogitsProcessor] = (),
-) -> list[list[ScoredIds]]:
-    """Draw translations by the rules in the module's docstring.
+) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
+    """Draw translations by the rules in the module's docstring, one step after the other: yields
+    how far it is.
 
     Args:
         decoder: of these sources, with num_hypotheses beams
@@ -96,6 +97,9 @@ def sample(
             decoder.keep(going_on)
             running, sequences, scores = running[going_on], sequences[going_on], scores[going_on]
             ended, newest, own = ended[going_on], newest[going_on], own[going_on]
+        still = np.where(ended, np.float32(-np.inf), scores)
+        beams = Beams(running, sequences, still, newest)
+        yield Unfinished(beams, hypotheses, options, len(target_prefix))
 
     return [sorted(drawn, key=lambda h: -h.score) for drawn in hypotheses]
 

@@ -98,10 +98,12 @@ class Decoder(Protocol):
 
 
 class ScoredIds(NamedTuple):
-    """A hypothesis in token ids, without BOS, target prefix and EOS."""
+    """A hypothesis in token ids, without BOS, target prefix and EOS; `timed_out` says that its
+    sentence had not been searched to the end."""
 
     ids: tuple[int, ...]
     score: float
+    timed_out: bool = False
 
 
 def search(
@@ -158,7 +160,7 @@ def search_steps(
     """`search`, one step after the other: yields how far it is, returns what `search` returns."""
     beam_size = options.beam_size
     hypotheses: list[list[ScoredIds]] = [[] for _ in range(batch_size)]
-    beams = _Beams.start(batch_size, beam_size, bos_id)
+    beams = Beams.start(batch_size, beam_size, bos_id)
     if target_prefix is None:
         target_prefix = np.empty((batch_size, 0), np.int64)
     prefix_length = target_prefix.shape[1]
@@ -198,7 +200,7 @@ class Unfinished:
 
     def __init__(
         self,
-        beams: "_Beams",
+        beams: "Beams",
         hypotheses: list[list[ScoredIds]],
         options: DecodingOptions,
         prefix_length: int,
@@ -218,15 +220,17 @@ class Unfinished:
         return shortest[:length]
 
     def best_so_far(self) -> list[list[ScoredIds]]:
-        """For each sentence the best of what is finished; or else of its beams, as they are."""
+        """The results if no step followed: of sentences that still run the best of what is
+        finished, or else of their beams as they are, as timed out."""
         results = []
+        length = self._beams.sequences.shape[2]
         for sentence, finished in enumerate(self._hypotheses):
-            length = self._beams.sequences.shape[2]
             running = [
                 ScoredIds(ids, final_score(score, length, self._options))
                 for ids, score in self._running(sentence)
             ]
-            results.append(_best(finished or running, self._options.num_hypotheses))
+            best = _best(finished or running, self._options.num_hypotheses)
+            results.append([h._replace(timed_out=bool(running)) for h in best])
         return results
 
     def _running(self, sentence: int) -> list[tuple[tuple[int, ...], np.float32]]:
@@ -242,7 +246,7 @@ class Unfinished:
         ]
 
 
-class _Beams:
+class Beams:
     """The state of the sentences that still run.
 
     Attributes:
@@ -269,7 +273,7 @@ class _Beams:
         self.best_was_eos = np.zeros(len(running), dtype=bool)
 
     @classmethod
-    def start(cls, batch_size: int, beam_size: int, bos_id: int) -> "_Beams":
+    def start(cls, batch_size: int, beam_size: int, bos_id: int) -> "Beams":
         """The rule "start"."""
         scores = np.full((batch_size, beam_size), -np.inf, dtype=np.float32)
         scores[:, 0] = 0
@@ -302,7 +306,7 @@ class _Beams:
 
 
 def _candidates(
-    decoder: Decoder, beams: _Beams, processors: Sequence[LogitsProcessor]
+    decoder: Decoder, beams: Beams, processors: Sequence[LogitsProcessor]
 ) -> Candidates:
     """Candidates from the decoder, or, where there are rules on logits, computed here."""
     if not processors:
@@ -314,7 +318,7 @@ def _candidates(
 
 
 def _finished(
-    beams: _Beams,
+    beams: Beams,
     candidates: Candidates,
     sentence: int,
     rank: int,

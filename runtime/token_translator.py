@@ -1,6 +1,8 @@
 """Ids in, ids out: which way to search, in which batches, on which threads."""
 
 import logging
+import math
+import time
 from collections.abc import Generator, Sequence
 
 from .batching import side_by_side
@@ -19,6 +21,7 @@ logger = logging.getLogger(__name__)
 # Tokens of a batch, counted as sentences x beams x longest source: past this, batches only
 # take more memory.
 MAX_BATCH_TOKENS = 8192
+_FOR_DEADLINE = Route(False, "step by step: a graph has no clock")
 
 
 class TokenTranslator:
@@ -39,6 +42,7 @@ class TokenTranslator:
         *,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         with_scores: bool = True,
+        deadline: float | None = None,
     ) -> list[list[ScoredIds]]:
         """The hypotheses of each source, best first.
 
@@ -47,6 +51,8 @@ class TokenTranslator:
             prefix: ids that every translation begins with
             max_batch_tokens: sentences x beams x longest source that run together
             with_scores: greedy.onnx is faster without them; they are NaN then
+            deadline: in the seconds of time.monotonic(): the best so far are returned then, and
+                say so; it takes the steps
 
         Raises:
             ValueError: an argument is out of its range, or the sessions are closed
@@ -58,7 +64,7 @@ class TokenTranslator:
                 f"max_batch_tokens is {max_batch_tokens!r}: it must be a whole number, at least 1"
             )
         options.check_vocabulary(self.config.architecture.target_vocab_size)
-        route = self.route(options)
+        route = self.route(options) if deadline is None else _FOR_DEADLINE
         workers = self.sessions.workers
         threads = workers.available()
         call = Cancellation()
@@ -69,7 +75,7 @@ class TokenTranslator:
             batch = [sources[index] for index in indices]
             try:
                 if not route.by_graph:
-                    return self._by_steps(batch, options, prefix, call)
+                    return self._by_steps(batch, options, prefix, call, deadline)
                 return self.sessions.translate(
                     batch,
                     options,
@@ -152,7 +158,10 @@ class TokenTranslator:
         options: DecodingOptions,
         prefix: Sequence[int],
         call: Cancellation,
+        deadline: float | None,
     ) -> list[list[ScoredIds]]:
+        if deadline is not None and time.monotonic() >= deadline:
+            return [[ScoredIds((), math.nan, timed_out=True)] for _ in sources]
         special_ids = self.config.special_ids
         return decode(
             self.sessions.encode(sources, beams(options), call),
@@ -161,4 +170,5 @@ class TokenTranslator:
             bos_id=special_ids.bos_id,
             eos_id=special_ids.eos_id,
             target_prefix=prefix,
+            deadline=deadline,
         )

@@ -13,12 +13,14 @@ class Hypothesis:
             says; NaN where it was not wanted
         tokens: target ids, without BOS, the language's token and EOS
         truncated: it reached max_length, so its end is probably missing
+        timed_out: the time was over before the search: it may be unfinished, or empty
     """
 
     text: str
     score: float
     tokens: tuple[int, ...]
     truncated: bool = False
+    timed_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ import hashlib
 import json
 import logging
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-from .arguments import checked_ids, checked_sentences
+from .arguments import checked_ids, checked_sentences, checked_timeout
 from .bundled import find_model
 from .config import ModelConfig
 from .options import DecodingOptions
@@ -222,6 +223,7 @@ class Translator:
         target_language: str | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         with_scores: bool = True,
+        timeout: float | None = None,
         **changes: Any,
     ) -> list[Translation]:
         """Translate any number of sentences, in any mix of lengths.
@@ -238,6 +240,8 @@ class Translator:
             max_batch_tokens: sentences x beams x longest source that run together
             with_scores: False makes greedy search faster where nobody reads the scores, which are
                 NaN then
+            timeout: seconds after which the best so far is returned, with `timed_out` where the
+                search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
 
         Returns:
@@ -250,6 +254,7 @@ class Translator:
             CancelledError: `cancel` was called
             TranslationError: there is too little memory, or a graph failed
         """
+        deadline = None if timeout is None else time.monotonic() + checked_timeout(timeout)
         sentences = checked_sentences(sentences)
         options = (options or self.options).changed(**changes)
         source_tokens, target_tokens = self.config.languages.prefixes(
@@ -268,6 +273,7 @@ class Translator:
             [*target_tokens, *prefix],
             max_batch_tokens=max_batch_tokens,
             with_scores=with_scores,
+            deadline=deadline,
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sentences]
         for index, scored in zip(indices, hypotheses, strict=True):
@@ -333,7 +339,13 @@ class Translator:
         texts = self._tokenizer.decode(tokens)
         return [
             # A hypothesis that ends with EOS has fewer tokens: the rule "max_length" of search.py.
-            Hypothesis(text, hypothesis.score, ids, len(hypothesis.ids) >= max_length)
+            Hypothesis(
+                text,
+                hypothesis.score,
+                ids,
+                truncated=len(hypothesis.ids) >= max_length,
+                timed_out=hypothesis.timed_out,
+            )
             for text, hypothesis, ids in zip(texts, hypotheses, tokens, strict=True)
         ]
 

@@ -241,7 +241,7 @@ def test_hypotheses_are_sorted_distinct_and_score_what_they_say(
     for language, found in zip(languages, run(languages, options), strict=True):
         assert len({h.ids for h in found}) == len(found) == options.num_hypotheses
         assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
-        for ids, score in found:
+        for ids, score, _ in found:
             assert EOS not in ids
             assert len(ids) <= options.max_length
             scored = ids if len(ids) == options.max_length else (*ids, EOS)

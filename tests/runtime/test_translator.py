@@ -230,7 +230,7 @@ def test_the_route_is_logged_when_it_changes(
     toy_model: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     translator = Translator(toy_model, device="cpu")
-    with caplog.at_level("INFO", logger="tfm.runtime.translator"):
+    with caplog.at_level("INFO", logger="tfm.runtime"):
         translator.translate("一")
         translator.translate("一")
         translator.translate("一", no_repeat_ngram_size=2)
