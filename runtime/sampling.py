@@ -105,8 +105,11 @@ def sample_steps(
 
 
 def kept_logits(logits: NDArray[np.float32], options: DecodingOptions) -> NDArray[np.float64]:
-    """The logits [..., V] over the temperature, -inf for tokens that are not to be drawn."""
-    kept = logits.astype(np.float64) / options.temperature
+    """How far the logits [..., V] over the temperature are below the best; -inf for tokens that are
+    not to be drawn."""
+    with np.errstate(over="ignore"):  # by a temperature next to nothing
+        below = logits.astype(np.float64) - logits.max(-1, keepdims=True)
+        kept: NDArray[np.float64] = below / options.temperature
     if 0 < options.top_k < kept.shape[-1]:
         last = np.partition(kept, -options.top_k, axis=-1)[..., [-options.top_k]]
         kept = np.where(kept < last, -np.inf, kept)

@@ -118,6 +118,11 @@ class Sessions:
             self._closed = True
             self._graphs.clear()
 
+    def check_open(self) -> None:
+        """Raise ValueError if the sessions are closed."""
+        if self._closed:
+            raise ValueError("this translator is closed")
+
     @property
     def graph_options(self) -> frozenset[str]:
         """Names of translate.onnx's optional inputs: the options that it carries out."""
@@ -269,8 +274,7 @@ class Sessions:
         """
         # The gate first: a fork then never finds the lock held by another thread.
         with run_gate.gate.run(), self._lock:
-            if self._closed:
-                raise ValueError("this translator is closed")
+            self.check_open()
             if name not in self._graphs:
                 file: FileEntry | None = getattr(self._files, name)
                 if file is None:

@@ -63,6 +63,7 @@ class TokenTranslator:
             raise ValueError(
                 f"max_batch_tokens is {max_batch_tokens!r}: it must be a whole number, at least 1"
             )
+        self.sessions.check_open()  # whether there is anything to translate or not
         options.check_vocabulary(self.config.architecture.target_vocab_size)
         route = self.route(options) if deadline is None else _FOR_DEADLINE
         workers = self.sessions.workers

@@ -117,7 +117,6 @@ def command(
     wrong: Path | None,
 ) -> None:
     """Score MODEL FOLDERS, or without any the bundled models."""
-    logging.getLogger("tfm").setLevel(logging.ERROR)  # some sentences are hardly in a language
     try:
         systems = [
             open_system(folder, variant, beam_size, threads) for folder in folders or BUNDLED
@@ -135,4 +134,5 @@ def command(
 
 
 if __name__ == "__main__":
+    logging.getLogger("tfm").setLevel(logging.ERROR)  # some sentences are hardly in a language
     command()

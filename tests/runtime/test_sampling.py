@@ -1,6 +1,7 @@
 """Sampling: what is drawn from, how often, and that a seed settles it."""
 
 import math
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -33,7 +34,8 @@ def test_what_is_drawn_from_is_what_transformers_draws_from(
     if top_p < 1:
         scores = TopPLogitsWarper(top_p)(None, scores)
     options = DecodingOptions(temperature=temperature, top_k=top_k, top_p=top_p)
-    np.testing.assert_allclose(kept_logits(logits, options), scores.numpy(), rtol=1e-6)
+    expected = scores - scores.max(dim=-1, keepdim=True).values
+    np.testing.assert_allclose(kept_logits(logits, options), expected.numpy(), atol=1e-6)
 
 
 def coin(tokens: tuple[int, ...]) -> NDArray[np.float32]:
@@ -84,6 +86,13 @@ def test_a_seed_settles_the_text_whatever_the_batch() -> None:
     assert len({tuple(row) for row in together}) == 4
     assert draws(options, sources[::-1]) == together[::-1]
     assert draws(options.changed(seed=1), sources) != together
+
+
+def test_a_temperature_next_to_nothing_is_greedy_search() -> None:
+    options = DecodingOptions(temperature=5e-324, max_length=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draws(options, [[9, EOS]]) == [[(4, 4, 4)]]
 
 
 def test_forbidding_every_token_is_an_error() -> None:

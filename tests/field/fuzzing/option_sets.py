@@ -83,6 +83,8 @@ def _number_fits(value: Any, type_: type, spec: Any) -> bool:
             return False
     except OverflowError:
         return False
+    if spec.high is not None and value > spec.high:
+        return False
     low_enough = spec.low is None or value >= spec.low
     return low_enough and (spec.above is None or value > spec.above)
 
@@ -91,6 +93,10 @@ def _fit_together(options: dict[str, Any], defaults: DecodingOptions) -> bool:
     beam_size, n_best = options.get("beam_size"), options.get("num_hypotheses")
     if beam_size is not None and n_best is not None and n_best > beam_size:
         return False
+    if not options.get("temperature", defaults.temperature):
+        for name, neutral in (("top_k", 0), ("top_p", 1), ("seed", 0)):
+            if name in options and options[name] != neutral:
+                return False
     minimum = options.get("min_length", defaults.min_length)
     maximum = options.get("max_length", defaults.max_length)
     return "min_length" not in options or minimum <= maximum
