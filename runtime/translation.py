@@ -25,10 +25,17 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """What a source sentence became: hypotheses, best first, at least one."""
+    """What a source sentence became.
+
+    Attributes:
+        source: the sentence
+        hypotheses: best first, at least one
+        doubts: names of the signs that the best one is wrong (doubts.py), where they were asked for
+    """
 
     source: str
     hypotheses: tuple[Hypothesis, ...]
+    doubts: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

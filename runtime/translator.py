@@ -6,13 +6,14 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 from .arguments import checked_ids, checked_sentences, checked_timeout
 from .bundled import find_model
 from .config import ModelConfig
+from .doubts import find_doubts
 from .options import DecodingOptions
 from .scripts import warn_of_other_script
 from .search import ScoredIds
@@ -223,6 +224,7 @@ class Translator:
         target_language: str | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         with_scores: bool = True,
+        with_doubts: bool = False,
         timeout: float | None = None,
         **changes: Any,
     ) -> list[Translation]:
@@ -240,6 +242,7 @@ class Translator:
             max_batch_tokens: sentences x beams x longest source that run together
             with_scores: False makes greedy search faster where nobody reads the scores, which are
                 NaN then
+            with_doubts: look for signs that a translation is wrong: see doubts.py
             timeout: seconds after which the best so far is returned, with `timed_out` where the
                 search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
@@ -272,7 +275,7 @@ class Translator:
             options,
             [*target_tokens, *prefix],
             max_batch_tokens=max_batch_tokens,
-            with_scores=with_scores,
+            with_scores=with_scores or with_doubts,
             deadline=deadline,
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sentences]
@@ -287,9 +290,16 @@ class Translator:
                 len(found),
                 options.max_length,
             )
-        return [
+        translations = [
             Translation(sentence, tuple(hypotheses))
             for sentence, hypotheses in zip(sentences, found, strict=True)
+        ]
+        if not with_doubts:
+            return translations
+        target = target_language or languages.target
+        return [
+            replace(translation, doubts=find_doubts(translation, len(ids), target, options))
+            for translation, ids in zip(translations, sources, strict=True)
         ]
 
     def translate_ids(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tfm.runtime.files.display import printable
+
 from . import input_lines, output_paths, resumable_output
 from .finished_output import check_finished
 from .input_lines import InputText
@@ -54,6 +56,11 @@ if TYPE_CHECKING:
     " target, keep further columns.",
 )
 @click.option(
+    "--doubts",
+    is_flag=True,
+    help="Say on stderr which translations may be wrong, and why.",
+)
+@click.option(
     "-m",
     "--model",
     type=ModelPath(),
@@ -85,6 +92,7 @@ def run(
     encoding: str | None,
     resume: bool,
     pairs: bool,
+    doubts: bool,
     model: Path | None,
     decoding: dict[str, Any],
     source_language: str | None,
@@ -126,7 +134,7 @@ def run(
         translator.config.languages.prefixes(source_language, target_language)
         options = translator.options.changed(**{"num_hypotheses": 1, **decoding})
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
-    job = _Job(translator, options, source_language, target_language, pairs, n_best)
+    job = _Job(translator, options, source_language, target_language, pairs, n_best, doubts)
     if source.is_terminal:
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
     chunks = source.chunks()
@@ -188,6 +196,13 @@ def _say_complete(output_file: Path, source: InputText, pairs: bool, n_best: int
     click.echo(f"{output_file} is complete; leave out --resume to make it anew", err=True)
 
 
+def _say_doubts(translation: "Translation", line: int) -> None:
+    from tfm.runtime.doubts import DOUBTS
+
+    reasons = ", ".join(DOUBTS[name].meaning for name in translation.doubts)
+    click.echo(f"line {line + 1}: {reasons}: {printable(translation.text)[:80]}", err=True)
+
+
 class _Job:
     """What is done with every chunk of lines."""
 
@@ -199,7 +214,9 @@ class _Job:
         target_language: str | None,
         pairs: bool,
         n_best: int | None,
+        with_doubts: bool,
     ) -> None:
+        self._with_doubts = with_doubts
         languages = translator.config.languages
         self._translator, self._options = translator, options
         self._source_language = source_language or languages.source
@@ -233,10 +250,13 @@ class _Job:
                 source_language=self._source_language,
                 target_language=self._target_language,
                 with_scores=self._n_best is not None,
+                with_doubts=self._with_doubts,
             ),
             self._translator.cancel,
         )
         for index, translation in enumerate(translations):
+            if translation.doubts:
+                _say_doubts(translation, output.lines + index)
             for line in self._lines(translation, chunk[index], output.lines + index):
                 output.write(line)
         output.commit(chunk)

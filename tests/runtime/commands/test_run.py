@@ -43,6 +43,7 @@ class ShoutingTranslator:
         options: DecodingOptions,
         *,
         with_scores: bool,
+        with_doubts: bool,
         **languages: str,
     ) -> list[Translation]:
         self.asked, self.languages, self.with_scores = options, languages, with_scores

@@ -1,0 +1,91 @@
+"""Doubts: each sign is seen where it is, and not where all is well."""
+
+from collections.abc import Sequence
+
+import pytest
+from helpers.command import tfm
+
+from tfm.runtime import DecodingOptions, Hypothesis, Translation, Translator
+from tfm.runtime.doubts import DOUBTS, find_doubts
+
+GOOD = range(10)  # tokens that do not repeat
+
+
+def doubts(
+    source: str,
+    text: str,
+    *,
+    target: str = "en",
+    tokens: Sequence[int] = GOOD,
+    score: float = -0.3,
+    source_length: int = 10,
+    truncated: bool = False,
+    length_penalty: float = 1.0,
+) -> tuple[str, ...]:
+    hypothesis = Hypothesis(text, score, tuple(tokens), truncated)
+    options = DecodingOptions(length_penalty=length_penalty)
+    return find_doubts(Translation(source, (hypothesis,)), source_length, target, options)
+
+
+def test_a_good_translation_is_not_doubted() -> None:
+    assert doubts("我有2本书，3支笔。", "I have 2 books and 3 pens.") == ()
+    assert doubts("一千", "1,000") == ()  # words may become digits
+    assert doubts("１，０００元", "1000 yuan") == ()
+    assert doubts("I stayed 3 days.", "我住了三天。", target="zh") == ()
+    assert doubts("好", "OK", tokens=(5,), source_length=2) == ()
+    assert doubts("是，是，是，是。", "Yes, yes, yes, yes.", tokens=(5, 6, 5, 6, 5, 6)) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "facts"),
+    [
+        ("truncated", {"truncated": True}),
+        ("empty", {"text": " "}),
+        ("loop", {"tokens": (4, 7, 7, 7, 7, 7, 7, 7, 8)}),
+        ("loop", {"tokens": (4, 7, 8, 9, 7, 8, 9, 7, 8, 9, 5)}),
+        ("script", {"text": "这是中文。"}),
+        ("script", {"text": "This is still English.", "target": "zh"}),
+        ("numbers", {"source": "他有15本书。", "text": "He has 50 books."}),
+        ("numbers", {"source": "电话13812345678", "text": "Phone 1381234567"}),
+        ("numbers", {"source": "30天", "text": "days"}),
+        ("numbers", {"source": "3天", "text": "3 or 40 days"}),
+        ("length", {"tokens": range(40)}),
+        ("length", {"source_length": 60}),
+        ("probability", {"score": -1.2}),
+        ("probability", {"score": -20.0, "length_penalty": 0.0}),
+    ],
+)
+def test_each_sign_is_seen(name: str, facts: dict[str, object]) -> None:
+    usual: dict[str, object] = {"source": "一本书", "text": "a book"}
+    found = doubts(**{**usual, **facts})  # type: ignore[arg-type]
+    assert found == (name,)
+
+
+def test_every_sign_is_tried_above() -> None:
+    names = {mark.args[1][i][0] for mark in test_each_sign_is_seen.pytestmark for i in range(14)}
+    assert names == DOUBTS.keys()
+
+
+def test_without_a_score_the_probability_says_nothing() -> None:
+    assert doubts("好", "OK", score=float("nan")) == ()
+
+
+def test_the_translator_looks_only_if_asked() -> None:
+    translator = Translator(intra_threads=1)
+    sentences = ["我爱你。", "", "随着奥斯曼帝国的衰落，巴洛克和洛可可风格的艺术蓬勃发展。"]
+    plain = translator.translate_batch(sentences, beam_size=1, with_scores=False)
+    assert [t.doubts for t in plain] == [(), (), ()]
+    looked = translator.translate_batch(sentences, beam_size=1, with_doubts=True)
+    assert [t.doubts for t in looked] == [(), (), ("probability",)]
+    assert [t.text for t in looked] == [t.text for t in plain]
+    cut = translator.translate(sentences[2], max_length=3, with_doubts=True)
+    assert "truncated" in cut.doubts
+
+
+def test_tfm_run_says_them_on_stderr() -> None:
+    stdin = "我爱你。\n随着奥斯曼帝国的衰落，巴洛克和洛可可风格的艺术蓬勃发展。\n"
+    status, stdout, stderr = tfm("run", "--doubts", "--beam-size", "1", stdin=stdin)
+    assert status == 0
+    assert stderr.startswith("line 2: the model gives it a low probability: ")
+    assert stdout == tfm("run", "--beam-size", "1", stdin=stdin)[1]
+    assert stderr.count("line ") == 1
