@@ -1,7 +1,6 @@
 """The models that travel in the wheel, by name."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
 from .errors import ModelError
@@ -15,6 +14,8 @@ def bundled_model(name: str = BUNDLED_MODELS[0]) -> Path:
     Raises:
         ModelError: this installation carries no such model
     """
+    from importlib.resources import files  # slow to import, and `tfm --help` needs none
+
     try:
         folder = Path(str(files("tfm.models").joinpath(name)))
     except ModuleNotFoundError as error:

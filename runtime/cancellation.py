@@ -19,11 +19,6 @@ class Cancellation:
         self._runs: list[Any] = []  # onnxruntime.RunOptions of the graphs that run
         self._cancelled = False
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether `cancel` was called."""
-        return self._cancelled
-
     def cancel(self) -> None:
         """Stop the graphs that run, after the operator they are at, and let no other begin."""
         with self._lock:

@@ -1,6 +1,5 @@
 """Search or sampling, as the options say, over any decoder."""
 
-import time
 from collections.abc import Generator, Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
 from .sampling import sample_steps
-from .search import Decoder, ScoredIds, Unfinished, search_steps
+from .search import Decoder, ScoredIds, Unfinished, finish, search_steps
 
 
 def beams(options: DecodingOptions) -> int:
@@ -24,18 +23,15 @@ def decode(
     bos_id: int,
     eos_id: int,
     target_prefix: Sequence[int] = (),
-    deadline: float | None = None,
 ) -> list[list[ScoredIds]]:
     """Decode a batch with all of the options' rules.
 
     Args:
         decoder: of these sources, with beams(options) beams
         target_prefix: tokens that every translation begins with
-        deadline: in the seconds of time.monotonic(); the step that passes it is the last
 
     Returns:
-        for each sentence its hypotheses, best first; they are the best so far where the deadline
-        came first, and say so
+        for each sentence its hypotheses, best first
 
     Raises:
         ModelError: the decoder gave no finite score
@@ -43,14 +39,7 @@ def decode(
     steps = decode_steps(
         decoder, sources, options, bos_id=bos_id, eos_id=eos_id, target_prefix=target_prefix
     )
-    while True:
-        try:
-            unfinished = next(steps)
-        except StopIteration as end:
-            results: list[list[ScoredIds]] = end.value
-            return results
-        if deadline is not None and time.monotonic() >= deadline:
-            return unfinished.best_so_far()
+    return finish(steps)
 
 
 def decode_steps(

@@ -42,6 +42,7 @@ With these rules a model gives CTranslate2's sequences and scores (with min_deco
 Shapes: B sentences still running, K beams, V vocabulary, P tokens of the target prefix.
 """
 
+import time
 from collections.abc import Generator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -130,21 +131,17 @@ def search(
     Raises:
         ModelError: the decoder gave no finite score
     """
-    steps = search_steps(
-        decoder,
-        batch_size,
-        options,
-        bos_id=bos_id,
-        eos_id=eos_id,
-        target_prefix=target_prefix,
-        processors=processors,
+    return finish(
+        search_steps(
+            decoder,
+            batch_size,
+            options,
+            bos_id=bos_id,
+            eos_id=eos_id,
+            target_prefix=target_prefix,
+            processors=processors,
+        )
     )
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            results: list[list[ScoredIds]] = end.value
-            return results
 
 
 def search_steps(
@@ -193,6 +190,25 @@ def search_steps(
         yield Unfinished(beams, hypotheses, options, prefix_length)
 
     return [_best(finished, options.num_hypotheses) for finished in hypotheses]
+
+
+def finish(
+    steps: Generator["Unfinished", None, list[list[ScoredIds]]], deadline: float | None = None
+) -> list[list[ScoredIds]]:
+    """Take all steps, and return the results: the best so far, which say so, where the deadline
+    comes first.
+
+    Args:
+        deadline: in the seconds of time.monotonic(); the step that passes it is the last
+    """
+    while True:
+        try:
+            unfinished = next(steps)
+        except StopIteration as end:
+            results: list[list[ScoredIds]] = end.value
+            return results
+        if deadline is not None and time.monotonic() >= deadline:
+            return unfinished.best_so_far()
 
 
 class Unfinished:

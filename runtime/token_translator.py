@@ -8,12 +8,12 @@ from collections.abc import Generator, Sequence
 from .batching import side_by_side
 from .cancellation import Cancellation
 from .config import ModelConfig
-from .decode import beams, decode, decode_steps
+from .decode import beams, decode_steps
 from .errors import TranslationError
 from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
 from .route import Route, choose_route, suits_greedy
-from .search import ScoredIds, Unfinished
+from .search import ScoredIds, Unfinished, finish
 from .sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -111,19 +111,9 @@ class TokenTranslator:
         """
         options.check_vocabulary(self.config.architecture.target_vocab_size)
         call = Cancellation()
-        special_ids = self.config.special_ids
         self._calls.add(call)
         try:
-            return (
-                yield from decode_steps(
-                    self.sessions.encode([source], beams(options), call),
-                    [source],
-                    options,
-                    bos_id=special_ids.bos_id,
-                    eos_id=special_ids.eos_id,
-                    target_prefix=prefix,
-                )
-            )
+            return (yield from self._steps([source], options, prefix, call))
         except MemoryError as error:
             raise TranslationError(NOT_ENOUGH_MEMORY) from error
         finally:
@@ -163,13 +153,21 @@ class TokenTranslator:
     ) -> list[list[ScoredIds]]:
         if deadline is not None and time.monotonic() >= deadline:
             return [[ScoredIds((), math.nan, timed_out=True)] for _ in sources]
+        return finish(self._steps(sources, options, prefix, call), deadline)
+
+    def _steps(
+        self,
+        sources: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        prefix: Sequence[int],
+        call: Cancellation,
+    ) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
         special_ids = self.config.special_ids
-        return decode(
+        return decode_steps(
             self.sessions.encode(sources, beams(options), call),
             sources,
             options,
             bos_id=special_ids.bos_id,
             eos_id=special_ids.eos_id,
             target_prefix=prefix,
-            deadline=deadline,
         )

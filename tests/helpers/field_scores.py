@@ -1,5 +1,7 @@
 """What a model makes of the sentences of tests/models, and of changed input, as tables."""
 
+import bisect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,3 +202,15 @@ def _table(
         shares = [f"{100 * column[group]:.1f}" for _, column in columns]
         lines.append(" | ".join([f"| {group}", str(count), *shares]) + " |")
     return "\n".join(lines)
+
+
+def area_under_curve(values: Sequence[float], is_bad: Sequence[bool]) -> float:
+    """The probability that a bad item has the higher value than a good one (the area under the ROC
+    curve); ties count half, and it is NaN without one of either kind."""
+    pairs = list(zip(values, is_bad, strict=True))
+    good = sorted(value for value, bad in pairs if not bad)
+    bad = [value for value, is_bad in pairs if is_bad]
+    if not good or not bad:
+        return math.nan
+    wins = sum(bisect.bisect_left(good, v) + bisect.bisect_right(good, v) for v in bad) / 2
+    return wins / (len(good) * len(bad))

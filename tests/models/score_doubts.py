@@ -7,43 +7,32 @@ bad and a good one the bad one is the more doubtful; 0.5 is chance. Precision is
 doubted ones are bad; a quarter is chance.
 """
 
-import bisect
-import math
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 import click
 import sacrebleu
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers.field_scores import area_under_curve, read_dev
 
 from tfm.runtime import Translator
 from tfm.runtime.commands.model_argument import ModelPath
 from tfm.runtime.doubts import DOUBTS, TranslatedSentence
 
 
-def area_under_curve(values: Sequence[float], is_bad: Sequence[bool]) -> float:
-    """Ties count half; NaN without one of either kind."""
-    pairs = list(zip(values, is_bad, strict=True))
-    good = sorted(value for value, bad in pairs if not bad)
-    bad = [value for value, is_bad in pairs if is_bad]
-    if not good or not bad:
-        return math.nan
-    wins = sum(bisect.bisect_left(good, v) + bisect.bisect_right(good, v) for v in bad) / 2
-    return wins / (len(good) * len(bad))
-
-
 @click.command()
 @click.argument("model", type=ModelPath())
 @click.argument("pairs", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--count", type=click.IntRange(4), default=1000, show_default=True)
+@click.option("--count", type=click.IntRange(4), default=2000, show_default=True)
 @click.option("--beam-size", type=click.IntRange(1), default=4, show_default=True)
 def command(model: Path, pairs: Path, count: int, beam_size: int) -> None:
     """Measure the doubts about MODEL's translations of PAIRS, a .tsv of Chinese and English."""
     translator = Translator(model, device="cpu")
     languages = translator.config.languages
-    rows = [line.split("\t") for line in pairs.read_text("utf-8").splitlines()]
-    rows = rows[:: max(1, len(rows) // count)]
-    source, target = (0, 1) if languages.source == "zh" else (1, 0)
-    sentences = [row[source] for row in rows]
+    rows = read_dev(pairs, languages.source or "", count)
+    sentences = [source for source, _ in rows]
     translations = translator.translate_batch(sentences, beam_size=beam_size)
     lengths = [len(ids) for ids in translator._tokenizer.encode(sentences)]
     penalty = translator.options.length_penalty
@@ -52,8 +41,8 @@ def command(model: Path, pairs: Path, count: int, beam_size: int) -> None:
         for t, length in zip(translations, lengths, strict=True)
     ]
     scores = [
-        sacrebleu.sentence_chrf(t.text, [row[target]]).score
-        for t, row in zip(translations, rows, strict=True)
+        sacrebleu.sentence_chrf(t.text, [reference]).score
+        for t, (_, reference) in zip(translations, rows, strict=True)
     ]
     limit = sorted(scores)[len(scores) // 4]
     is_bad = [score < limit for score in scores]

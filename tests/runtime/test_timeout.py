@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tfm.runtime import Translator, decode, token_translator
+from tfm.runtime import Translator, search, token_translator
 from tfm.runtime.commands.interrupts import run_cancellable
 
 SENTENCES = ["我爱你。", "今天天气很好，我们明天去北京。", "他每天早上六点起床。"]
@@ -30,7 +30,7 @@ def translator() -> Translator:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (decode, token_translator):
+    for module in (search, token_translator):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr("tfm.runtime.translator.time", clock)
     return clock
