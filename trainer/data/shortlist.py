@@ -9,7 +9,6 @@ digits, punctuation, single letters and bytes.
 Shapes: V source vocabulary.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ class Shortlist:
             )
         except (KeyError, ValueError) as error:
             raise TrainError(f"{path}: not a shortlist, or damaged; {AGAIN}") from error
-        if found.vocabulary != digest(vocabulary):
+        if found.vocabulary != vocabulary.digest:
             raise TrainError(f"{path}: of another model's vocabulary; {AGAIN} for this checkpoint")
         found._check(path, config)
         return found
@@ -116,14 +115,6 @@ class Shortlist:
             or self.starts[config.pad_id] != self.starts[config.pad_id + 1]
         ):
             raise TrainError(f"{path}: damaged; {AGAIN}")
-
-
-def digest(vocabulary: Vocabulary) -> str:
-    """What tells the vocabulary of one model from that of another."""
-    content = hashlib.sha256()
-    for processor in (vocabulary.source, vocabulary.target):
-        content.update(processor.serialized_model_proto())
-    return content.hexdigest()
 
 
 def learn_shortlist(
@@ -181,7 +172,7 @@ def make_shortlist(
         always=np.flatnonzero(always),
         starts=np.searchsorted(links[:, 0], np.arange(config.source_vocab_size + 1)),
         targets=links[:, 1],
-        vocabulary=digest(vocabulary),
+        vocabulary=vocabulary.digest,
     )
 
 

@@ -5,7 +5,6 @@ process of a training reads the same files.
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from pathlib import Path, PurePath
@@ -121,14 +120,11 @@ def _made_of(
     corpora: Corpora, vocabulary: Vocabulary, config: TransformerConfig, max_length: int
 ) -> dict[str, Any]:
     """What the ids depend on, as JSON would read it back."""
-    digest = hashlib.sha256()
-    for processor in (vocabulary.source, vocabulary.target):
-        digest.update(processor.serialized_model_proto())
     states = [(path.resolve(), path.stat()) for path in corpora.files()]
     content = {
         "corpora": [dataclasses.asdict(recipe) for recipe in corpora.recipes],
         "files": [[str(path), state.st_size, state.st_mtime_ns] for path, state in states],
-        "vocabulary": digest.hexdigest(),
+        "vocabulary": vocabulary.digest,
         "prefixes": [config.source_prefix, config.target_prefix],
         "max_length": max_length,
     }

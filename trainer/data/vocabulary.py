@@ -1,5 +1,6 @@
 """SentencePiece vocabularies: one per side, or a joint one."""
 
+import hashlib
 import io
 import logging
 import re
@@ -63,6 +64,14 @@ class Vocabulary:
         (folder / SOURCE_FILE).write_bytes(self.source.serialized_model_proto())
         if self.target is not self.source:
             (folder / TARGET_FILE).write_bytes(self.target.serialized_model_proto())
+
+    @property
+    def digest(self) -> str:
+        """What tells it from another vocabulary."""
+        content = hashlib.sha256()
+        for processor in (self.source, self.target):
+            content.update(processor.serialized_model_proto())
+        return content.hexdigest()
 
     @property
     def special_ids(self) -> dict[str, int]:

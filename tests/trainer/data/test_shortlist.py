@@ -9,7 +9,7 @@ from helpers.numerals import chinese, english
 from tfm.trainer.config import TransformerConfig
 from tfm.trainer.data.batches import EncodedText
 from tfm.trainer.data.corpora import ParallelText
-from tfm.trainer.data.shortlist import Shortlist, digest, make_shortlist
+from tfm.trainer.data.shortlist import Shortlist, make_shortlist
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.errors import TrainError
 from tfm.trainer.model import Transformer
@@ -84,7 +84,7 @@ def test_comes_back_from_its_file(
     found = Shortlist.load(path, tiny_vocabulary, config)
     for name in ("always", "starts", "targets"):
         np.testing.assert_array_equal(getattr(found, name), getattr(made, name))
-    assert found.vocabulary == made.vocabulary == digest(tiny_vocabulary)
+    assert found.vocabulary == made.vocabulary == tiny_vocabulary.digest
 
 
 def broken(made: Shortlist, name: str, value: object) -> dict[str, object]:
