@@ -250,5 +250,5 @@ def test_own_children_are_no_other_load() -> None:
         ticks = os.sysconf("SC_CLK_TCK")
         while _cpu_ticks(pid) < 0.3 * ticks:
             time.sleep(0.01)
-        assert own_s() - before >= 0.3
-    assert own_s() - before >= 0.3  # ended children count too
+        assert own_s() - before > 0.29  # a difference of floats: 0.3 may come out as 0.2999…
+    assert own_s() - before > 0.29  # ended children count too
