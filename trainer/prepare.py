@@ -22,6 +22,7 @@ from .config import (
 from .errors import TrainError
 from .importing.files import read_origin
 from .model import Transformer
+from .vocabulary_transfer import transfer_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,16 @@ FREE = {"dropout", "source_language", "target_language"}  # what --resume may ch
 
 
 def prepare(
-    recipe: Recipe, folder: CheckpointFolder, *, resume: bool, init: Path | None
+    recipe: Recipe,
+    folder: CheckpointFolder,
+    *,
+    resume: bool,
+    init: Path | None,
+    new_vocabulary: bool = False,
 ) -> Transformer | None:
     """Write to the existing folder what every process reads before it begins or resumes.
+
+    With `new_vocabulary` the model of --init gets a vocabulary trained as the recipe says.
 
     Returns:
         the model of --init, whose weights training begins with, or None
@@ -50,7 +58,9 @@ def prepare(
     corpora = Corpora(recipe.data.train)
     corpora.check()
     validation = read_corpora([recipe.data.validation])
-    vocabulary, config, initial = _network(recipe, corpora, folder, init, resume=resume)
+    vocabulary, config, initial = _network(
+        recipe, corpora, folder, init, resume=resume, new_vocabulary=new_vocabulary
+    )
     if resume:
         _check_unchanged(folder, folder.read_config(), config)
         if not folder.read_state().initialized:
@@ -77,7 +87,13 @@ def prepare(
 
 
 def _network(
-    recipe: Recipe, corpora: Corpora, folder: CheckpointFolder, init: Path | None, *, resume: bool
+    recipe: Recipe,
+    corpora: Corpora,
+    folder: CheckpointFolder,
+    init: Path | None,
+    *,
+    resume: bool,
+    new_vocabulary: bool,
 ) -> tuple[Vocabulary, TransformerConfig, Transformer | None]:
     """The vocabulary and the configuration of the network, and the weights it begins with if they
     are not random."""
@@ -86,13 +102,14 @@ def _network(
         if folder.read_state().initialized:
             return vocabulary, _tuned(folder.read_config(), recipe), None
     elif init is not None:
-        _name_what_init_replaces(recipe, init)
+        _name_what_init_replaces(recipe, init, new_vocabulary=new_vocabulary)
         initial, vocabulary = load_checkpoint(init)
+        if new_vocabulary:
+            before, vocabulary = vocabulary, _train_vocabulary(recipe, corpora)
+            initial = transfer_vocabulary(initial, before, vocabulary)
         return vocabulary, _tuned(initial.config, recipe), initial
     else:
-        text = draw_sample(corpora, recipe.vocabulary.max_sentences, recipe.training.seed)
-        logger.info("training the vocabulary on %d pairs", len(text))
-        vocabulary = train_vocabulary(text.sources, text.targets, recipe.vocabulary)
+        vocabulary = _train_vocabulary(recipe, corpora)
     config = recipe.model.build(
         recipe.data,
         vocabulary.source.vocab_size(),
@@ -102,14 +119,22 @@ def _network(
     return vocabulary, config, None
 
 
-def _name_what_init_replaces(recipe: Recipe, init: Path) -> None:
+def _train_vocabulary(recipe: Recipe, corpora: Corpora) -> Vocabulary:
+    text = draw_sample(corpora, recipe.vocabulary.max_sentences, recipe.training.seed)
+    logger.info("training the vocabulary on %d pairs", len(text))
+    return train_vocabulary(text.sources, text.targets, recipe.vocabulary)
+
+
+def _name_what_init_replaces(recipe: Recipe, init: Path, *, new_vocabulary: bool) -> None:
     """Warn of keys that count for nothing, because the model and the vocabulary are given."""
     tree = tomllib.loads(recipe.text)
     keys = [f"model.{key}" for key in tree.get("model", {}) if key != "dropout"]
-    keys += [f"vocabulary.{key}" for key in tree.get("vocabulary", {})]
+    if not new_vocabulary:
+        keys += [f"vocabulary.{key}" for key in tree.get("vocabulary", {})]
     if keys:
         logger.warning(
-            "--init keeps the model and the vocabulary of %s: %s of the recipe count for nothing",
+            "--init keeps the model%s of %s: %s of the recipe count for nothing",
+            "" if new_vocabulary else " and the vocabulary",
             init,
             ", ".join(keys),
         )

@@ -47,6 +47,7 @@ def train(
     *,
     resume: bool,
     init: Path | None = None,
+    new_vocabulary: bool = False,
     processes: Processes = ALONE,
     tensorboard: bool = False,
     threads: ThreadWatch | None = None,
@@ -58,6 +59,8 @@ def train(
         init: a checkpoint to begin from, unless there is something to resume. Its model and
             vocabulary are kept: of the recipe's [model] only dropout counts, and nothing of
             [vocabulary]
+        new_vocabulary: train the vocabulary as the recipe says all the same, and keep the
+            embeddings of the pieces that both have (`transfer_vocabulary`)
         processes: those that share the training; all see the same files
         tensorboard: write the metrics for TensorBoard too
         threads: changes the number of CPU threads where other programs slow them down; None leaves
@@ -83,7 +86,9 @@ def train(
                 # Before claim(), which makes a lock file.
                 refuse_to_overwrite(checkpoint, init, resume=resume)
                 held.enter_context(checkpoint.claim())
-                initial = prepare(recipe, checkpoint, resume=resume, init=init)
+                initial = prepare(
+                    recipe, checkpoint, resume=resume, init=init, new_vocabulary=new_vocabulary
+                )
         resume = processes.broadcast(checkpoint.last.exists())
         recipe = _in_precision(recipe, checkpoint, device, processes, resume=resume)
         with processes.together():

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     help="Begin from this checkpoint's weights, with its model and vocabulary: fine-tuning.",
 )
 @click.option(
+    "--new-vocabulary",
+    is_flag=True,
+    help="With --init: train the recipe's vocabulary; the embeddings of pieces that both have are "
+    "kept.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1),
     help="CPU threads, always this many (default: one a core; fewer while other programs want "
@@ -39,6 +45,7 @@ def train(
     folder: Path,
     resume: bool,
     init: Path | None,
+    new_vocabulary: bool,
     threads: int | None,
     tensorboard: bool,
 ) -> None:
@@ -69,6 +76,10 @@ def train(
     from tfm.trainer.stopping import Interrupted
     from tfm.trainer.train import train as run
 
+    if new_vocabulary and init is None:
+        raise click.UsageError(
+            "--new-vocabulary needs --init: without it the vocabulary is trained anyway"
+        )
     if tensorboard:
         pass
     keep_freed_memory()
@@ -83,6 +94,7 @@ def train(
                 folder,
                 resume=resume,
                 init=init,
+                new_vocabulary=new_vocabulary,
                 processes=processes,
                 tensorboard=tensorboard,
                 threads=watch,
