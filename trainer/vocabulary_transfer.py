@@ -7,6 +7,7 @@ learning for low-resource translation, where only the parent's rows are kept).
 """
 
 import dataclasses
+from typing import Any
 
 import sentencepiece
 import torch
@@ -58,14 +59,13 @@ def transfer_vocabulary(model: Transformer, old: Vocabulary, new: Vocabulary) ->
     for name in TARGET_ROWS:
         if name in weights:
             weights[name] = _means(weights[name], rows)
-    changed = dataclasses.replace(
-        config,
+    sizes_and_ids: dict[str, Any] = dict(
         source_vocab_size=new.source.vocab_size(),
         target_vocab_size=new.target.vocab_size(),
         suppress_ids=tuple(specials[own] for own in config.suppress_ids if own in specials),
         **new.special_ids,
     )
-    return build_model(changed, weights)
+    return build_model(dataclasses.replace(config, **sizes_and_ids), weights)
 
 
 def _old_rows(
