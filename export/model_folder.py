@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from tfm.export.evaluation.alignment import choose_heads
 from tfm.export.evaluation.verify import VariantReport, verify_folder
 from tfm.export.formats.read_model_folder import CHECKPOINT_FILE, load_exportable
 from tfm.export.graphs.compact_cache import compact_graph
 from tfm.export.graphs.greedy import compose_greedy
+from tfm.export.graphs.scoring import scoring_graph
 from tfm.export.graphs.search import compose
 from tfm.export.graphs.shared_weights import save_shared
 from tfm.export.graphs.step import step_graph
@@ -36,7 +38,12 @@ from tfm.export.quantization.tune import (
     shorten,
     tune,
 )
-from tfm.export.quantization.variants import CALIBRATED, VARIANTS, make_variant
+from tfm.export.quantization.variants import (
+    CALIBRATED,
+    VARIANTS,
+    make_variant,
+    open_to_check,
+)
 from tfm.export.shortlist.output_layer import OUTPUT_LAYER
 from tfm.export.shortlist.prepared import LexicalShortlist, PreparedShortlist, PreviewShortlist
 from tfm.runtime.config import (
@@ -51,6 +58,7 @@ from tfm.runtime.config import (
 from tfm.runtime.device import load_onnxruntime
 from tfm.runtime.files.atomic import partial_folder
 from tfm.runtime.options import DecodingOptions
+from tfm.runtime.tokenizer import Tokenizer
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.shortlist import Shortlist
 from tfm.trainer.data.vocabulary import SOURCE_FILE, TARGET_FILE, Vocabulary
@@ -135,9 +143,34 @@ def export_checkpoint(
         failures = [f"{v}: {f}" for v, report in reports.items() for f in report.failures]
         if failures:
             raise ExportError(f"verification failed, nothing was written: {'; '.join(failures)}")
+        if references is not None:
+            _choose_alignment(staging, variants[0], sentences, references)
         _write_report(staging / VERIFY_FILE, reports)
         _install(staging, folder)
     return reports
+
+
+def _choose_alignment(
+    folder: Path, variant: str, sentences: Sequence[str], references: Sequence[str]
+) -> None:
+    """Write into config.json which heads align words."""
+    config = ModelConfig.load(folder)
+    with open_to_check(folder, variant) as translator:
+        choice = choose_heads(
+            config, translator.sessions, Tokenizer(folder, config), sentences, references
+        )
+    if choice is None:
+        logger.info("alignment: too few words are on both sides to choose heads by")
+        return
+    logger.info(
+        "alignment: layer %d, heads %s of the %s step align %.1f %% of %d shared words",
+        choice.heads.layer,
+        ", ".join(map(str, choice.heads.heads)),
+        "next" if choice.heads.from_next_step else "same",
+        100 * choice.accuracy,
+        choice.words,
+    )
+    dataclasses.replace(config, alignment=choice.heads).save(folder)
 
 
 def _check_target(folder: Path, checkpoint: Path) -> None:
@@ -240,6 +273,7 @@ def _write(
         logger.info("writing %s", variant)
         (folder / variant).mkdir()
         made = make_variant(source.graphs, variant, source.ranges, exclude.get(variant, ()))
+        score = scoring_graph(made, config)  # of every token, whatever a shortlist leaves out
         if source.shortlist is not None:
             made = source.shortlist.apply(made)
         files = {
@@ -248,6 +282,7 @@ def _write(
             "compact": compact_graph(made, config),
             "translate": compose(made, config, source.options, prefix),
             "greedy": compose_greedy(made, config, source.options, prefix),
+            "score": score,
         }
         save_shared(
             [(folder / variant / f"{part}.onnx", graph) for part, graph in files.items()],
@@ -308,6 +343,7 @@ def _variant(folder: Path, variant: str) -> VariantFiles:
         compact=FileEntry.of(folder, f"{variant}/compact.onnx"),
         translate=FileEntry.of(folder, f"{variant}/translate.onnx"),
         greedy=FileEntry.of(folder, f"{variant}/greedy.onnx"),
+        score=FileEntry.of(folder, f"{variant}/score.onnx"),
         weights=FileEntry.of(folder, f"{variant}/{WEIGHTS_FILE}"),
     )
 

@@ -9,17 +9,21 @@ from .errors import CancelledError, ModelError, TfmError, TranslationError
 
 TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
+    from .alignment import Alignment
     from .options import DecodingOptions
+    from .pair_scorer import Score
     from .translation import Hypothesis, Translation
     from .translator import Translator
 
     __version__: str
 
 __all__ = [
+    "Alignment",
     "CancelledError",
     "DecodingOptions",
     "Hypothesis",
     "ModelError",
+    "Score",
     "TfmError",
     "Translation",
     "TranslationError",
@@ -27,16 +31,21 @@ __all__ = [
     "__version__",
 ]
 
+_MODULES = {
+    "Alignment": ".alignment",
+    "DecodingOptions": ".options",
+    "Hypothesis": ".translation",
+    "Score": ".pair_scorer",
+    "Translation": ".translation",
+    "Translator": ".translator",
+}
+
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("tfm")
-    if name in {"Hypothesis", "Translation"}:
-        return getattr(import_module(".translation", __name__), name)
-    if name == "Translator":
-        return import_module(".translator", __name__).Translator
-    if name == "DecodingOptions":
-        return import_module(".options", __name__).DecodingOptions
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

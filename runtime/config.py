@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
+from .alignment import AlignmentHeads
 from .errors import ModelError
 from .files.display import printable
 from .files.folder_kind import FolderKind, wrong_kind
@@ -213,8 +214,9 @@ class TokenizerFiles:
 class VariantFiles:
     """The graphs of one precision, which keep their weights in one external file.
 
-    `translate` is encoder, decoder and search in one, `greedy` the same for greedy search alone,
-    which older exports do not have; the others are for a search step by step.
+    `translate` is encoder, decoder and search in one, `greedy` the same for greedy search alone;
+    `score` reads a given target. Older exports do not have these two. The others are for a search
+    step by step.
     """
 
     encoder: FileEntry
@@ -223,9 +225,11 @@ class VariantFiles:
     translate: FileEntry
     weights: FileEntry
     greedy: FileEntry | None = None
+    score: FileEntry | None = None
 
     def __post_init__(self) -> None:
-        for graph in (self.encoder, self.decoder, self.compact, self.translate, self.greedy):
+        graphs = (getattr(self, field.name) for field in fields(self) if field.name != "weights")
+        for graph in graphs:
             if graph is not None and graph.size > LARGEST_GRAPH:
                 raise ModelError(
                     f"{graph.path} has {graph.size} bytes: a graph has at most {LARGEST_GRAPH}"
@@ -244,7 +248,7 @@ class ModelConfig:
 
     A source sentence is cut at max_source_length tokens, and ends in EOS where source_eos says so.
     `decoding` has the model's own options. `shortlist` says how the graphs choose the tokens whose
-    logits they compute; "none" is all.
+    logits they compute; "none" is all. `alignment` is what the export found out about the heads.
     """
 
     format_version: int = FORMAT_VERSION
@@ -258,6 +262,7 @@ class ModelConfig:
     tokenizer: TokenizerFiles
     variants: dict[str, VariantFiles]
     shortlist: str = "none"
+    alignment: AlignmentHeads | None = None
 
     def __post_init__(self) -> None:
         check_printable("name", self.name)
@@ -270,10 +275,13 @@ class ModelConfig:
                 f"shortlist is {self.shortlist!r}: expected {' or '.join(map(repr, SHORTLISTS))}"
             )
         self._check_ids()
+        shape = self.architecture
         try:
-            self.decoding.check_vocabulary(self.architecture.target_vocab_size)
+            self.decoding.check_vocabulary(shape.target_vocab_size)
         except ValueError as error:
             raise ModelError(f"decoding: {error}") from error
+        if self.alignment is not None:
+            self.alignment.check(shape.decoder_layers, shape.num_heads)
 
     def _check_ids(self) -> None:
         """Raise ModelError when an id that is used is none of the vocabulary's, or has two uses."""

@@ -48,7 +48,7 @@ def check_graph(graph_name: str, graph: GraphSession, path: Path, config: ModelC
     """Compare names, types and shapes.
 
     Args:
-        graph_name: "encoder", "decoder", "compact", "translate" or "greedy"
+        graph_name: "encoder", "decoder", "compact", "translate", "greedy" or "score"
         path: of the graph's file, for the error
 
     Raises:
@@ -173,12 +173,28 @@ def _compact(config: ModelConfig) -> _Contract:
     )
 
 
+def _score(config: ModelConfig) -> _Contract:
+    shape = config.architecture
+    own = 0 if _is_recurrent(shape) else shape.decoder_layers
+    layers = {"encoder": shape.encoder_layers, "decoder": own, "cross": shape.decoder_layers}
+    attention = {
+        f"{kind}_attention": _Expected(_FLOAT32, (count, None, shape.num_heads, None, None))
+        for kind, count in layers.items()
+    }
+    ids = _Expected(_INT64, (None, None))
+    return _Contract(
+        {"source_ids": ids, "target_ids": ids},
+        {"log_probs": _Expected(_FLOAT32, (None, None)), **attention},
+    )
+
+
 _CONTRACTS = {
     "translate": _translate,
     "greedy": _greedy,
     "encoder": _encoder,
     "decoder": _decoder,
     "compact": _compact,
+    "score": _score,
 }
 
 

@@ -1,7 +1,8 @@
 """The ONNX Runtime sessions of one variant of a model on one device.
 
 `translate` runs translate.onnx or greedy.onnx: the whole search in one call, ids in and out.
-`encode` returns a DecodingState that search.search() advances token by token.
+`encode` returns a DecodingState that search.search() advances token by token. `score` runs
+score.onnx over given targets.
 """
 
 import logging
@@ -218,6 +219,32 @@ class Sessions:
             owner=binding,
             cancellation=cancellation,
         )
+
+    def score(
+        self,
+        sources: Sequence[Sequence[int]],
+        targets: Sequence[Sequence[int]],
+        outputs: Sequence[str],
+        cancellation: Cancellation | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Some outputs of score.onnx for pairs of source and target.
+
+        Args:
+            sources: source ids of each pair, EOS included; padded here
+            targets: target ids of each pair, without BOS; padded here
+            outputs: of log_probs [B, T], encoder_attention [L, B, H, S, S], decoder_attention
+                [M, B, H, T, T], cross_attention [M, B, H, T, S]
+
+        Raises:
+            CancelledError: it was stopped
+            ModelError: the model has no score.onnx
+        """
+        if self._files.score is None:
+            raise ModelError(
+                f"{self._folder} has no score.onnx: an older tfm exported it; export it again"
+            )
+        feeds = {"source_ids": self._padded(sources), "target_ids": self._padded(targets)}
+        return self._graph("score").run(outputs, feeds, cancellation)
 
     def _option_feeds(self, graph: str, options: DecodingOptions) -> dict[str, NDArray[Any]]:
         """Every option that the graph has an input for, as that input's tensor."""

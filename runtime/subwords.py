@@ -80,6 +80,46 @@ class SubwordModel:
             "".join(texts).encode("utf-8")  # this error says what is wrong
             raise
 
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """What each token says."""
+        return [plain_name(name) for name in self._processor.id_to_piece(list(ids))]
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in the text each id of `encode` comes from: characters from and to.
+
+        The bytes of a character that is no piece all have that character's place. What stands for
+        nothing in the text, such as the "▁" before its first word, has an empty one.
+        """
+        parts = [text] if self._split_pattern is None else self._split_pattern.split(text)
+        places: list[tuple[int, int]] = []
+        start = 0
+        for part in parts:
+            if part in self._added:
+                places.append((start, start + len(part)))
+            elif part:
+                places += [(start + begin, start + end) for begin, end in self._spans(part)]
+            start += len(part)
+        return places
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        # Here, because it loads protobuf, which few need.
+        from sentencepiece.sentencepiece_pb2 import SentencePieceText  # type: ignore[attr-defined]
+
+        encoded = self._processor.encode(text, out_type="serialized_proto")
+        proto = SentencePieceText.FromString(encoded)
+        characters = [index for index, char in enumerate(text) for _ in char.encode("utf-8")]
+        characters.append(len(text))
+        places: list[tuple[int, int]] = []
+        bytes_before = 0  # of a character whose last byte has not come
+        for piece in proto.pieces:
+            begin, end = characters[piece.begin], characters[piece.end]
+            if self._processor.is_byte(piece.id) and begin == end:
+                bytes_before += 1
+                continue
+            places += [(begin, end)] * (bytes_before + 1)
+            bytes_before = 0
+        return places + [(len(text), len(text))] * bytes_before
+
     def _encode(self, texts: Sequence[str], size: int, unk_id: int) -> list[list[int]]:
         rows: list[list[int]] = self._processor.encode(list(texts), out_type=int)
         for index, ids in enumerate(rows):

@@ -13,6 +13,8 @@ from .subwords import SubwordModel, split_language_tag
 
 _CHARACTERS_PER_TOKEN = 32  # more than a sentence has, unless it is mostly spaces
 
+_INCOMPLETE = "\ufffd"  # what bytes decode to that are no whole character yet
+
 logger = logging.getLogger(__name__)
 
 
@@ -89,6 +91,46 @@ class Tokenizer:
                 return sentence[:size]
             size *= 4
         return sentence
+
+    def source_spans(self, sentence: str, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Where in the sentence each of its source ids comes from: characters from and to.
+
+        A language's token has an empty place at the beginning, EOS one at the end.
+        """
+        text = self._beginning(sentence)
+        start = 0
+        if self._language_ids:
+            start = len(text) - len(split_language_tag(text, self._language_ids)[1])
+        with run_gate.gate.run():
+            places = self._source.spans(text[start:])[: self._max_length]
+        before, end = len(ids) - len(places) - len(self._end), (len(sentence), len(sentence))
+        moved = [(start + begin, start + finish) for begin, finish in places]
+        return [(0, 0)] * before + moved + [end] * len(self._end)
+
+    def target_spans(self, ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Where in the text that target ids (without BOS and EOS) decode to each of them stands.
+
+        Tokens that only together make a character have the same place.
+        """
+        texts = self.decode([ids[: count + 1] for count in range(len(ids))])
+        places: list[tuple[int, int]] = []
+        start = 0
+        for count, text in enumerate(texts):
+            if text.endswith(_INCOMPLETE) and count + 1 < len(texts):
+                continue
+            places += [(start, max(start, len(text)))] * (count + 1 - len(places))
+            start = max(start, len(text))
+        return places
+
+    def encode_target(self, texts: Sequence[str]) -> list[list[int]]:
+        """Target ids of whole translations; no BOS, no EOS."""
+        with run_gate.gate.run():
+            return self._target.encode(texts, self._target_size, self._unk_id)
+
+    def pieces(self, ids: Sequence[int], *, of_source: bool) -> tuple[str, ...]:
+        """The names of tokens, "▁" being a space."""
+        side = self._source if of_source else self._target
+        return tuple(side.names(ids))
 
     def encode_target_prefix(self, text: str) -> list[int]:
         """Target ids of the text that a translation is to begin with; no BOS, no EOS."""

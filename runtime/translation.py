@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from .alignment import Alignment
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
@@ -31,11 +33,13 @@ class Translation:
         source: the sentence
         hypotheses: best first, at least one
         doubts: names of the signs that the best one is wrong (doubts.py), where they were asked for
+        alignment: of the best one's words with the sentence's, where it was asked for
     """
 
     source: str
     hypotheses: tuple[Hypothesis, ...]
     doubts: tuple[str, ...] = ()
+    alignment: Alignment | None = None
 
     @property
     def text(self) -> str:

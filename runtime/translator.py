@@ -1,30 +1,27 @@
-"""Text in, translations out: tokenize, batch by length, search, restore the order."""
+"""`Translator`, the class to embed: a loaded model folder, and all that it can do."""
 
 import hashlib
 import json
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
+from .alignment import Alignment
 from .arguments import checked_ids, checked_sentences, checked_timeout
 from .bundled import find_model
 from .config import ModelConfig
-from .doubts import find_doubts
 from .options import DecodingOptions
-from .scripts import warn_of_other_script
+from .pair_scorer import PairScorer, Score
 from .search import ScoredIds
 from .sessions import Sessions
-from .streaming import settled_text
+from .text_translator import TextTranslator
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
-from .translation import Hypothesis, Translation
+from .translation import Translation
 from .workers import both
-
-logger = logging.getLogger(__name__)
 
 
 class Translator:
@@ -118,6 +115,8 @@ class Translator:
         self.choice = sessions.choice
         self._tokenizer = tokenizer
         self._tokens = TokenTranslator(config, sessions, by_steps=by_steps)
+        self._pairs = PairScorer(config, sessions, self._tokenizer)
+        self._texts = TextTranslator(config, self._tokenizer, self._tokens, self._pairs)
         self._arguments: dict[str, Any] = {  # what pickling keeps
             "device": sessions.choice.device,
             "variant": sessions.choice.variant,
@@ -204,16 +203,12 @@ class Translator:
             ValueError, TypeError, TranslationError: as `translate_batch`
         """
         (sentence,) = checked_sentences([sentence])
-        options = (options or self.options).changed(**changes)
-        source_tokens, target_tokens = self.config.languages.prefixes(
-            source_language, target_language
+        return self._texts.stream(
+            sentence,
+            (options or self.options).changed(**changes),
+            source_language=source_language,
+            target_language=target_language,
         )
-        (source,) = self._tokenizer.encode([sentence], source_tokens)
-        own_prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-        if not source:
-            return iter(())
-        steps = self._tokens.steps(source, options, [*target_tokens, *own_prefix])
-        return settled_text(steps, own_prefix, lambda ids: self._tokenizer.decode([ids])[0])
 
     def translate_batch(
         self,
@@ -225,6 +220,7 @@ class Translator:
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         with_scores: bool = True,
         with_doubts: bool = False,
+        with_alignment: bool = False,
         timeout: float | None = None,
         **changes: Any,
     ) -> list[Translation]:
@@ -243,6 +239,7 @@ class Translator:
             with_scores: False makes greedy search faster where nobody reads the scores, which are
                 NaN then
             with_doubts: look for signs that a translation is wrong: see doubts.py
+            with_alignment: say which words come from which: see alignment.py
             timeout: seconds after which the best so far is returned, with `timed_out` where the
                 search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
@@ -258,49 +255,83 @@ class Translator:
             TranslationError: there is too little memory, or a graph failed
         """
         deadline = None if timeout is None else time.monotonic() + checked_timeout(timeout)
-        sentences = checked_sentences(sentences)
-        options = (options or self.options).changed(**changes)
-        source_tokens, target_tokens = self.config.languages.prefixes(
-            source_language, target_language
-        )
-        languages = self.config.languages
-        warn_of_other_script(
-            sentences, source_language or languages.source, target_language or languages.target
-        )
-        sources = self._tokenizer.encode(sentences, source_tokens)
-        indices = [index for index, ids in enumerate(sources) if ids]
-        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-        hypotheses = self._tokens.translate(
-            [sources[index] for index in indices],
-            options,
-            [*target_tokens, *prefix],
+        return self._texts.translate(
+            checked_sentences(sentences),
+            (options or self.options).changed(**changes),
+            source_language=source_language,
+            target_language=target_language,
             max_batch_tokens=max_batch_tokens,
-            with_scores=with_scores or with_doubts,
+            with_scores=with_scores,
+            with_doubts=with_doubts,
+            with_alignment=with_alignment,
             deadline=deadline,
         )
-        found = [[Hypothesis("", 0.0, ())] for _ in sentences]
-        for index, scored in zip(indices, hypotheses, strict=True):
-            found[index] = self._with_text(scored, prefix, options.max_length)
-        truncated = sum(hypotheses[0].truncated for hypotheses in found)
-        if truncated:
-            logger.warning(
-                "%d of %d translations stopped at %d tokens, so their ends may be missing: split"
-                " long lines into sentences, or raise max_length",
-                truncated,
-                len(found),
-                options.max_length,
-            )
-        translations = [
-            Translation(sentence, tuple(hypotheses))
-            for sentence, hypotheses in zip(sentences, found, strict=True)
-        ]
-        if not with_doubts:
-            return translations
-        target = target_language or languages.target
-        return [
-            replace(translation, doubts=find_doubts(translation, len(ids), target, options))
-            for translation, ids in zip(translations, sources, strict=True)
-        ]
+
+    def score(self, source: str, target: str, **how: Any) -> Score:
+        """What the model thinks of a translation; see `score_batch`."""
+        (score,) = self.score_batch([source], [target], **how)
+        return score
+
+    def score_batch(
+        self,
+        sources: Iterable[str],
+        targets: Iterable[str],
+        *,
+        source_language: str | None = None,
+        target_language: str | None = None,
+        with_attention: bool = False,
+    ) -> list[Score]:
+        """What the model thinks of translations, anyone's: log-probabilities of their tokens.
+
+        Args:
+            targets: one translation for each source
+            with_attention: say what every token looks at, too: see scoring.py
+
+        Raises:
+            ValueError, TranslationError: as `translate_batch`, or the numbers of texts differ
+            ModelError: the model has no score.onnx: an older tfm exported it
+        """
+        return self._pairs.score(
+            checked_sentences(sources),
+            checked_sentences(targets),
+            source_language=source_language,
+            target_language=target_language,
+            with_attention=with_attention,
+        )
+
+    def align(
+        self,
+        source: str,
+        target: str,
+        *,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> Alignment:
+        """Which words of a translation come from which of its source; see `align_batch`."""
+        (alignment,) = self.align_batch(
+            [source], [target], source_language=source_language, target_language=target_language
+        )
+        return alignment
+
+    def align_batch(
+        self,
+        sources: Iterable[str],
+        targets: Iterable[str],
+        *,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> list[Alignment]:
+        """Which words of translations, anyone's, come from which words of their sources.
+
+        Raises:
+            ValueError, TranslationError, ModelError: as `score_batch`
+        """
+        return self._pairs.align(
+            checked_sentences(sources),
+            checked_sentences(targets),
+            source_language=source_language,
+            target_language=target_language,
+        )
 
     def translate_ids(
         self,
@@ -330,34 +361,13 @@ class Translator:
             CancelledError: `cancel` was called
             TranslationError: there is too little memory, or a graph failed
         """
-        sources = checked_ids(sources, self.config.architecture.source_vocab_size)
-        options = (options or self.options).changed(**changes)
-        _, target_tokens = self.config.languages.prefixes(target=target_language)
-        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-        return self._tokens.translate(
-            sources,
-            options,
-            [*target_tokens, *prefix],
+        return self._texts.translate_ids(
+            checked_ids(sources, self.config.architecture.source_vocab_size),
+            (options or self.options).changed(**changes),
+            target_language=target_language,
             max_batch_tokens=max_batch_tokens,
             with_scores=with_scores,
         )
-
-    def _with_text(
-        self, hypotheses: list[ScoredIds], prefix: list[int], max_length: int
-    ) -> list[Hypothesis]:
-        tokens = [(*prefix, *hypothesis.ids) for hypothesis in hypotheses]
-        texts = self._tokenizer.decode(tokens)
-        return [
-            # A hypothesis that ends with EOS has fewer tokens: the rule "max_length" of search.py.
-            Hypothesis(
-                text,
-                hypothesis.score,
-                ids,
-                truncated=len(hypothesis.ids) >= max_length,
-                timed_out=hypothesis.timed_out,
-            )
-            for text, hypothesis, ids in zip(texts, hypotheses, tokens, strict=True)
-        ]
 
 
 def _open(translator: type[Translator], folder: Path, arguments: dict[str, Any]) -> Translator:

@@ -19,7 +19,7 @@ SOURCES = (
     *("export", "models", "runtime", "trainer"),
     *("pyproject.toml", "README.md", "LICENSE"),
 )
-GRAPHS = ("translate", "greedy", "encoder", "decoder", "compact")
+GRAPHS = ("translate", "greedy", "score", "encoder", "decoder", "compact")
 TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
 
 

@@ -209,6 +209,11 @@ def _pairs(
     for name, ours in state.cache.items():
         yield name.replace("past", "present"), ours, remembered[name].numpy()
 
+    written = target_ids[:, 1:]  # target_prefix begins with BOS
+    (ours,) = translator.sessions.score(sources, written.tolist(), ["log_probs"])
+    given = model.projection(hidden[:, :-1]).log_softmax(dim=-1)
+    yield "log_probs", ours, given.gather(2, written[:, :, None])[:, :, 0].numpy()
+
 
 def _masked(
     ours: NDArray[np.float32], theirs: Tensor, real: Tensor

@@ -5,6 +5,7 @@ import click
 from .command_group import CommandGroup
 from .info import info
 from .run import run
+from .score import score
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,3 +16,4 @@ def cli() -> None:
 
 cli.add_command(run)
 cli.add_command(info)
+cli.add_command(score)

@@ -111,8 +111,12 @@ def utf8_argument(text: str) -> str:
         return text
 
 
-def check_pairs(chunks: Iterator[list[str]], name: str) -> Iterator[list[str]]:
+def check_pairs(chunks: Iterator[list[str]], name: str, wanted_by: str) -> Iterator[list[str]]:
     """The same lines, each of which is source<TAB>target, and more columns where there are any.
+
+    Args:
+        name: of the input, for errors
+        wanted_by: the command or option that needs pairs, for errors
 
     Raises:
         TfmError: a line has no tab
@@ -125,7 +129,7 @@ def check_pairs(chunks: Iterator[list[str]], name: str) -> Iterator[list[str]]:
                     yield chunk[:place]
                 raise TfmError(
                     f"{name}, line {number + place + 1}: no tab in {line[:40]!r};"
-                    " --pairs expects source<TAB>target"
+                    f" {wanted_by} expects source<TAB>target"
                 )
         yield chunk
         number += len(chunk)

@@ -139,7 +139,7 @@ def run(
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
     chunks = source.chunks()
     if pairs:
-        chunks = input_lines.check_pairs(chunks, source.name)
+        chunks = input_lines.check_pairs(chunks, source.name, "--pairs")
     with (
         sigterm_raises(),
         resumable_output.open_output(output_file, job.settings(), resume=resume) as output,

@@ -80,8 +80,6 @@ def train(
         raise click.UsageError(
             "--new-vocabulary needs --init: without it the vocabulary is trained anyway"
         )
-    if tensorboard:
-        pass
     keep_freed_memory()
     watch = _watch(threads)
     processes = Processes()

@@ -27,7 +27,7 @@ def test_the_model_may_come_from_the_environment(
 
 def test_info_of_a_model(tmp_path: Path) -> None:
     entry = {"path": "x", "size": 500_000, "sha256": "0" * 64}
-    graphs = ("encoder", "decoder", "compact", "translate", "greedy")
+    graphs = ("encoder", "decoder", "compact", "translate", "greedy", "score")
     variant = {**dict.fromkeys(graphs, entry), "weights": {**entry, "size": 600_000}}
     config = {
         "format_version": 4,
@@ -61,7 +61,7 @@ def test_info_of_a_model(tmp_path: Path) -> None:
         "3+1 layers",
         "pre-norm",
         "1.2 M",
-        "3.1 MB",
+        "3.6 MB",
         "beam_size 4",
         "suppress_ids [7]",
         "512 tokens",
