@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from .alignment import Alignment
     from .options import DecodingOptions
     from .pair_scorer import Score
+    from .placeholders import PlaceholderPatterns
+    from .terms import Terms
     from .translation import Hypothesis, Translation
     from .translator import Translator
 
@@ -23,7 +25,9 @@ __all__ = [
     "DecodingOptions",
     "Hypothesis",
     "ModelError",
+    "PlaceholderPatterns",
     "Score",
+    "Terms",
     "TfmError",
     "Translation",
     "TranslationError",
@@ -35,7 +39,9 @@ _MODULES = {
     "Alignment": ".alignment",
     "DecodingOptions": ".options",
     "Hypothesis": ".translation",
+    "PlaceholderPatterns": ".placeholders",
     "Score": ".pair_scorer",
+    "Terms": ".terms",
     "Translation": ".translation",
     "Translator": ".translator",
 }

@@ -27,12 +27,12 @@ def best_candidates(logits: NDArray[np.float32], scores: NDArray[np.float32]) ->
     batch_size, beam_size, vocab_size = logits.shape
     log_probs = log_softmax(logits)
     totals = (scores[:, :, None] + log_probs).reshape(batch_size, -1)  # [B, K * V]
-    best = np.stack([_largest(row, 2 * beam_size) for row in totals])
+    best = np.stack([largest(row, 2 * beam_size) for row in totals])
     origins, ids = np.divmod(best, vocab_size)
     return Candidates(np.take_along_axis(totals, best, axis=1), ids, origins)
 
 
-def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Indices of the largest values, largest first, ties to the lower index.
 
     Only what reaches the count-th largest is sorted: sorting a whole vocabulary takes longer than

@@ -7,7 +7,7 @@ import numpy as np
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
 from .sampling import sample_steps
-from .search import Decoder, ScoredIds, Unfinished, finish, search_steps
+from .search import Chooser, Decoder, ScoredIds, Unfinished, finish, search_steps
 
 
 def beams(options: DecodingOptions) -> int:
@@ -50,8 +50,13 @@ def decode_steps(
     bos_id: int,
     eos_id: int,
     target_prefix: Sequence[int] = (),
+    choose: Chooser | None = None,
 ) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
-    """`decode`, one step after the other: yields how far it is, returns what `decode` returns."""
+    """`decode`, one step after the other: yields how far it is, returns what `decode` returns.
+
+    Args:
+        choose: of a search, chooses the candidates; None is the rule
+    """
     processors = processors_for(options, SearchContext(eos_id, len(target_prefix)))
     if options.temperature:
         return (
@@ -74,5 +79,6 @@ def decode_steps(
             eos_id=eos_id,
             target_prefix=np.tile(np.array(target_prefix, np.int64), (len(sources), 1)),
             processors=processors,
+            choose=choose,
         )
     )

@@ -135,6 +135,17 @@ def is_in_other_script(sentence: str, language: str) -> bool:
     return foreign >= _LEAST_UNITS and foreign > _OUTWEIGHS * right
 
 
+# A pattern: one letter or digit of a script that has spaces between words.
+SPACED_LETTER = f"(?:(?![_{''.join(_LETTERS[script] for script in sorted(_NO_SPACES))}])\\w)"
+_SPACED_LETTER = re.compile(SPACED_LETTER)
+
+
+@lru_cache(maxsize=4096)
+def is_spaced_letter(char: str) -> bool:
+    """Whether a character is a letter or digit of a script that has spaces between words."""
+    return _SPACED_LETTER.match(char) is not None
+
+
 def warn_of_other_script(sentences: Sequence[str], source: str, target: str) -> None:
     """Log a warning if at least half of the sentences are in another script than the source's.
 

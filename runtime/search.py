@@ -98,6 +98,15 @@ class Decoder(Protocol):
         ...
 
 
+class Chooser(Protocol):
+    """What chooses the candidates of a step in the place of the rule "candidates"."""
+
+    def __call__(self, logits: NDArray[np.float32], beams: "Beams", /) -> Candidates:
+        """The candidates of each sentence in the order in which they are to be taken, given logits
+        [B, K, V], which may be changed."""
+        ...
+
+
 class ScoredIds(NamedTuple):
     """A hypothesis in token ids, without BOS, target prefix and EOS; `timed_out` says that its
     sentence had not been searched to the end."""
@@ -153,8 +162,13 @@ def search_steps(
     eos_id: int,
     target_prefix: NDArray[np.int64] | None = None,
     processors: Sequence[LogitsProcessor] = (),
+    choose: Chooser | None = None,
 ) -> Generator["Unfinished", None, list[list[ScoredIds]]]:
-    """`search`, one step after the other: yields how far it is, returns what `search` returns."""
+    """`search`, one step after the other: yields how far it is, returns what `search` returns.
+
+    Args:
+        choose: chooses the candidates; None is the rule
+    """
     beam_size = options.beam_size
     hypotheses: list[list[ScoredIds]] = [[] for _ in range(batch_size)]
     beams = Beams.start(batch_size, beam_size, bos_id)
@@ -166,7 +180,7 @@ def search_steps(
         beams.take_prefix(tokens)
 
     for length in range(1, options.max_length + 1):
-        candidates = _candidates(decoder, beams, processors)
+        candidates = _candidates(decoder, beams, processors, choose)
         last = length == options.max_length
         is_eos = candidates.ids == eos_id
         finishes = ((is_eos | last) & (candidates.scores > -np.inf))[:, :beam_size]
@@ -322,15 +336,18 @@ class Beams:
 
 
 def _candidates(
-    decoder: Decoder, beams: Beams, processors: Sequence[LogitsProcessor]
+    decoder: Decoder,
+    beams: Beams,
+    processors: Sequence[LogitsProcessor],
+    choose: Chooser | None,
 ) -> Candidates:
     """Candidates from the decoder, or, where there are rules on logits, computed here."""
-    if not processors:
+    if not processors and choose is None:
         return decoder.step(beams.target_ids, beams.origins, beams.scores)
     logits = decoder.step_logits(beams.target_ids, beams.origins)
     for process in processors:
         logits = process(logits, beams.sequences)
-    return best_candidates(logits, beams.scores)
+    return best_candidates(logits, beams.scores) if choose is None else choose(logits, beams)
 
 
 def _finished(

@@ -6,11 +6,14 @@ What `Translator` offers is carried out here, in terms of the three things that 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from .config import ModelConfig
 from .doubts import find_doubts
 from .options import DecodingOptions
 from .pair_scorer import PairScorer
+from .phrase_constraints import ForcedPhrase, WordEdges
+from .required_phrases import RequiredPhrases
 from .scripts import warn_of_other_script
 from .search import ScoredIds
 from .streaming import settled_text
@@ -49,13 +52,17 @@ class TextTranslator:
         with_scores: bool = True,
         with_doubts: bool = False,
         with_alignment: bool = False,
+        required: RequiredPhrases | None = None,
         deadline: float | None = None,
     ) -> list[Translation]:
         """One Translation for each sentence, in the order given.
 
         Args:
+            required: what the translations must contain
             deadline: in the seconds of time.monotonic(), after which the best so far is returned
         """
+        if required is not None and required.terms is not None and options.temperature:
+            raise ValueError("terms are searched for, not drawn at random: set temperature to 0")
         languages = self._config.languages
         source_tokens, target_tokens = languages.prefixes(source_language, target_language)
         target = target_language or languages.target
@@ -74,13 +81,27 @@ class TextTranslator:
         found = [[Hypothesis("", 0.0, ())] for _ in sentences]
         for index, scored in zip(indices, hypotheses, strict=True):
             found[index] = self._with_text(scored, prefix, options.max_length)
+        if required is not None and not options.temperature:
+            self._search_with_phrases(
+                sentences,
+                sources,
+                found,
+                required,
+                options,
+                target_tokens,
+                max_batch_tokens=max_batch_tokens,
+                deadline=deadline,
+            )
         _warn_of_truncated(found, options.max_length)
         translations = [
             Translation(sentence, tuple(hypotheses))
             for sentence, hypotheses in zip(sentences, found, strict=True)
         ]
+        languages_of_call = source_language, target_language
+        if required is not None:
+            translations = self._with_required(translations, required, languages_of_call)
         if with_alignment:
-            translations = self._aligned(translations, source_language, target_language)
+            translations = self._aligned(translations, languages_of_call)
         if not with_doubts:
             return translations
         return [
@@ -127,19 +148,96 @@ class TextTranslator:
             with_scores=with_scores,
         )
 
-    def _aligned(
+    def _search_with_phrases(
+        self,
+        sentences: Sequence[str],
+        sources: Sequence[Sequence[int]],
+        found: list[list[Hypothesis]],
+        required: RequiredPhrases,
+        options: DecodingOptions,
+        target_tokens: Sequence[int],
+        *,
+        max_batch_tokens: int,
+        deadline: float | None,
+    ) -> None:
+        """Search again for the translations that lack a phrase, and put them into `found`.
+
+        A translation that has all phrases anyway is the best there is.
+        """
+        phrases: dict[int, list[ForcedPhrase]] = {}
+        for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True)):
+            if sources[index] and any(required.lacking(sentence, h.text) for h in hypotheses):
+                spelled = [(p, self._tokenizer.spellings(p)) for p in required.required(sentence)]
+                phrases[index] = [ForcedPhrase(p, ids) for p, ids in spelled if ids]
+        again = [index for index, own in phrases.items() if own]
+        if not again:
+            return
+        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        hypotheses_by_row = self._tokens.translate_with_phrases(
+            [sources[index] for index in again],
+            [phrases[index] for index in again],
+            self._edges,
+            options,
+            [*target_tokens, *prefix],
+            max_batch_tokens=max_batch_tokens,
+            deadline=deadline,
+        )
+        for index, scored in zip(again, hypotheses_by_row, strict=True):
+            made = self._with_text(scored, prefix, options.max_length)
+            lost_before = len(required.lacking(sentences[index], found[index][0].text))
+            # Of a search that was cut off, what it had may be worse than what was there.
+            if len(required.lacking(sentences[index], made[0].text)) <= lost_before:
+                found[index] = made
+
+    @cached_property
+    def _edges(self) -> WordEdges:
+        return WordEdges.of(self._tokenizer.target_names())
+
+    def _with_required(
         self,
         translations: Sequence[Translation],
-        source_language: str | None,
-        target_language: str | None,
+        required: RequiredPhrases,
+        languages: tuple[str | None, str | None],
+    ) -> list[Translation]:
+        """The translations with all of their placeholders, and with what they still lack."""
+        results = list(translations)
+        patterns = required.placeholders
+        if patterns is not None:
+            places = [
+                (index, rank)
+                for index, translation in enumerate(translations)
+                for rank, hypothesis in enumerate(translation.hypotheses)
+                if not patterns.are_kept(translation.source, hypothesis.text)
+            ]
+            chosen = [translations[index].hypotheses[rank] for index, rank in places]
+            alignments = self._pairs.align(
+                [translations[index].source for index, _ in places],
+                [hypothesis.text for hypothesis in chosen],
+                [hypothesis.tokens for hypothesis in chosen],
+                source_language=languages[0],
+                target_language=languages[1],
+            )
+            for (index, rank), alignment in zip(places, alignments, strict=True):
+                hypotheses = list(results[index].hypotheses)
+                text = patterns.restore(alignment)
+                (ids,) = self._tokenizer.encode_target([text])
+                hypotheses[rank] = replace(hypotheses[rank], text=text, tokens=tuple(ids))
+                results[index] = replace(results[index], hypotheses=tuple(hypotheses))
+        return [
+            replace(result, unmet=required.lacking(result.source, result.text))
+            for result in results
+        ]
+
+    def _aligned(
+        self, translations: Sequence[Translation], languages: tuple[str | None, str | None]
     ) -> list[Translation]:
         """The translations with the alignments of their best hypotheses."""
         alignments = self._pairs.align(
             [translation.source for translation in translations],
             [translation.text for translation in translations],
             [translation.hypotheses[0].tokens for translation in translations],
-            source_language=source_language,
-            target_language=target_language,
+            source_language=languages[0],
+            target_language=languages[1],
         )
         return [
             replace(translation, alignment=alignment)

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from .batching import side_by_side
 from .cancellation import Cancellation
@@ -12,8 +12,9 @@ from .decode import beams, decode_steps
 from .errors import TranslationError
 from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
+from .phrase_constraints import ForcedPhrase, PhraseConstraints, WordEdges
 from .route import Route, choose_route, suits_greedy
-from .search import ScoredIds, Unfinished, finish
+from .search import Chooser, ScoredIds, Unfinished, finish
 from .sessions import Sessions
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 # Tokens of a batch, counted as sentences x beams x longest source: past this, batches only
 # take more memory.
 MAX_BATCH_TOKENS = 8192
+# Hypotheses of a search with phrases: as many as their tokens, in steps, so that sentences with
+# about as many go together.
+_BEAM_STEP, _MOST_FOR_PHRASES = 4, 32
 _FOR_DEADLINE = Route(False, "step by step: a graph has no clock")
 
 
@@ -66,36 +70,109 @@ class TokenTranslator:
         self.sessions.check_open()  # whether there is anything to translate or not
         options.check_vocabulary(self.config.architecture.target_vocab_size)
         route = self.route(options) if deadline is None else _FOR_DEADLINE
+
+        def search_batch(indices: list[int], call: Cancellation) -> list[list[ScoredIds]]:
+            batch = [sources[index] for index in indices]
+            if not route.by_graph:
+                return self._by_steps(batch, options, prefix, call, deadline)
+            return self.sessions.translate(
+                batch,
+                options,
+                prefix,
+                graph=route.graph,
+                with_scores=with_scores,
+                cancellation=call,
+            )
+
+        lengths = [len(ids) for ids in sources]
+        return self._in_batches(lengths, max_batch_tokens, beams(options), search_batch)
+
+    def _in_batches(
+        self,
+        lengths: Sequence[int],
+        max_batch_tokens: int,
+        beam_size: int,
+        search_batch: Callable[[list[int], Cancellation], list[list[ScoredIds]]],
+    ) -> list[list[ScoredIds]]:
+        """The hypotheses of each source, whose batches run side by side.
+
+        Args:
+            search_batch: from the numbers of some sources to their hypotheses
+        """
         workers = self.sessions.workers
         threads = workers.available()
         call = Cancellation()
-        lengths = [len(ids) for ids in sources]
-        work = side_by_side(lengths, max_batch_tokens, beams(options), threads)
+        work = side_by_side(lengths, max_batch_tokens, beam_size, threads)
 
-        def search_batch(indices: list[int]) -> list[list[ScoredIds]]:
-            batch = [sources[index] for index in indices]
+        def search(indices: list[int]) -> list[list[ScoredIds]]:
             try:
-                if not route.by_graph:
-                    return self._by_steps(batch, options, prefix, call, deadline)
-                return self.sessions.translate(
-                    batch,
-                    options,
-                    prefix,
-                    graph=route.graph,
-                    with_scores=with_scores,
-                    cancellation=call,
-                )
+                return search_batch(indices, call)
             except MemoryError as error:
                 raise TranslationError(NOT_ENOUGH_MEMORY) from error
 
-        results: list[list[ScoredIds]] = [[] for _ in sources]
+        results: list[list[ScoredIds]] = [[] for _ in lengths]
         self._calls.add(call)
         try:
-            found = workers.map(search_batch, work, threads)
+            found = workers.map(search, work, threads)
         finally:
             self._calls.discard(call)
         for indices, hypotheses_by_row in zip(work, found, strict=True):
             for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
+                results[index] = hypotheses
+        return results
+
+    def translate_with_phrases(
+        self,
+        sources: Sequence[Sequence[int]],
+        phrases: Sequence[Sequence[ForcedPhrase]],
+        edges: WordEdges,
+        options: DecodingOptions,
+        prefix: Sequence[int],
+        *,
+        max_batch_tokens: int = MAX_BATCH_TOKENS,
+        deadline: float | None = None,
+    ) -> list[list[ScoredIds]]:
+        """`translate`, with phrases of each source that must appear in its translation. It goes
+        step by step, and the beam grows to as many hypotheses as its phrases need.
+
+        Args:
+            phrases: of each source; phrase_constraints.py has their rules
+            edges: of the target vocabulary
+
+        Raises:
+            CancelledError, TranslationError: as `translate`
+        """
+        results: list[list[ScoredIds]] = [[] for _ in sources]
+        by_size: dict[int, list[int]] = {}
+        for index, own in enumerate(phrases):
+            needed = 1 + sum(phrase.size for phrase in own) if own else 0
+            wider = min(-(-needed // _BEAM_STEP) * _BEAM_STEP, _MOST_FOR_PHRASES)
+            by_size.setdefault(max(options.beam_size, wider), []).append(index)
+        for beam_size, indices in by_size.items():
+            own_options = options.changed(
+                beam_size=beam_size, num_hypotheses=options.num_hypotheses
+            )
+            constraints = [phrases[index] for index in indices]
+
+            def search_batch(
+                places: list[int],
+                call: Cancellation,
+                own_options: DecodingOptions = own_options,
+                indices: list[int] = indices,
+                constraints: list[Sequence[ForcedPhrase]] = constraints,
+            ) -> list[list[ScoredIds]]:
+                chosen = PhraseConstraints(
+                    [constraints[place] for place in places],
+                    edges,
+                    self.config.special_ids.eos_id,
+                    len(prefix) + own_options.max_length,
+                )
+                batch = [sources[indices[place]] for place in places]
+                return self._by_steps(batch, own_options, prefix, call, deadline, chosen)
+
+            lengths = [len(sources[index]) for index in indices]
+            found = self._in_batches(lengths, max_batch_tokens, beam_size, search_batch)
+            for index, hypotheses in zip(indices, found, strict=True):
                 results[index] = hypotheses
         return results
 
@@ -150,10 +227,11 @@ class TokenTranslator:
         prefix: Sequence[int],
         call: Cancellation,
         deadline: float | None,
+        choose: Chooser | None = None,
     ) -> list[list[ScoredIds]]:
         if deadline is not None and time.monotonic() >= deadline:
             return [[ScoredIds((), math.nan, timed_out=True)] for _ in sources]
-        return finish(self._steps(sources, options, prefix, call), deadline)
+        return finish(self._steps(sources, options, prefix, call, choose), deadline)
 
     def _steps(
         self,
@@ -161,6 +239,7 @@ class TokenTranslator:
         options: DecodingOptions,
         prefix: Sequence[int],
         call: Cancellation,
+        choose: Chooser | None = None,
     ) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
         special_ids = self.config.special_ids
         return decode_steps(
@@ -170,4 +249,5 @@ class TokenTranslator:
             bos_id=special_ids.bos_id,
             eos_id=special_ids.eos_id,
             target_prefix=prefix,
+            choose=choose,
         )

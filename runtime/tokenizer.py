@@ -13,6 +13,8 @@ from .subwords import SubwordModel, split_language_tag
 
 _CHARACTERS_PER_TOKEN = 32  # more than a sentence has, unless it is mostly spaces
 
+_WORD_START = "▁"
+_OPENING = "("  # after which no space follows
 _INCOMPLETE = "\ufffd"  # what bytes decode to that are no whole character yet
 
 logger = logging.getLogger(__name__)
@@ -126,6 +128,27 @@ class Tokenizer:
         """Target ids of whole translations; no BOS, no EOS."""
         with run_gate.gate.run():
             return self._target.encode(texts, self._target_size, self._unk_id)
+
+    def spellings(self, phrase: str) -> tuple[tuple[int, ...], ...]:
+        """The token sequences that write a phrase: with a space before it, and without one.
+
+        Those that do not decode to the phrase itself are left out; there may be none.
+        """
+        spaced, opened = self.encode_target([phrase, _OPENING + phrase])
+        names = self.pieces(spaced, of_source=False)
+        found = [spaced[1:] if names[:1] == (_WORD_START,) else [], spaced]
+        text = ""
+        for count, name in enumerate(self.pieces(opened, of_source=False), start=1):
+            text += name
+            if text.removeprefix(_WORD_START) == _OPENING:
+                found.append(opened[count:])
+        unique = dict.fromkeys(tuple(ids) for ids in found if ids)
+        texts = self.decode(list(unique))
+        return tuple(ids for ids, text in zip(unique, texts, strict=True) if text == phrase)
+
+    def target_names(self) -> tuple[str, ...]:
+        """The names of all target tokens."""
+        return self.pieces(range(self._target_size), of_source=False)
 
     def pieces(self, ids: Sequence[int], *, of_source: bool) -> tuple[str, ...]:
         """The names of tokens, "▁" being a space."""

@@ -33,12 +33,15 @@ class Translation:
         source: the sentence
         hypotheses: best first, at least one
         doubts: names of the signs that the best one is wrong (doubts.py), where they were asked for
+        unmet: phrases that the best one should contain and does not: terms and placeholders that
+            were asked for
         alignment: of the best one's words with the sentence's, where it was asked for
     """
 
     source: str
     hypotheses: tuple[Hypothesis, ...]
     doubts: tuple[str, ...] = ()
+    unmet: tuple[str, ...] = ()
     alignment: Alignment | None = None
 
     @property

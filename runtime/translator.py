@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -15,8 +15,11 @@ from .bundled import find_model
 from .config import ModelConfig
 from .options import DecodingOptions
 from .pair_scorer import PairScorer, Score
+from .placeholders import PlaceholderPatterns
+from .required_phrases import required_phrases
 from .search import ScoredIds
 from .sessions import Sessions
+from .terms import Terms
 from .text_translator import TextTranslator
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
@@ -221,6 +224,8 @@ class Translator:
         with_scores: bool = True,
         with_doubts: bool = False,
         with_alignment: bool = False,
+        terms: Mapping[str, str] | Terms | None = None,
+        placeholders: PlaceholderPatterns | None = None,
         timeout: float | None = None,
         **changes: Any,
     ) -> list[Translation]:
@@ -240,6 +245,10 @@ class Translator:
                 NaN then
             with_doubts: look for signs that a translation is wrong: see doubts.py
             with_alignment: say which words come from which: see alignment.py
+            terms: a glossary: target phrases by source phrase; where a source phrase is in a
+                sentence, its target phrase is in the translation, letter for letter
+            placeholders: what comes out as it went in, such as PlaceholderPatterns(); a
+                translation that loses a term or a placeholder says so in `unmet`
             timeout: seconds after which the best so far is returned, with `timed_out` where the
                 search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
@@ -264,6 +273,7 @@ class Translator:
             with_scores=with_scores,
             with_doubts=with_doubts,
             with_alignment=with_alignment,
+            required=required_phrases(terms, placeholders),
             deadline=deadline,
         )
 

@@ -17,6 +17,7 @@ from .interrupts import run_cancellable, sigterm_raises
 from .model_argument import ModelPath
 from .options import decoding_options, usage_errors
 from .progress import Progress
+from .required_options import required_options
 from .resumable_output import Output
 from .streams import LogLines
 
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Say on stderr which translations may be wrong, and why.",
 )
+@required_options
 @click.option(
     "-m",
     "--model",
@@ -93,6 +95,7 @@ def run(
     resume: bool,
     pairs: bool,
     doubts: bool,
+    required: dict[str, Any],
     model: Path | None,
     decoding: dict[str, Any],
     source_language: str | None,
@@ -134,7 +137,10 @@ def run(
         translator.config.languages.prefixes(source_language, target_language)
         options = translator.options.changed(**{"num_hypotheses": 1, **decoding})
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
-    job = _Job(translator, options, source_language, target_language, pairs, n_best, doubts)
+    if "terms" in required and options.temperature:
+        raise click.UsageError("--terms are searched for, not drawn: leave out --temperature")
+    languages = source_language, target_language
+    job = _Job(translator, options, languages, required, pairs, n_best, doubts)
     if source.is_terminal:
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
     chunks = source.chunks()
@@ -203,6 +209,11 @@ def _say_doubts(translation: "Translation", line: int) -> None:
     click.echo(f"line {line + 1}: {reasons}: {printable(translation.text)[:80]}", err=True)
 
 
+def _say_unmet(translation: "Translation", line: int) -> None:
+    lacking = ", ".join(map(printable, translation.unmet))
+    click.echo(f"line {line + 1}: not in the translation: {lacking}", err=True)
+
+
 class _Job:
     """What is done with every chunk of lines."""
 
@@ -210,17 +221,17 @@ class _Job:
         self,
         translator: "Translator",
         options: "DecodingOptions",
-        source_language: str | None,
-        target_language: str | None,
+        languages: tuple[str | None, str | None],
+        required: dict[str, Any],
         pairs: bool,
         n_best: int | None,
         with_doubts: bool,
     ) -> None:
-        self._with_doubts = with_doubts
-        languages = translator.config.languages
+        self._with_doubts, self._required = with_doubts, required
+        usual = translator.config.languages
         self._translator, self._options = translator, options
-        self._source_language = source_language or languages.source
-        self._target_language = target_language or languages.target
+        self._source_language = languages[0] or usual.source
+        self._target_language = languages[1] or usual.target
         self._pairs, self._n_best = pairs, n_best
 
     def settings(self) -> resumable_output.Settings:
@@ -239,6 +250,7 @@ class _Job:
             "--n-best": self._n_best,
             "--source-language": self._source_language,
             "--target-language": self._target_language,
+            **{f"--{name}": value.digest for name, value in self._required.items()},
         }
 
     def translate(self, chunk: list[str], output: Output) -> None:
@@ -251,12 +263,15 @@ class _Job:
                 target_language=self._target_language,
                 with_scores=self._n_best is not None,
                 with_doubts=self._with_doubts,
+                **self._required,
             ),
             self._translator.cancel,
         )
         for index, translation in enumerate(translations):
             if translation.doubts:
                 _say_doubts(translation, output.lines + index)
+            if translation.unmet:
+                _say_unmet(translation, output.lines + index)
             for line in self._lines(translation, chunk[index], output.lines + index):
                 output.write(line)
         output.commit(chunk)

@@ -1,0 +1,253 @@
+"""Parts of a text that a translation must keep as they are: where they are, and putting back those
+that a translation lost.
+
+What is kept is a multiset: every placeholder of the source comes once in the translation for each
+time that it is in the source, and no other one is there. Numbers alone may be added, because words
+may become digits.
+"""
+
+import difflib
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .scripts import is_spaced_letter
+
+if TYPE_CHECKING:
+    from .alignment import Alignment
+
+_END_OF_URL = r"[^\s<>\"'，。；！？、（）《》「」“”)\].,;:!?]"
+_EMOJI = (
+    "[\U0001f1e6-\U0001f1ff]{2}"
+    "|[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
+    "(?:\ufe0f|[\U0001f3fb-\U0001f3ff]|\u200d[\u2600-\u27bf\U0001f000-\U0001faff])*"
+)
+# By the names that users choose them by, in the order in which they are looked for.
+KINDS = {
+    "urls": rf"(?:(?:https?|ftp)://|www\.)[^\s<>\"'，。；！？、（）《》「」“”]*{_END_OF_URL}",
+    "mails": r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}",
+    "tags": r"</?[A-Za-z][^<>\n]*>|&(?:[A-Za-z]+|#\d+);",
+    "braces": r"\$?\{\{[^{}\n]*\}\}|[$%#]?\{[^{}\n]*\}",
+    "formats": r"%(?:\(\w+\))?[-+#0]*\d*(?:\.\d+)?[hlL]*[diouxXeEfFgGcrs@](?![A-Za-z])",
+    "emoji": _EMOJI,
+    "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
+}
+NUMBERS = "numbers"
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A part of a text: what it says, its kind (a name of KINDS, or "pattern"), and its place."""
+
+    text: str
+    kind: str
+    begin: int
+    end: int
+
+
+class PlaceholderPatterns:
+    """What counts as a placeholder.
+
+    Example:
+        >>> [p.text for p in PlaceholderPatterns().find("请访问 https://a.cn/x ，{name}。")]
+        ['https://a.cn/x', '{name}']
+    """
+
+    def __init__(self, kinds: Collection[str] = tuple(KINDS), patterns: Iterable[str] = ()) -> None:
+        """Placeholders of some kinds, and what regular expressions match.
+
+        Args:
+            kinds: names of KINDS
+            patterns: Python's regular expressions; they go before the kinds
+
+        Raises:
+            ValueError: no such kind, or a pattern that is none or that matches nothing at all
+        """
+        for kind in kinds:
+            if kind not in KINDS:
+                raise ValueError(
+                    f"there are no placeholders {kind!r}: the kinds are {', '.join(KINDS)}"
+                )
+        self._patterns = [("pattern", _checked(pattern)) for pattern in patterns]
+        self._patterns += [(kind, re.compile(KINDS[kind])) for kind in KINDS if kind in kinds]
+
+    @property
+    def digest(self) -> str:
+        """What tells them from other patterns."""
+        content = "\n".join(f"{kind}\t{pattern.pattern}" for kind, pattern in self._patterns)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+    def find(self, text: str) -> list[Placeholder]:
+        """The placeholders of a text, in its order. None overlaps another: the one that begins
+        first is taken, of two that begin together the one whose pattern comes first."""
+        matches = [
+            (match.start(), order, match.end(), kind)
+            for order, (kind, pattern) in enumerate(self._patterns)
+            for match in pattern.finditer(text)
+        ]
+        found: list[Placeholder] = []
+        for begin, _, end, kind in sorted(matches):
+            if end > begin and (not found or begin >= found[-1].end):
+                found.append(Placeholder(text[begin:end], kind, begin, end))
+        return found
+
+    def lacking(self, source: str, target: str) -> list[Placeholder]:
+        """Placeholders of the source that its translation has not, or not as often."""
+        left = Counter(found.text for found in self.find(target))
+        lacking = []
+        for placeholder in self.find(source):
+            left[placeholder.text] -= 1
+            if left[placeholder.text] < 0:
+                lacking.append(placeholder)
+        return lacking
+
+    def added(self, source: str, target: str) -> list[Placeholder]:
+        """Placeholders of the translation, numbers aside, that the source has not, or not as
+        often; the last of several equal ones."""
+        left = Counter(found.text for found in self.find(source))
+        added = []
+        for placeholder in self.find(target):
+            left[placeholder.text] -= 1
+            if left[placeholder.text] < 0 and placeholder.kind != NUMBERS:
+                added.append(placeholder)
+        return added
+
+    def _shared(self, source: str, target: str) -> list[Placeholder]:
+        """Placeholders of the translation that the source has, as often as there."""
+        left = Counter(found.text for found in self.find(source))
+        shared = []
+        for placeholder in self.find(target):
+            left[placeholder.text] -= 1
+            if left[placeholder.text] >= 0:
+                shared.append(placeholder)
+        return shared
+
+    def are_kept(self, source: str, target: str) -> bool:
+        """Whether nothing is lost and nothing is added."""
+        return not self.lacking(source, target) and not self.added(source, target)
+
+    def restore(self, alignment: "Alignment") -> str:
+        """The translation with all placeholders of its source, each as often as there.
+
+        A lost one takes the place of what the translation has for it, where that looks like it, or
+        else stands behind what comes from the text before it. Added ones are left out.
+        """
+        source, target = alignment.source, alignment.target
+        added = self.added(source, target)
+        edits = [_Edit(found.begin, found.end, "") for found in added]
+        kept = self._shared(source, target)
+        for placeholder in self.lacking(source, target):
+            edit = _place(placeholder, alignment)
+            free = not any(edit.overlaps(other.begin, other.end) for other in kept)
+            # What was added may be what it should have been.
+            edits = [other for other in edits if other.text or not edit.covers(other)]
+            if not free or any(edit.overlaps(other.begin, other.end) for other in edits):
+                edit = _Edit(edit.end, edit.end, placeholder.text)
+                edit = _outside(edit, [*kept, *edits])
+            edits.append(edit)
+        restored = _applied(target, edits)
+        for _ in range(len(restored) + 1):  # what edits made of their neighbours
+            added = self.added(source, restored)
+            if not added:
+                break
+            restored = _applied(restored, [_Edit(added[-1].begin, added[-1].end, "")])
+        for placeholder in self.lacking(source, restored):
+            restored = f"{restored} {placeholder.text}".strip()
+        return restored
+
+
+def _checked(pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"the pattern {pattern!r} cannot be used: {error}") from error
+    if compiled.match("") is not None:
+        raise ValueError(f"the pattern {pattern!r} matches the empty text")
+    return compiled
+
+
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """Characters of a text that become another text."""
+
+    begin: int
+    end: int
+    text: str
+
+    def overlaps(self, begin: int, end: int) -> bool:
+        return self.begin < end and begin < self.end
+
+    def covers(self, other: "_Edit") -> bool:
+        return self.begin <= other.begin and other.end <= self.end
+
+
+def _place(placeholder: Placeholder, alignment: "Alignment") -> _Edit:
+    """Where a lost placeholder goes."""
+    target = alignment.target
+    begin, end = _whole_words(target, *alignment.target_of(placeholder.begin, placeholder.end))
+    while begin < end and not target[begin].isalnum() and target[begin] != placeholder.text[0]:
+        begin += 1
+    while begin < end and not target[end - 1].isalnum() and target[end - 1] != placeholder.text[-1]:
+        end -= 1
+    written = target[begin:end]
+    alike = difflib.SequenceMatcher(None, written.lower(), placeholder.text.lower()).ratio() > 0.4
+    if begin < end and (alike or not any(char.isalpha() for char in written)):
+        return _Edit(begin, end, placeholder.text)
+    if begin < end:
+        return _Edit(end, end, placeholder.text)
+    before = [
+        alignment.target_spans[written][1]
+        for read, written in alignment.pairs
+        if alignment.source_spans[read][1] <= placeholder.begin
+    ]
+    at = _whole_words(target, 0, max(before))[1] if before else 0
+    return _Edit(at, at, placeholder.text)
+
+
+def _whole_words(text: str, begin: int, end: int) -> tuple[int, int]:
+    """The same part, and the rest of the words at its ends; without spaces around it."""
+    while begin < end and text[begin].isspace():
+        begin += 1
+    while begin < end and text[end - 1].isspace():
+        end -= 1
+    if begin == end:
+        return begin, end
+    while begin and is_spaced_letter(text[begin - 1]) and is_spaced_letter(text[begin]):
+        begin -= 1
+    while end < len(text) and is_spaced_letter(text[end]) and is_spaced_letter(text[end - 1]):
+        end += 1
+    return begin, end
+
+
+def _outside(edit: _Edit, others: Sequence["Placeholder | _Edit"]) -> _Edit:
+    """An insertion that stands in none of the others."""
+    at = edit.begin
+    for other in sorted(others, key=lambda other: other.begin):
+        if other.begin < at < other.end:
+            at = other.end
+    return _Edit(at, at, edit.text)
+
+
+def _applied(text: str, edits: Iterable[_Edit]) -> str:
+    """The text with all edits, and with spaces where words would touch or gaps would be left."""
+    pieces: list[tuple[str, bool]] = []  # and whether it is inserted
+    at = 0
+    for edit in sorted(edits, key=lambda edit: (edit.begin, edit.end)):
+        pieces += [(text[at : edit.begin], False), (edit.text, edit.begin == edit.end)]
+        at = edit.end
+    pieces.append((text[at:], False))
+    joined, before = "", False
+    for piece, inserted in pieces:
+        if not piece:
+            continue
+        letters = [is_spaced_letter(char) for char in joined[-1:] + piece[0]]
+        spaced = joined[-1:].isspace() or piece[0].isspace()
+        if joined and not spaced and (all(letters) or ((inserted or before) and any(letters))):
+            joined += " "
+        elif joined[-1:].isspace() and piece[0].isspace():
+            piece = piece.lstrip()
+        joined, before = joined + piece, inserted
+    return joined.strip()

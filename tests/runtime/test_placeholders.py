@@ -1,0 +1,159 @@
+"""What a translation must keep: finding it, and putting back what was lost."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tfm.runtime import Alignment, PlaceholderPatterns
+from tfm.runtime.placeholders import KINDS
+
+ALL = PlaceholderPatterns()
+
+
+def all_of(kind: str, texts: str) -> list[tuple[str, str]]:
+    return [(text, kind) for text in texts.split()]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("请访问 https://a.cn/x?y=1，谢谢", [("https://a.cn/x?y=1", "urls")]),
+        ("See (http://b.org/c_(d)).", [("http://b.org/c_(d", "urls")]),
+        ("www.a.com. ftp://x/y/", [("www.a.com", "urls"), ("ftp://x/y/", "urls")]),
+        ("写信给a.b+c@d-e.co.uk。", [("a.b+c@d-e.co.uk", "mails")]),
+        ("<b>好</b><br/> &nbsp; &#39;", all_of("tags", "<b> </b> <br/> &nbsp; &#39;")),
+        ("{name} ${x} {{y}} %{z} #{i}", all_of("braces", "{name} ${x} {{y}} %{z} #{i}")),
+        ("%s %d %(n)s %5.2f %@", all_of("formats", "%s %d %(n)s %5.2f %@")),
+        ("😀👍🏽 🇨🇳 ❤️ 👨‍👩‍👧", all_of("emoji", "😀 👍🏽 🇨🇳 ❤️ 👨‍👩‍👧")),
+        ("1,000.5 2023-05-06 50% 12:30", all_of("numbers", "1,000.5 2023-05-06 50% 12:30")),
+        ("12月3日8点 50% discount", all_of("numbers", "3 50%")),
+        ("5 < 6 > 4, a & b; x @ y, 三个", all_of("numbers", "5 6 4")),
+        ("", []),
+    ],
+)
+def test_placeholders_of_a_text(text: str, expected: list[tuple[str, str]]) -> None:
+    assert [(found.text, found.kind) for found in ALL.find(text)] == expected
+    assert all(text[found.begin : found.end] == found.text for found in ALL.find(text))
+
+
+def test_kinds_and_patterns_are_chosen() -> None:
+    patterns = PlaceholderPatterns(["urls"], [r"ID-\d+", r"(a|b)\1"])
+    found = patterns.find("ID-77 aa http://x.y 5 ab")
+    assert [(p.text, p.kind) for p in found] == [
+        ("ID-77", "pattern"),
+        ("aa", "pattern"),
+        ("http://x.y", "urls"),
+    ]
+    assert PlaceholderPatterns([]).find("http://x.y") == []
+    assert patterns.digest != ALL.digest
+
+
+@pytest.mark.parametrize(
+    ("kinds", "patterns", "message"),
+    [
+        (["url"], [], "no placeholders 'url': the kinds are urls, mails,"),
+        ([], ["("], r"the pattern '\(' cannot be used"),
+        ([], ["x*"], r"the pattern 'x\*' matches the empty text"),
+    ],
+)
+def test_mistakes(kinds: list[str], patterns: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        PlaceholderPatterns(kinds, patterns)
+
+
+def words_aligned(source: str, target: str, pairs: list[tuple[str, str]]) -> Alignment:
+    """An alignment of single words of both texts, each of which is a token."""
+
+    def places(text: str) -> tuple[tuple[int, int], ...]:
+        spans, at = [], 0
+        for word in text.split():
+            at = text.index(word, at)
+            spans.append((at, at + len(word)))
+            at += len(word)
+        return tuple(spans)
+
+    sources, targets = source.split(), target.split()
+    weights = np.full((len(targets), len(sources)), 0.01, np.float32)
+    for read, written in pairs:
+        weights[targets.index(written), sources.index(read)] = 1
+    return Alignment(source, target, places(source), places(target), weights)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "pairs", "expected"),
+    [
+        # A garbled copy is replaced.
+        (
+            "visit https://a.cn now",
+            "besuche https://a.com jetzt",
+            [("visit", "besuche"), ("https://a.cn", "https://a.com"), ("now", "jetzt")],
+            "besuche https://a.cn jetzt",
+        ),
+        # What was left out stands behind what was before it.
+        (
+            "hello {name} there",
+            "hallo da",
+            [("hello", "hallo"), ("there", "da")],
+            "hallo {name} da",
+        ),
+        ("{name} there", "da", [("there", "da")], "{name} da"),
+        # An ordinary word is not replaced.
+        (
+            "press <b> please",
+            "bitte drücken",
+            [("press", "drücken"), ("please", "bitte"), ("<b>", "drücken")],
+            "bitte drücken <b>",
+        ),
+        # What was invented, or came twice, goes.
+        ("good 😀", "gut 😀 😀 %s", [("good", "gut"), ("😀", "😀")], "gut 😀"),
+        # Brackets stay close.
+        ("(77)", "(7)", [("(77)", "(7)")], "(77)"),
+        # Two at once.
+        ("{a} und {b}", "and", [("und", "and")], "{a} and {b}"),
+        # Numbers may be added: words may become digits.
+        ("three of 55", "3 von 55", [("three", "3"), ("55", "55")], "3 von 55"),
+    ],
+)
+def test_what_was_lost_is_put_back(
+    source: str, target: str, pairs: list[tuple[str, str]], expected: str
+) -> None:
+    restored = ALL.restore(words_aligned(source, target, pairs))
+    assert " ".join(restored.split()) == expected
+    assert ALL.are_kept(source, restored)
+
+
+PARTS = "{n} %s <b> </b> 😀 https://a.cn/x a@b.cd 77 3.14 word 字 。 ( } % < x77".split()  # noqa: SIM905
+TEXTS = st.lists(st.sampled_from([*PARTS, " "]), max_size=8).map("".join)
+
+
+@settings(deadline=None, max_examples=400)
+@given(source=TEXTS, target=TEXTS, seed=st.integers(0, 5))
+@example("{n}", "", 0)
+@example("", "{n}{n}", 0)
+@example("77", "x77", 0)
+@example("%s%s", "%s", 0)
+def test_nothing_is_lost_and_nothing_added(source: str, target: str, seed: int) -> None:
+    """Whatever the translation is, and whatever the alignment says."""
+    rng = np.random.default_rng(seed)
+    alignment = Alignment(
+        source,
+        target,
+        tuple((i, i + 1) for i in range(len(source))),
+        tuple((i, i + 1) for i in range(len(target))),
+        rng.random((len(target), len(source)), np.float32),
+    )
+    restored = ALL.restore(alignment)
+    wanted, found = (Counter(p.text for p in ALL.find(t)) for t in (source, restored))
+    assert not wanted - found
+    extra = [p for p in ALL.added(source, restored)]
+    assert extra == []
+    if ALL.are_kept(source, target):
+        assert restored == target.strip()
+
+
+def test_every_kind_has_an_example() -> None:
+    text = "https://a.cn a@b.cd <b> {n} %s 😀 7"
+    assert [p.kind for p in ALL.find(text)] == list(KINDS)
