@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .options import DecodingOptions
     from .pair_scorer import Score
     from .placeholders import PlaceholderPatterns
+    from .reranking import Reranker
     from .terms import Terms
     from .translation import Hypothesis, Translation
     from .translator import Translator
@@ -26,6 +27,7 @@ __all__ = [
     "Hypothesis",
     "ModelError",
     "PlaceholderPatterns",
+    "Reranker",
     "Score",
     "Terms",
     "TfmError",
@@ -40,6 +42,7 @@ _MODULES = {
     "DecodingOptions": ".options",
     "Hypothesis": ".translation",
     "PlaceholderPatterns": ".placeholders",
+    "Reranker": ".reranking",
     "Score": ".pair_scorer",
     "Terms": ".terms",
     "Translation": ".translation",

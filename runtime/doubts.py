@@ -81,6 +81,22 @@ def find_doubts(
     return tuple(name for name, doubt in DOUBTS.items() if doubt.measure(sentence) >= doubt.limit)
 
 
+def has_failed(source: str, hypothesis: Hypothesis) -> bool:
+    """Whether it is worth searching again: the translation is empty, or repeats itself."""
+    sentence = TranslatedSentence(source, hypothesis, 0, "", 0.0)
+    return any(DOUBTS[name].measure(sentence) >= DOUBTS[name].limit for name in ("empty", "loop"))
+
+
+def with_penalty(options: DecodingOptions) -> DecodingOptions:
+    """The options for a second search: nothing of three tokens twice, and at least one token."""
+    least = min(max(1, options.min_length), options.max_length)
+    return options.changed(
+        no_repeat_ngram_size=options.no_repeat_ngram_size or 3,
+        repetition_penalty=max(options.repetition_penalty, 1.1),
+        min_length=least,
+    )
+
+
 def _truncated(sentence: TranslatedSentence) -> float:
     return float(sentence.hypothesis.truncated)
 

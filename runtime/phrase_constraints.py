@@ -67,7 +67,7 @@ class WordEdges:
         )
 
 
-class Progress(NamedTuple):
+class PhraseProgress(NamedTuple):
     """How far a beam is with the phrases.
 
     Attributes:
@@ -98,7 +98,7 @@ class PhraseConstraints:
         self._phrases, self._edges = phrases, edges
         self._eos_id, self._longest = eos_id, longest
         self._has_finished = [False] * len(phrases)  # a hypothesis with all phrases
-        self._known: list[dict[tuple[int, ...], Progress]] = [{} for _ in phrases]
+        self._known: list[dict[tuple[int, ...], PhraseProgress]] = [{} for _ in phrases]
 
     def __call__(self, logits: NDArray[np.float32], beams: Beams) -> Candidates:
         """The candidates of a step, given logits [B, K, V]."""
@@ -122,14 +122,14 @@ class PhraseConstraints:
                 best.scores[row], best.ids[row], best.origins[row] = chosen
         return best
 
-    def progress(self, sentence: int, ids: tuple[int, ...]) -> Progress:
+    def progress(self, sentence: int, ids: tuple[int, ...]) -> PhraseProgress:
         """How far a sentence's beam is whose tokens, with the target prefix, are these."""
         known = self._known[sentence]
         if ids not in known:
             known[ids] = self._find(self._phrases[sentence], ids)
         return known[ids]
 
-    def _find(self, phrases: Sequence[ForcedPhrase], ids: tuple[int, ...]) -> Progress:
+    def _find(self, phrases: Sequence[ForcedPhrase], ids: tuple[int, ...]) -> PhraseProgress:
         tokens, lacking, word_ended = 0, [], False
         for phrase in phrases:
             spelled, at_end = self._spelled(phrase, ids)
@@ -142,7 +142,7 @@ class PhraseConstraints:
         begun = [(self._begun(spelling, ids), spelling) for spelling in spellings]
         longest = max((length for length, _ in begun), default=0)
         next_ids |= {spelling[longest] for length, spelling in begun if length == longest > 0}
-        return Progress(tokens + longest, not lacking, tuple(sorted(next_ids)), word_ended)
+        return PhraseProgress(tokens + longest, not lacking, tuple(sorted(next_ids)), word_ended)
 
     def _begun(self, spelling: tuple[int, ...], ids: tuple[int, ...]) -> int:
         """How many of a spelling's tokens, but not all, ids end in."""
@@ -177,7 +177,7 @@ class PhraseConstraints:
         self,
         sentence: int,
         sequences: NDArray[np.int64],
-        progress: Sequence[Progress],
+        progress: Sequence[PhraseProgress],
         totals: NDArray[np.float32],
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
         """The 2K candidates of one sentence: scores, tokens, beams.

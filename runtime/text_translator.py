@@ -5,15 +5,16 @@ What `Translator` offers is carried out here, in terms of the three things that 
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .config import ModelConfig
-from .doubts import find_doubts
+from .doubts import find_doubts, has_failed, with_penalty
 from .options import DecodingOptions
 from .pair_scorer import PairScorer
 from .phrase_constraints import ForcedPhrase, WordEdges
 from .required_phrases import RequiredPhrases
+from .reranking import Reranker
 from .scripts import warn_of_other_script
 from .search import ScoredIds
 from .streaming import settled_text
@@ -24,11 +25,26 @@ from .translation import Hypothesis, Translation
 logger = logging.getLogger(__name__)
 
 
-class TextTranslator:
-    """Translates texts that are checked already. Threads may share one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TranslationRequest:
+    """What one call of `Translator.translate_batch` asks for beside the options, by its names.
 
-    The arguments that its methods share are those of `Translator.translate_batch`.
+    `deadline` is in the seconds of time.monotonic(): the best so far is returned then.
     """
+
+    source_language: str | None = None
+    target_language: str | None = None
+    max_batch_tokens: int = MAX_BATCH_TOKENS
+    with_scores: bool = True
+    with_doubts: bool = False
+    with_alignment: bool = False
+    required: RequiredPhrases | None = None
+    reranker: Reranker | None = None
+    deadline: float | None = None
+
+
+class TextTranslator:
+    """Translates texts that are checked already. Threads may share one."""
 
     def __init__(
         self,
@@ -42,72 +58,109 @@ class TextTranslator:
         self._tokens, self._pairs = tokens, pairs
 
     def translate(
-        self,
-        sentences: Sequence[str],
-        options: DecodingOptions,
-        *,
-        source_language: str | None = None,
-        target_language: str | None = None,
-        max_batch_tokens: int = MAX_BATCH_TOKENS,
-        with_scores: bool = True,
-        with_doubts: bool = False,
-        with_alignment: bool = False,
-        required: RequiredPhrases | None = None,
-        deadline: float | None = None,
+        self, sentences: Sequence[str], options: DecodingOptions, request: TranslationRequest
     ) -> list[Translation]:
         """One Translation for each sentence, in the order given.
 
-        Args:
-            required: what the translations must contain
-            deadline: in the seconds of time.monotonic(), after which the best so far is returned
+        Raises:
+            ValueError: an unknown language, or what cannot be asked for together
         """
+        languages = self._config.languages
+        source_tokens, _ = languages.prefixes(request.source_language, request.target_language)
+        source = request.source_language or languages.source
+        target = request.target_language or languages.target
+        required, reranker = request.required, request.reranker
         if required is not None and required.terms is not None and options.temperature:
             raise ValueError("terms are searched for, not drawn at random: set temperature to 0")
-        languages = self._config.languages
-        source_tokens, target_tokens = languages.prefixes(source_language, target_language)
-        target = target_language or languages.target
-        warn_of_other_script(sentences, source_language or languages.source, target)
+        wanted = options.num_hypotheses
+        if reranker is not None:
+            reranker.check(source, target)
+            options = options.changed(num_hypotheses=max(wanted, options.beam_size))
+        warn_of_other_script(sentences, source, target)
         sources = self._tokenizer.encode(sentences, source_tokens)
+        found = self._search(sources, options, request)
+        retried = (
+            self._search_again(sentences, sources, found, options, request)
+            if request.with_doubts
+            else frozenset()
+        )
+        if required is not None and not options.temperature:
+            self._search_with_phrases(sentences, sources, found, options, request, required)
+        _warn_of_truncated(found, options.max_length)
+        translations = [
+            Translation(sentence, tuple(hypotheses), retried=index in retried)
+            for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True))
+        ]
+        if reranker is not None:
+            translations = [
+                replace(translation, hypotheses=translation.hypotheses[:wanted])
+                for translation in reranker.rerank(translations, source, target)
+            ]
+        if required is not None:
+            translations = self._with_required(translations, required, request)
+        if request.with_alignment:
+            translations = self._aligned(translations, request)
+        if not request.with_doubts:
+            return translations
+        return [
+            replace(translation, doubts=find_doubts(translation, len(ids), target, options))
+            for translation, ids in zip(translations, sources, strict=True)
+        ]
+
+    def _search(
+        self,
+        sources: Sequence[Sequence[int]],
+        options: DecodingOptions,
+        request: TranslationRequest,
+    ) -> list[list[Hypothesis]]:
+        """The hypotheses of each source; an empty source has an empty one."""
+        _, target_tokens = self._config.languages.prefixes(
+            request.source_language, request.target_language
+        )
         indices = [index for index, ids in enumerate(sources) if ids]
         prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
         hypotheses = self._tokens.translate(
             [sources[index] for index in indices],
             options,
             [*target_tokens, *prefix],
-            max_batch_tokens=max_batch_tokens,
-            with_scores=with_scores or with_doubts,
-            deadline=deadline,
+            max_batch_tokens=request.max_batch_tokens,
+            with_scores=request.with_scores or request.with_doubts or request.reranker is not None,
+            deadline=request.deadline,
         )
-        found = [[Hypothesis("", 0.0, ())] for _ in sentences]
+        found = [[Hypothesis("", 0.0, ())] for _ in sources]
         for index, scored in zip(indices, hypotheses, strict=True):
             found[index] = self._with_text(scored, prefix, options.max_length)
-        if required is not None and not options.temperature:
-            self._search_with_phrases(
-                sentences,
-                sources,
-                found,
-                required,
-                options,
-                target_tokens,
-                max_batch_tokens=max_batch_tokens,
-                deadline=deadline,
-            )
-        _warn_of_truncated(found, options.max_length)
-        translations = [
-            Translation(sentence, tuple(hypotheses))
-            for sentence, hypotheses in zip(sentences, found, strict=True)
+        return found
+
+    def _search_again(
+        self,
+        sentences: Sequence[str],
+        sources: Sequence[Sequence[int]],
+        found: list[list[Hypothesis]],
+        options: DecodingOptions,
+        request: TranslationRequest,
+    ) -> frozenset[int]:
+        """Search once more, with a penalty, where the best hypothesis is empty or repeats itself.
+
+        Returns:
+            the sentences whose translations are better for it; they are in `found`
+        """
+        failed = [
+            index
+            for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True))
+            if sources[index] and has_failed(sentence, hypotheses[0])
         ]
-        languages_of_call = source_language, target_language
-        if required is not None:
-            translations = self._with_required(translations, required, languages_of_call)
-        if with_alignment:
-            translations = self._aligned(translations, languages_of_call)
-        if not with_doubts:
-            return translations
-        return [
-            replace(translation, doubts=find_doubts(translation, len(ids), target, options))
-            for translation, ids in zip(translations, sources, strict=True)
-        ]
+        if not failed:
+            return frozenset()
+        again = self._search([sources[index] for index in failed], with_penalty(options), request)
+        better = {
+            index: hypotheses
+            for index, hypotheses in zip(failed, again, strict=True)
+            if not has_failed(sentences[index], hypotheses[0])
+        }
+        for index, hypotheses in better.items():
+            found[index] = hypotheses
+        return frozenset(better)
 
     def stream(
         self,
@@ -153,12 +206,9 @@ class TextTranslator:
         sentences: Sequence[str],
         sources: Sequence[Sequence[int]],
         found: list[list[Hypothesis]],
-        required: RequiredPhrases,
         options: DecodingOptions,
-        target_tokens: Sequence[int],
-        *,
-        max_batch_tokens: int,
-        deadline: float | None,
+        request: TranslationRequest,
+        required: RequiredPhrases,
     ) -> None:
         """Search again for the translations that lack a phrase, and put them into `found`.
 
@@ -172,6 +222,9 @@ class TextTranslator:
         again = [index for index, own in phrases.items() if own]
         if not again:
             return
+        _, target_tokens = self._config.languages.prefixes(
+            request.source_language, request.target_language
+        )
         prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
         hypotheses_by_row = self._tokens.translate_with_phrases(
             [sources[index] for index in again],
@@ -179,8 +232,8 @@ class TextTranslator:
             self._edges,
             options,
             [*target_tokens, *prefix],
-            max_batch_tokens=max_batch_tokens,
-            deadline=deadline,
+            max_batch_tokens=request.max_batch_tokens,
+            deadline=request.deadline,
         )
         for index, scored in zip(again, hypotheses_by_row, strict=True):
             made = self._with_text(scored, prefix, options.max_length)
@@ -197,7 +250,7 @@ class TextTranslator:
         self,
         translations: Sequence[Translation],
         required: RequiredPhrases,
-        languages: tuple[str | None, str | None],
+        request: TranslationRequest,
     ) -> list[Translation]:
         """The translations with all of their placeholders, and with what they still lack."""
         results = list(translations)
@@ -214,8 +267,8 @@ class TextTranslator:
                 [translations[index].source for index, _ in places],
                 [hypothesis.text for hypothesis in chosen],
                 [hypothesis.tokens for hypothesis in chosen],
-                source_language=languages[0],
-                target_language=languages[1],
+                source_language=request.source_language,
+                target_language=request.target_language,
             )
             for (index, rank), alignment in zip(places, alignments, strict=True):
                 hypotheses = list(results[index].hypotheses)
@@ -229,15 +282,15 @@ class TextTranslator:
         ]
 
     def _aligned(
-        self, translations: Sequence[Translation], languages: tuple[str | None, str | None]
+        self, translations: Sequence[Translation], request: TranslationRequest
     ) -> list[Translation]:
         """The translations with the alignments of their best hypotheses."""
         alignments = self._pairs.align(
             [translation.source for translation in translations],
             [translation.text for translation in translations],
             [translation.hypotheses[0].tokens for translation in translations],
-            source_language=languages[0],
-            target_language=languages[1],
+            source_language=request.source_language,
+            target_language=request.target_language,
         )
         return [
             replace(translation, alignment=alignment)

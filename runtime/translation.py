@@ -33,6 +33,8 @@ class Translation:
         source: the sentence
         hypotheses: best first, at least one
         doubts: names of the signs that the best one is wrong (doubts.py), where they were asked for
+        retried: it was searched for again, with a penalty, because the first one was empty or
+            repeated itself; where doubts were asked for
         unmet: phrases that the best one should contain and does not: terms and placeholders that
             were asked for
         alignment: of the best one's words with the sentence's, where it was asked for
@@ -41,6 +43,7 @@ class Translation:
     source: str
     hypotheses: tuple[Hypothesis, ...]
     doubts: tuple[str, ...] = ()
+    retried: bool = False
     unmet: tuple[str, ...] = ()
     alignment: Alignment | None = None
 

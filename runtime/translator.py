@@ -17,10 +17,11 @@ from .options import DecodingOptions
 from .pair_scorer import PairScorer, Score
 from .placeholders import PlaceholderPatterns
 from .required_phrases import required_phrases
+from .reranking import Reranker
 from .search import ScoredIds
 from .sessions import Sessions
 from .terms import Terms
-from .text_translator import TextTranslator
+from .text_translator import TextTranslator, TranslationRequest
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
 from .translation import Translation
@@ -226,6 +227,7 @@ class Translator:
         with_alignment: bool = False,
         terms: Mapping[str, str] | Terms | None = None,
         placeholders: PlaceholderPatterns | None = None,
+        reranker: Reranker | None = None,
         timeout: float | None = None,
         **changes: Any,
     ) -> list[Translation]:
@@ -243,12 +245,14 @@ class Translator:
             max_batch_tokens: sentences x beams x longest source that run together
             with_scores: False makes greedy search faster where nobody reads the scores, which are
                 NaN then
-            with_doubts: look for signs that a translation is wrong: see doubts.py
+            with_doubts: look for signs that a translation is wrong: see doubts.py; one that is
+                empty or repeats itself is searched for once more, with a penalty
             with_alignment: say which words come from which: see alignment.py
             terms: a glossary: target phrases by source phrase; where a source phrase is in a
                 sentence, its target phrase is in the translation, letter for letter
             placeholders: what comes out as it went in, such as PlaceholderPatterns(); a
                 translation that loses a term or a placeholder says so in `unmet`
+            reranker: orders all hypotheses of the beam by the opinion of a reverse model, too
             timeout: seconds after which the best so far is returned, with `timed_out` where the
                 search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
@@ -264,9 +268,7 @@ class Translator:
             TranslationError: there is too little memory, or a graph failed
         """
         deadline = None if timeout is None else time.monotonic() + checked_timeout(timeout)
-        return self._texts.translate(
-            checked_sentences(sentences),
-            (options or self.options).changed(**changes),
+        request = TranslationRequest(
             source_language=source_language,
             target_language=target_language,
             max_batch_tokens=max_batch_tokens,
@@ -274,8 +276,11 @@ class Translator:
             with_doubts=with_doubts,
             with_alignment=with_alignment,
             required=required_phrases(terms, placeholders),
+            reranker=reranker,
             deadline=deadline,
         )
+        options = (options or self.options).changed(**changes)
+        return self._texts.translate(checked_sentences(sentences), options, request)
 
     def score(self, source: str, target: str, **how: Any) -> Score:
         """What the model thinks of a translation; see `score_batch`."""

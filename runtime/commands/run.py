@@ -17,9 +17,9 @@ from .interrupts import run_cancellable, sigterm_raises
 from .model_argument import ModelPath
 from .options import decoding_options, usage_errors
 from .progress import Progress
-from .required_options import required_options
 from .resumable_output import Output
 from .streams import LogLines
+from .translation_options import translation_options
 
 if TYPE_CHECKING:
     from tfm.runtime.options import DecodingOptions
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Say on stderr which translations may be wrong, and why.",
 )
-@required_options
+@translation_options
 @click.option(
     "-m",
     "--model",
@@ -95,7 +95,7 @@ def run(
     resume: bool,
     pairs: bool,
     doubts: bool,
-    required: dict[str, Any],
+    extras: dict[str, Any],
     model: Path | None,
     decoding: dict[str, Any],
     source_language: str | None,
@@ -137,10 +137,9 @@ def run(
         translator.config.languages.prefixes(source_language, target_language)
         options = translator.options.changed(**{"num_hypotheses": 1, **decoding})
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
-    if "terms" in required and options.temperature:
-        raise click.UsageError("--terms are searched for, not drawn: leave out --temperature")
+        _check_extras(extras, translator, options, source_language, target_language)
     languages = source_language, target_language
-    job = _Job(translator, options, languages, required, pairs, n_best, doubts)
+    job = _Job(translator, options, languages, extras, pairs, n_best, doubts)
     if source.is_terminal:
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
     chunks = source.chunks()
@@ -158,6 +157,26 @@ def run(
             job.translate(chunk, output)
             progress.add(len(chunk))
         progress.close()
+
+
+def _check_extras(
+    extras: dict[str, Any],
+    translator: "Translator",
+    options: "DecodingOptions",
+    source_language: str | None,
+    target_language: str | None,
+) -> None:
+    """Refuse, before anything is done, what cannot be had together.
+
+    Raises:
+        click.UsageError: terms with sampling
+        ValueError: a model to rerank with that is not of the reverse direction
+    """
+    if "terms" in extras and options.temperature:
+        raise click.UsageError("--terms are searched for, not drawn: leave out --temperature")
+    if "reranker" in extras:
+        usual = translator.config.languages
+        extras["reranker"].check(source_language or usual.source, target_language or usual.target)
 
 
 def _output_path(output_file: Path | None, resume: bool) -> Path | None:
@@ -206,12 +225,11 @@ def _say_doubts(translation: "Translation", line: int) -> None:
     from tfm.runtime.doubts import DOUBTS
 
     reasons = ", ".join(DOUBTS[name].meaning for name in translation.doubts)
-    click.echo(f"line {line + 1}: {reasons}: {printable(translation.text)[:80]}", err=True)
+    _say(line, f"{reasons}: {printable(translation.text)[:80]}")
 
 
-def _say_unmet(translation: "Translation", line: int) -> None:
-    lacking = ", ".join(map(printable, translation.unmet))
-    click.echo(f"line {line + 1}: not in the translation: {lacking}", err=True)
+def _say(line: int, what: str) -> None:
+    click.echo(f"line {line + 1}: {what}", err=True)
 
 
 class _Job:
@@ -222,12 +240,12 @@ class _Job:
         translator: "Translator",
         options: "DecodingOptions",
         languages: tuple[str | None, str | None],
-        required: dict[str, Any],
+        extras: dict[str, Any],
         pairs: bool,
         n_best: int | None,
         with_doubts: bool,
     ) -> None:
-        self._with_doubts, self._required = with_doubts, required
+        self._with_doubts, self._extras = with_doubts, extras
         usual = translator.config.languages
         self._translator, self._options = translator, options
         self._source_language = languages[0] or usual.source
@@ -250,7 +268,7 @@ class _Job:
             "--n-best": self._n_best,
             "--source-language": self._source_language,
             "--target-language": self._target_language,
-            **{f"--{name}": value.digest for name, value in self._required.items()},
+            **{f"--{name}": value.digest for name, value in self._extras.items()},
         }
 
     def translate(self, chunk: list[str], output: Output) -> None:
@@ -263,15 +281,18 @@ class _Job:
                 target_language=self._target_language,
                 with_scores=self._n_best is not None,
                 with_doubts=self._with_doubts,
-                **self._required,
+                **self._extras,
             ),
             self._translator.cancel,
         )
         for index, translation in enumerate(translations):
+            if translation.retried:
+                _say(output.lines + index, "it was empty or repeated itself: searched again")
             if translation.doubts:
                 _say_doubts(translation, output.lines + index)
             if translation.unmet:
-                _say_unmet(translation, output.lines + index)
+                lacking = ", ".join(map(printable, translation.unmet))
+                _say(output.lines + index, f"not in the translation: {lacking}")
             for line in self._lines(translation, chunk[index], output.lines + index):
                 output.write(line)
         output.commit(chunk)

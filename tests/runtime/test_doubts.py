@@ -1,12 +1,13 @@
 """Doubts: each sign is seen where it is, and not where all is well."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from helpers.command import tfm
 
 from tfm.runtime import DecodingOptions, Hypothesis, Translation, Translator
-from tfm.runtime.doubts import DOUBTS, find_doubts
+from tfm.runtime.doubts import DOUBTS, find_doubts, has_failed, with_penalty
 
 GOOD = range(10)  # tokens that do not repeat
 
@@ -89,3 +90,36 @@ def test_tfm_run_says_them_on_stderr() -> None:
     assert stderr.startswith("line 2: the model gives it a low probability: ")
     assert stdout == tfm("run", "--beam-size", "1", stdin=stdin)[1]
     assert stderr.count("line ") == 1
+
+
+def test_loops_are_searched_for_once_more(tiny_folder: Path) -> None:
+    """The random model repeats itself: with the penalty it does not, and says that it is another
+    translation. Others stay as they were."""
+    translator = Translator(tiny_folder, variant="fp32")
+    sentences = ["three two one", "four", ""]
+    usual = translator.translate_batch(sentences, max_length=40)
+    assert has_failed(sentences[0], usual[0].hypotheses[0])
+    found = translator.translate_batch(sentences, max_length=40, with_doubts=True)
+    for sentence, before, after in zip(sentences, usual, found, strict=True):
+        failed = bool(sentence) and has_failed(sentence, before.hypotheses[0])
+        assert after.retried == failed
+        assert "loop" not in after.doubts
+        assert failed or after.text == before.text
+
+
+def test_a_second_search_that_fails_too_changes_nothing(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = Translator(tiny_folder, variant="fp32")
+    usual = translator.translate("three two one", max_length=40)
+    monkeypatch.setattr("tfm.runtime.text_translator.with_penalty", lambda options: options)
+    found = translator.translate("three two one", max_length=40, with_doubts=True)
+    assert (found.text, found.retried) == (usual.text, False)
+    assert "loop" in found.doubts
+
+
+def test_options_of_the_second_search() -> None:
+    options = with_penalty(DecodingOptions(max_length=5, repetition_penalty=1.5))
+    assert (options.no_repeat_ngram_size, options.repetition_penalty) == (3, 1.5)
+    assert options.min_length == 1
+    assert with_penalty(DecodingOptions(no_repeat_ngram_size=2)).no_repeat_ngram_size == 2

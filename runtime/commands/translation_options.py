@@ -1,8 +1,8 @@
-"""The options that say what translations must contain: terms and placeholders."""
+"""Options of `tfm run` that are no decoding options: terms, placeholders, a second model."""
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,29 +11,37 @@ from tfm.runtime.files.text import read_lines
 from tfm.runtime.placeholders import KINDS, PlaceholderPatterns
 from tfm.runtime.terms import Terms
 
+from .model_argument import ModelPath
 from .options import Command
+
+if TYPE_CHECKING:
+    from tfm.runtime.reranking import Reranker
 
 ALL = "all"
 
 
-def required_options(command: Command) -> Command:
-    """Give a command the options; what the user sets arrives as the argument `required`, a dict of
-    `terms` and `placeholders` for `Translator.translate_batch`."""
+def translation_options(command: Command) -> Command:
+    """Give a command the options; what the user sets arrives as the argument `extras`, a dict of
+    `terms`, `placeholders` and `reranker` for `Translator.translate_batch`."""
 
     @functools.wraps(command)
-    def with_required(
+    def with_extras(
         *args: Any,
         terms_file: Path | None,
         placeholders: str | None,
         placeholder_patterns: tuple[str, ...],
+        reverse_model: Path | None,
+        rerank_weight: float,
         **kwargs: Any,
     ) -> Any:
-        required: dict[str, Any] = {}
+        extras: dict[str, Any] = {}
         if terms_file is not None:
-            required["terms"] = _read_terms(terms_file)
+            extras["terms"] = _read_terms(terms_file)
         if placeholders is not None or placeholder_patterns:
-            required["placeholders"] = _patterns(placeholders, placeholder_patterns)
-        return command(*args, required=required, **kwargs)
+            extras["placeholders"] = _patterns(placeholders, placeholder_patterns)
+        if reverse_model is not None:
+            extras["reranker"] = _reranker(reverse_model, rerank_weight)
+        return command(*args, extras=extras, **kwargs)
 
     options = (
         click.option(
@@ -55,8 +63,22 @@ def required_options(command: Command) -> Command:
             multiple=True,
             help="What this regular expression matches comes out as it went in; may be repeated.",
         ),
+        click.option(
+            "--rerank-with",
+            "reverse_model",
+            type=ModelPath(),
+            help="A model of the reverse direction, such as en-zh: of each line's hypotheses the"
+            " one is written that both models like best.",
+        ),
+        click.option(
+            "--rerank-weight",
+            type=click.FloatRange(0, 1),
+            default=0.25,
+            show_default=True,
+            help="How much the reverse model's opinion counts.",
+        ),
     )
-    wrapped: Command = with_required
+    wrapped: Command = with_extras
     for option in reversed(options):
         wrapped = option(wrapped)
     return wrapped
@@ -67,6 +89,13 @@ def _read_terms(path: Path) -> Terms:
         return Terms.of_lines(read_lines(path), str(path))
     except ValueError as error:
         raise TfmError(str(error)) from error
+
+
+def _reranker(reverse_model: Path, weight: float) -> "Reranker":
+    from tfm.runtime.reranking import Reranker
+    from tfm.runtime.translator import Translator
+
+    return Reranker(Translator(reverse_model, device="cpu"), weight)
 
 
 def _patterns(kinds: str | None, patterns: tuple[str, ...]) -> PlaceholderPatterns:

@@ -1,0 +1,118 @@
+"""The best of several translations, by what both directions think of them.
+
+A hypothesis counts (1 - weight) times its own score, and weight times the mean log-probability of
+the source's tokens given the hypothesis, by a model of the reverse direction (noisy-channel
+reranking, Yee et al. 2019). What leaves out or invents something is hard to translate back.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from .config import ModelConfig
+from .pair_scorer import Score
+from .translation import Translation
+
+DEFAULT_WEIGHT = 0.25  # best on dev.tsv, for the bundled models
+
+
+class ReverseModel(Protocol):
+    """What of a `Translator` of the reverse direction is needed."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """Its config.json."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells it from other models."""
+
+    def score_batch(
+        self,
+        sources: Sequence[str],
+        targets: Sequence[str],
+        *,
+        source_language: str | None,
+        target_language: str | None,
+    ) -> list[Score]:
+        """Score `targets` as translations of `sources`."""
+
+
+class Reranker:
+    """Orders hypotheses with the help of a translator of the reverse direction."""
+
+    def __init__(self, reverse: ReverseModel, weight: float = DEFAULT_WEIGHT) -> None:
+        """reverse: from the target language to the source's; weight: of its opinion, 0 to 1.
+
+        Raises:
+            ValueError: the weight is out of its range
+        """
+        if not isinstance(weight, (int, float)) or not 0 <= weight <= 1:
+            raise ValueError(f"the weight is {weight!r}: it must be a number from 0 to 1")
+        self._reverse, self._weight = reverse, float(weight)
+
+    @property
+    def digest(self) -> str:
+        """What tells it from another one."""
+        return f"{self._reverse.fingerprint} {self._weight:g}"
+
+    def check(self, source: str, target: str) -> None:
+        """Raise ValueError unless the reverse model translates from `target` to `source`."""
+        languages = self._reverse.config.languages
+        try:
+            languages.prefixes(target, source)
+        except ValueError as error:
+            raise ValueError(
+                f"{self._reverse.config.name} does not translate from {target} to {source}: it"
+                f" cannot rerank translations from {source} to {target}"
+            ) from error
+
+    def rerank(
+        self, translations: Sequence[Translation], source: str, target: str
+    ) -> list[Translation]:
+        """The translations, each with its hypotheses in the order of both models.
+
+        The hypotheses keep their scores. Those without a finite score, or of an empty source, stay
+        in their order.
+
+        Args:
+            source: the language of the sentences
+            target: that of the hypotheses
+
+        Raises:
+            ModelError: the reverse model has no score.onnx
+        """
+        pairs = [
+            (hypothesis.text, translation.source)
+            for translation in translations
+            for hypothesis in translation.hypotheses
+            if len(translation.hypotheses) > 1
+        ]
+        scored = iter(
+            self._reverse.score_batch(
+                [text for text, _ in pairs],
+                [sentence for _, sentence in pairs],
+                source_language=target,
+                target_language=source,
+            )
+        )
+        reranked = []
+        for translation in translations:
+            hypotheses = translation.hypotheses
+            if len(hypotheses) > 1:
+                back = [next(scored) for _ in hypotheses]
+                means = [s.total / max(1, len(s.log_probs)) for s in back]
+                values = [
+                    self._value(hypothesis.score, mean)
+                    for hypothesis, mean in zip(hypotheses, means, strict=True)
+                ]
+                order = sorted(range(len(values)), key=lambda index: -values[index])
+                hypotheses = tuple(hypotheses[index] for index in order)
+            reranked.append(replace(translation, hypotheses=hypotheses))
+        return reranked
+
+    def _value(self, score: float, back: float) -> float:
+        """What a hypothesis is worth; an empty one, which has no way back, nothing."""
+        value = (1 - self._weight) * score + self._weight * back
+        return value if math.isfinite(value) else -math.inf
