@@ -7,6 +7,7 @@ config.json keeps it.
 Shapes: M decoder layers, H heads, S source tokens, T target tokens.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from .errors import ModelError
 from .files.schema import limited, limits
 
+LEAST_ATTENTION = 0.3
 Span = tuple[int, int]  # characters of a text, from and to
 
 
@@ -105,6 +107,13 @@ def alignment_weights(cross: NDArray[np.float32], heads: AlignmentHeads) -> NDAr
     """[T - 1, S]: what each target token but EOS looks at, from cross-attention [M, H, T, S]."""
     chosen = cross[heads.layer, list(heads.heads)].mean(axis=0)
     return np.asarray(chosen[1:] if heads.from_next_step else chosen[:-1])
+
+
+def unattended_share(cross: NDArray[np.float32]) -> float:
+    """The share of source tokens but EOS that get less than LEAST_ATTENTION from every target
+    token, in the mean of all layers and heads of cross-attention [M, H, T, S]; NaN for none."""
+    most = cross.mean(axis=(0, 1))[:, :-1].max(axis=0)
+    return float((most < LEAST_ATTENTION).mean()) if most.size else math.nan
 
 
 def default_heads(decoder_layers: int, num_heads: int) -> AlignmentHeads:

@@ -37,6 +37,8 @@ class TranslatedSentence:
         source_length: tokens of the source
         target_language: such as en
         length_penalty: that the hypothesis' score was made with
+        unattended: the share of source tokens that no token of the translation looks at much
+            (alignment.unattended_share); NaN where it is not known
     """
 
     source: str
@@ -44,6 +46,7 @@ class TranslatedSentence:
     source_length: int
     target_language: str
     length_penalty: float
+    unattended: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,11 @@ class Doubt:
 
 
 def find_doubts(
-    translation: Translation, source_length: int, target_language: str, options: DecodingOptions
+    translation: Translation,
+    source_length: int,
+    target_language: str,
+    options: DecodingOptions,
+    unattended: float = math.nan,
 ) -> tuple[str, ...]:
     """Names of the doubts about the best hypothesis, in the order of DOUBTS.
 
@@ -70,6 +77,7 @@ def find_doubts(
         source_length: tokens of the source
         target_language: such as en
         options: that it was made with
+        unattended: as of TranslatedSentence
     """
     sentence = TranslatedSentence(
         translation.source,
@@ -77,6 +85,7 @@ def find_doubts(
         source_length,
         target_language,
         options.length_penalty,
+        unattended,
     )
     return tuple(name for name, doubt in DOUBTS.items() if doubt.measure(sentence) >= doubt.limit)
 
@@ -163,5 +172,8 @@ DOUBTS = {
     "script": Doubt("it is not in the script of the target language", _other_script, 1),
     "numbers": Doubt("the numbers differ", _numbers, 1),
     "length": Doubt("it is much longer or shorter than the sentence", _length, 2.0),
+    "attention": Doubt(
+        "it looks at little of the sentence", lambda sentence: sentence.unattended, 0.7
+    ),
     "probability": Doubt("the model gives it a low probability", _probability, 1.0),
 }

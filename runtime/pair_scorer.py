@@ -1,11 +1,12 @@
 """Texts in, scores, attention and alignments out: `Translator.score` and `align`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from .alignment import Alignment, alignment_weights, default_heads
+from .alignment import Alignment, alignment_weights, default_heads, unattended_share
 from .config import ModelConfig
 from .scoring import Attention, ScoredPair, score_ids
 from .sessions import Sessions
@@ -113,6 +114,32 @@ class PairScorer:
                 weights = alignment_weights(pair.attention.cross, heads)[len(begins) :]
             aligned.append(Alignment(source, target, places, spans, weights))
         return aligned
+
+    def unattended(
+        self,
+        sources: Sequence[str],
+        target_ids: Sequence[Sequence[int]],
+        *,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> list[float]:
+        """`unattended_share` of each translation, NaN where the model has no score.onnx or the
+        source no tokens.
+
+        Args:
+            target_ids: of the translations, without BOS and EOS
+        """
+        if not self._sessions.has_score:
+            return [math.nan] * len(sources)
+        first, begins = self._config.languages.prefixes(source_language, target_language)
+        source_ids = self._tokenizer.encode(sources, first)
+        pairs = self._pairs(source_ids, target_ids, begins, with_attention=True)
+        return [
+            math.nan
+            if pair is None or pair.attention is None
+            else unattended_share(pair.attention.cross)
+            for pair in pairs
+        ]
 
     def _pairs(
         self,

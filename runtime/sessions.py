@@ -134,6 +134,11 @@ class Sessions:
         """Whether the model has greedy.onnx; older exports have not."""
         return self._files.greedy is not None
 
+    @property
+    def has_score(self) -> bool:
+        """Whether the model has score.onnx; older exports have not."""
+        return self._files.score is not None
+
     def translate(
         self,
         sources: Sequence[Sequence[int]],
@@ -239,7 +244,7 @@ class Sessions:
             CancelledError: it was stopped
             ModelError: the model has no score.onnx
         """
-        if self._files.score is None:
+        if not self.has_score:
             raise ModelError(
                 f"{self._folder} has no score.onnx: an older tfm exported it; export it again"
             )

@@ -102,9 +102,15 @@ class TextTranslator:
             translations = self._aligned(translations, request)
         if not request.with_doubts:
             return translations
+        unattended = self._pairs.unattended(
+            sentences,
+            [translation.hypotheses[0].tokens for translation in translations],
+            source_language=request.source_language,
+            target_language=request.target_language,
+        )
         return [
-            replace(translation, doubts=find_doubts(translation, len(ids), target, options))
-            for translation, ids in zip(translations, sources, strict=True)
+            replace(translation, doubts=find_doubts(translation, len(ids), target, options, share))
+            for translation, ids, share in zip(translations, sources, unattended, strict=True)
         ]
 
     def _search(

@@ -36,9 +36,13 @@ def command(model: Path, pairs: Path, count: int, beam_size: int) -> None:
     translations = translator.translate_batch(sentences, beam_size=beam_size)
     lengths = [len(ids) for ids in translator._tokenizer.encode(sentences)]
     penalty = translator.options.length_penalty
+    tokens = [translation.hypotheses[0].tokens for translation in translations]
+    unattended = translator._pairs.unattended(sentences, tokens)
     measured = [
-        TranslatedSentence(t.source, t.hypotheses[0], length, languages.target or "", penalty)
-        for t, length in zip(translations, lengths, strict=True)
+        TranslatedSentence(
+            t.source, t.hypotheses[0], length, languages.target or "", penalty, share
+        )
+        for t, length, share in zip(translations, lengths, unattended, strict=True)
     ]
     scores = [
         sacrebleu.sentence_chrf(t.text, [reference]).score

@@ -1,12 +1,15 @@
 """Doubts: each sign is seen where it is, and not where all is well."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.command import tfm
 
 from tfm.runtime import DecodingOptions, Hypothesis, Translation, Translator
+from tfm.runtime.alignment import unattended_share
 from tfm.runtime.doubts import DOUBTS, find_doubts, has_failed, with_penalty
 
 GOOD = range(10)  # tokens that do not repeat
@@ -22,10 +25,12 @@ def doubts(
     source_length: int = 10,
     truncated: bool = False,
     length_penalty: float = 1.0,
+    unattended: float = 0.1,
 ) -> tuple[str, ...]:
     hypothesis = Hypothesis(text, score, tuple(tokens), truncated)
     options = DecodingOptions(length_penalty=length_penalty)
-    return find_doubts(Translation(source, (hypothesis,)), source_length, target, options)
+    translation = Translation(source, (hypothesis,))
+    return find_doubts(translation, source_length, target, options, unattended)
 
 
 def test_a_good_translation_is_not_doubted() -> None:
@@ -52,6 +57,7 @@ def test_a_good_translation_is_not_doubted() -> None:
         ("numbers", {"source": "3天", "text": "3 or 40 days"}),
         ("length", {"tokens": range(40)}),
         ("length", {"source_length": 60}),
+        ("attention", {"unattended": 0.8}),
         ("probability", {"score": -1.2}),
         ("probability", {"score": -20.0, "length_penalty": 0.0}),
     ],
@@ -123,3 +129,19 @@ def test_options_of_the_second_search() -> None:
     assert (options.no_repeat_ngram_size, options.repetition_penalty) == (3, 1.5)
     assert options.min_length == 1
     assert with_penalty(DecodingOptions(no_repeat_ngram_size=2)).no_repeat_ngram_size == 2
+
+
+def test_what_the_translation_hardly_looks_at(tiny_folder: Path) -> None:
+    """Of the model's own attention; an empty sentence has none."""
+    translator = Translator(tiny_folder, variant="fp32")
+    sentences = ["three two", ""]
+    found = translator.translate_batch(sentences, max_length=6)
+    tokens = [translation.hypotheses[0].tokens for translation in found]
+    share, nothing = translator._pairs.unattended(sentences, tokens)
+    score = translator.score_batch(["three two"], [found[0].text], with_attention=True)[0]
+    assert score.attention is not None and math.isnan(nothing)
+    assert share == pytest.approx(unattended_share(score.attention.cross), abs=0.2)
+    cross = np.zeros((1, 2, 2, 4), np.float32)
+    cross[:, :, 0, 1] = 0.9
+    cross[:, :, 1, 2] = 0.2
+    assert unattended_share(cross) == pytest.approx(2 / 3)
