@@ -283,6 +283,14 @@ class ModelConfig:
         if self.alignment is not None:
             self.alignment.check(shape.decoder_layers, shape.num_heads)
 
+    def fingerprint(self, variant: str) -> str:
+        """Tells models and their variants apart by what they hold, not by where they lie: the
+        name, and a hash of the hashes of the files in use."""
+        parts = (self.tokenizer, self.variants[variant], self.special_ids, self.languages)
+        facts = [*(asdict(part) for part in parts), self.max_source_length]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return f"{self.name} ({digest[:12]})"
+
     def _check_ids(self) -> None:
         """Raise ModelError when an id that is used is none of the vocabulary's, or has two uses."""
         source, target = (

@@ -4,10 +4,11 @@ What `Translator` offers is carried out here, in terms of the three things that 
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from .alignment import Alignment
 from .config import ModelConfig
 from .doubts import find_doubts, has_failed, with_penalty
 from .options import DecodingOptions
@@ -21,6 +22,7 @@ from .streaming import settled_text
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
 from .translation import Hypothesis, Translation
+from .unknown_words import replace_unknowns
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class TranslationRequest:
     with_alignment: bool = False
     required: RequiredPhrases | None = None
     reranker: Reranker | None = None
+    replace_unknowns: bool = False
     deadline: float | None = None
 
 
@@ -96,6 +99,8 @@ class TextTranslator:
                 replace(translation, hypotheses=translation.hypotheses[:wanted])
                 for translation in reranker.rerank(translations, source, target)
             ]
+        if request.replace_unknowns:
+            translations = self._without_unknowns(translations, request)
         if required is not None:
             translations = self._with_required(translations, required, request)
         if request.with_alignment:
@@ -252,6 +257,18 @@ class TextTranslator:
     def _edges(self) -> WordEdges:
         return WordEdges.of(self._tokenizer.target_names())
 
+    def _without_unknowns(
+        self, translations: Sequence[Translation], request: TranslationRequest
+    ) -> list[Translation]:
+        """The translations with source words in the place of unknown tokens."""
+        unk_id = self._config.special_ids.unk_id
+        return self._rewritten(
+            translations,
+            request,
+            lambda _, hypothesis: unk_id in hypothesis.tokens,
+            lambda alignment, hypothesis: replace_unknowns(alignment, hypothesis.tokens, unk_id),
+        )
+
     def _with_required(
         self,
         translations: Sequence[Translation],
@@ -259,33 +276,54 @@ class TextTranslator:
         request: TranslationRequest,
     ) -> list[Translation]:
         """The translations with all of their placeholders, and with what they still lack."""
-        results = list(translations)
         patterns = required.placeholders
         if patterns is not None:
-            places = [
-                (index, rank)
-                for index, translation in enumerate(translations)
-                for rank, hypothesis in enumerate(translation.hypotheses)
-                if not patterns.are_kept(translation.source, hypothesis.text)
-            ]
-            chosen = [translations[index].hypotheses[rank] for index, rank in places]
-            alignments = self._pairs.align(
-                [translations[index].source for index, _ in places],
-                [hypothesis.text for hypothesis in chosen],
-                [hypothesis.tokens for hypothesis in chosen],
-                source_language=request.source_language,
-                target_language=request.target_language,
+            translations = self._rewritten(
+                translations,
+                request,
+                lambda source, hypothesis: not patterns.are_kept(source, hypothesis.text),
+                lambda alignment, _: patterns.restore(alignment),
             )
-            for (index, rank), alignment in zip(places, alignments, strict=True):
-                hypotheses = list(results[index].hypotheses)
-                text = patterns.restore(alignment)
-                (ids,) = self._tokenizer.encode_target([text])
-                hypotheses[rank] = replace(hypotheses[rank], text=text, tokens=tuple(ids))
-                results[index] = replace(results[index], hypotheses=tuple(hypotheses))
         return [
             replace(result, unmet=required.lacking(result.source, result.text))
-            for result in results
+            for result in translations
         ]
+
+    def _rewritten(
+        self,
+        translations: Sequence[Translation],
+        request: TranslationRequest,
+        is_due: Callable[[str, Hypothesis], bool],
+        rewrite: Callable[[Alignment, Hypothesis], str],
+    ) -> list[Translation]:
+        """The translations, some of whose hypotheses get another text.
+
+        Args:
+            is_due: whether a hypothesis of a source gets one
+            rewrite: from the alignment of such a hypothesis to its text
+        """
+        results = list(translations)
+        places = [
+            (index, rank)
+            for index, translation in enumerate(translations)
+            for rank, hypothesis in enumerate(translation.hypotheses)
+            if is_due(translation.source, hypothesis)
+        ]
+        chosen = [translations[index].hypotheses[rank] for index, rank in places]
+        alignments = self._pairs.align(
+            [translations[index].source for index, _ in places],
+            [hypothesis.text for hypothesis in chosen],
+            [hypothesis.tokens for hypothesis in chosen],
+            source_language=request.source_language,
+            target_language=request.target_language,
+        )
+        texts = [rewrite(*pair) for pair in zip(alignments, chosen, strict=True)]
+        ids = self._tokenizer.encode_target(texts)
+        for (index, rank), text, tokens in zip(places, texts, ids, strict=True):
+            hypotheses = list(results[index].hypotheses)
+            hypotheses[rank] = replace(hypotheses[rank], text=text, tokens=tuple(tokens))
+            results[index] = replace(results[index], hypotheses=tuple(hypotheses))
+        return results
 
     def _aligned(
         self, translations: Sequence[Translation], request: TranslationRequest

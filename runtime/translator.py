@@ -1,11 +1,8 @@
 """`Translator`, the class to embed: a loaded model folder, and all that it can do."""
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
@@ -156,18 +153,8 @@ class Translator:
 
     @property
     def fingerprint(self) -> str:
-        """Tells models and their variants apart by what they hold, not by where they lie: the
-        name, and a hash of the hashes of the files in use."""
-        config = self.config
-        facts = [
-            asdict(config.tokenizer),
-            asdict(config.variants[self.choice.variant]),
-            asdict(config.special_ids),
-            asdict(config.languages),
-            config.max_source_length,
-        ]
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return f"{config.name} ({digest[:12]})"
+        """Tells models and their variants apart by what they hold, not by where they lie."""
+        return self.config.fingerprint(self.choice.variant)
 
     def translate(
         self,
@@ -228,6 +215,7 @@ class Translator:
         terms: Mapping[str, str] | Terms | None = None,
         placeholders: PlaceholderPatterns | None = None,
         reranker: Reranker | None = None,
+        replace_unknowns: bool = False,
         timeout: float | None = None,
         **changes: Any,
     ) -> list[Translation]:
@@ -253,6 +241,8 @@ class Translator:
             placeholders: what comes out as it went in, such as PlaceholderPatterns(); a
                 translation that loses a term or a placeholder says so in `unmet`
             reranker: orders all hypotheses of the beam by the opinion of a reverse model, too
+            replace_unknowns: write source words in the place of unknown tokens, which only models
+                that others trained have
             timeout: seconds after which the best so far is returned, with `timed_out` where the
                 search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
@@ -277,6 +267,7 @@ class Translator:
             with_alignment=with_alignment,
             required=required_phrases(terms, placeholders),
             reranker=reranker,
+            replace_unknowns=replace_unknowns,
             deadline=deadline,
         )
         options = (options or self.options).changed(**changes)

@@ -268,7 +268,7 @@ class _Job:
             "--n-best": self._n_best,
             "--source-language": self._source_language,
             "--target-language": self._target_language,
-            **{f"--{name}": value.digest for name, value in self._extras.items()},
+            **{f"--{n}": getattr(value, "digest", value) for n, value in self._extras.items()},
         }
 
     def translate(self, chunk: list[str], output: Output) -> None:

@@ -20,9 +20,52 @@ if TYPE_CHECKING:
 ALL = "all"
 
 
+_OPTIONS = (
+    click.option(
+        "--terms",
+        "terms_file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A glossary, source<TAB>target: where a source phrase is in a line, its target"
+        " phrase will be in the translation, letter for letter.",
+    ),
+    click.option(
+        "--placeholders",
+        metavar="KIND,...",
+        help="What comes out as it went in: all, or some of " + ", ".join(KINDS) + ".",
+    ),
+    click.option(
+        "--placeholder-pattern",
+        "placeholder_patterns",
+        metavar="REGEX",
+        multiple=True,
+        help="What this regular expression matches comes out as it went in; may be repeated.",
+    ),
+    click.option(
+        "--rerank-with",
+        "reverse_model",
+        type=ModelPath(),
+        help="A model of the reverse direction, such as en-zh: of each line's hypotheses the"
+        " one is written that both models like best.",
+    ),
+    click.option(
+        "--rerank-weight",
+        type=click.FloatRange(0, 1),
+        default=0.25,
+        show_default=True,
+        help="How much the reverse model's opinion counts.",
+    ),
+    click.option(
+        "--replace-unknowns",
+        is_flag=True,
+        help="Write source words in the place of unknown tokens, which only models that others"
+        " trained have.",
+    ),
+)
+
+
 def translation_options(command: Command) -> Command:
     """Give a command the options; what the user sets arrives as the argument `extras`, a dict of
-    `terms`, `placeholders` and `reranker` for `Translator.translate_batch`."""
+    `terms`, `placeholders`, `reranker` and `replace_unknowns` for `Translator.translate_batch`."""
 
     @functools.wraps(command)
     def with_extras(
@@ -32,6 +75,7 @@ def translation_options(command: Command) -> Command:
         placeholder_patterns: tuple[str, ...],
         reverse_model: Path | None,
         rerank_weight: float,
+        replace_unknowns: bool,
         **kwargs: Any,
     ) -> Any:
         extras: dict[str, Any] = {}
@@ -41,45 +85,12 @@ def translation_options(command: Command) -> Command:
             extras["placeholders"] = _patterns(placeholders, placeholder_patterns)
         if reverse_model is not None:
             extras["reranker"] = _reranker(reverse_model, rerank_weight)
+        if replace_unknowns:
+            extras["replace_unknowns"] = True
         return command(*args, extras=extras, **kwargs)
 
-    options = (
-        click.option(
-            "--terms",
-            "terms_file",
-            type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="A glossary, source<TAB>target: where a source phrase is in a line, its target"
-            " phrase will be in the translation, letter for letter.",
-        ),
-        click.option(
-            "--placeholders",
-            metavar="KIND,...",
-            help="What comes out as it went in: all, or some of " + ", ".join(KINDS) + ".",
-        ),
-        click.option(
-            "--placeholder-pattern",
-            "placeholder_patterns",
-            metavar="REGEX",
-            multiple=True,
-            help="What this regular expression matches comes out as it went in; may be repeated.",
-        ),
-        click.option(
-            "--rerank-with",
-            "reverse_model",
-            type=ModelPath(),
-            help="A model of the reverse direction, such as en-zh: of each line's hypotheses the"
-            " one is written that both models like best.",
-        ),
-        click.option(
-            "--rerank-weight",
-            type=click.FloatRange(0, 1),
-            default=0.25,
-            show_default=True,
-            help="How much the reverse model's opinion counts.",
-        ),
-    )
     wrapped: Command = with_extras
-    for option in reversed(options):
+    for option in reversed(_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
 
