@@ -89,7 +89,7 @@ class TextTranslator:
         )
         if required is not None and not options.temperature:
             self._search_with_phrases(sentences, sources, found, options, request, required)
-        _warn_of_truncated(found, options.max_length)
+        _warn_of_truncated(found, options)
         translations = [
             Translation(sentence, tuple(hypotheses), retried=index in retried)
             for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True))
@@ -140,7 +140,8 @@ class TextTranslator:
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sources]
         for index, scored in zip(indices, hypotheses, strict=True):
-            found[index] = self._with_text(scored, prefix, options.max_length)
+            limit = options.length_limit(len(sources[index]))
+            found[index] = self._with_text(scored, prefix, limit)
         return found
 
     def _search_again(
@@ -247,7 +248,8 @@ class TextTranslator:
             deadline=request.deadline,
         )
         for index, scored in zip(again, hypotheses_by_row, strict=True):
-            made = self._with_text(scored, prefix, options.max_length)
+            limit = options.length_limit(len(sources[index]))
+            made = self._with_text(scored, prefix, limit)
             lost_before = len(required.lacking(sentences[index], found[index][0].text))
             # Of a search that was cut off, what it had may be worse than what was there.
             if len(required.lacking(sentences[index], made[0].text)) <= lost_before:
@@ -342,7 +344,7 @@ class TextTranslator:
         ]
 
     def _with_text(
-        self, hypotheses: list[ScoredIds], prefix: list[int], max_length: int
+        self, hypotheses: list[ScoredIds], prefix: list[int], limit: int
     ) -> list[Hypothesis]:
         tokens = [(*prefix, *hypothesis.ids) for hypothesis in hypotheses]
         texts = self._tokenizer.decode(tokens)
@@ -352,20 +354,21 @@ class TextTranslator:
                 text,
                 hypothesis.score,
                 ids,
-                truncated=len(hypothesis.ids) >= max_length,
+                truncated=len(hypothesis.ids) >= limit,
                 timed_out=hypothesis.timed_out,
             )
             for text, hypothesis, ids in zip(texts, hypotheses, tokens, strict=True)
         ]
 
 
-def _warn_of_truncated(found: Sequence[Sequence[Hypothesis]], max_length: int) -> None:
+def _warn_of_truncated(found: Sequence[Sequence[Hypothesis]], options: DecodingOptions) -> None:
     truncated = sum(hypotheses[0].truncated for hypotheses in found)
     if truncated:
         logger.warning(
-            "%d of %d translations stopped at %d tokens, so their ends may be missing: split"
-            " long lines into sentences, or raise max_length",
+            "%d of %d translations stopped at %s, so their ends may be missing: split long"
+            " lines into sentences, or raise max_length%s",
             truncated,
             len(found),
-            max_length,
+            "their limit" if options.max_length_factor else f"{options.max_length} tokens",
+            " and max_length_factor" if options.max_length_factor else "",
         )

@@ -115,7 +115,9 @@ class Translator:
         self.sessions = sessions
         self.choice = sessions.choice
         self._tokenizer = tokenizer
-        self._tokens = TokenTranslator(config, sessions, by_steps=by_steps)
+        self._tokens = TokenTranslator(
+            config, sessions, by_steps=by_steps, token_texts=tokenizer.target_texts
+        )
         self._pairs = PairScorer(config, sessions, self._tokenizer)
         self._texts = TextTranslator(config, self._tokenizer, self._tokens, self._pairs)
         self._arguments: dict[str, Any] = {  # what pickling keeps
