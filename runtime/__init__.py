@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from .placeholders import PlaceholderPatterns
     from .reranking import Reranker
     from .terms import Terms
-    from .translation import Hypothesis, Translation
+    from .translation import Alternative, Hypothesis, Translation
     from .translator import Translator
 
     __version__: str
 
 __all__ = [
     "Alignment",
+    "Alternative",
     "CancelledError",
     "DecodingOptions",
     "Hypothesis",
@@ -39,6 +40,7 @@ __all__ = [
 
 _MODULES = {
     "Alignment": ".alignment",
+    "Alternative": ".translation",
     "DecodingOptions": ".options",
     "Hypothesis": ".translation",
     "PlaceholderPatterns": ".placeholders",

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from .terms import Terms
 from .text_translator import TextTranslator, TranslationRequest
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
-from .translation import Translation
+from .translation import Alternative, Translation
 from .workers import both
 
 
@@ -151,7 +152,7 @@ class Translator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what it was opened with: the process that unpickles it loads the folder."""
-        return _open, (type(self), self.folder.absolute(), self._arguments)
+        return partial(type(self), **self._arguments), (self.folder.absolute(),)
 
     @property
     def fingerprint(self) -> str:
@@ -159,22 +160,10 @@ class Translator:
         return self.config.fingerprint(self.choice.variant)
 
     def translate(
-        self,
-        sentence: str,
-        options: DecodingOptions | None = None,
-        *,
-        source_language: str | None = None,
-        target_language: str | None = None,
-        **changes: Any,
+        self, sentence: str, options: DecodingOptions | None = None, **how: Any
     ) -> Translation:
         """Translate one sentence; see `translate_batch`."""
-        (translation,) = self.translate_batch(
-            [sentence],
-            options,
-            source_language=source_language,
-            target_language=target_language,
-            **changes,
-        )
+        (translation,) = self.translate_batch([sentence], options, **how)
         return translation
 
     def stream(
@@ -199,6 +188,41 @@ class Translator:
         return self._texts.stream(
             sentence,
             (options or self.options).changed(**changes),
+            source_language=source_language,
+            target_language=target_language,
+        )
+
+    def alternatives(
+        self,
+        sentence: str,
+        count: int = 5,
+        options: DecodingOptions | None = None,
+        *,
+        min_probability: float = 0.0,
+        source_language: str | None = None,
+        target_language: str | None = None,
+        **changes: Any,
+    ) -> list[Alternative]:
+        """Translations of one sentence that differ in the token after target_prefix: the most
+        probable tokens, each completed as a search would; see alternatives.py.
+
+        Args:
+            count: how many at most; tokens that lead to the same text count once
+            min_probability: tokens that are less probable are left out
+            **changes: single options by name, such as target_prefix="I would"
+
+        Returns:
+            the most probable token's first; none for a sentence without anything to translate
+
+        Raises:
+            ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
+        """
+        (sentence,) = checked_sentences([sentence])
+        return self._texts.alternatives(
+            sentence,
+            count,
+            (options or self.options).changed(**changes),
+            min_probability=min_probability,
             source_language=source_language,
             target_language=target_language,
         )
@@ -376,7 +400,3 @@ class Translator:
             max_batch_tokens=max_batch_tokens,
             with_scores=with_scores,
         )
-
-
-def _open(translator: type[Translator], folder: Path, arguments: dict[str, Any]) -> Translator:
-    return translator(folder, **arguments)

@@ -74,3 +74,30 @@ class Reference:
             ]
             for result in results
         ]
+
+    def alternatives(
+        self,
+        source: Sequence[int],
+        options: DecodingOptions,
+        prefix: Sequence[int],
+        count: int,
+        min_probability: float,
+    ) -> list[tuple[tuple[int, ...], float]]:
+        """Ids without the prefix, and score, of each alternative after a target prefix."""
+        (result,) = self._translator.translate_batch(
+            [[f"t{i}" for i in source]],
+            target_prefix=[[f"t{i}" for i in prefix]],
+            beam_size=options.beam_size,
+            num_hypotheses=count,
+            return_alternatives=True,
+            min_alternative_expansion_prob=min_probability,
+            length_penalty=options.length_penalty,
+            max_decoding_length=options.max_length + len(prefix),
+            min_decoding_length=options.min_length + len(prefix),
+            suppress_sequences=[[f"t{i}"] for i in options.suppress_ids] or None,
+            return_scores=True,
+        )
+        return [
+            (tuple(int(token[1:]) for token in ids[len(prefix) :]), score)
+            for ids, score in zip(result.hypotheses, result.scores, strict=True)
+        ]

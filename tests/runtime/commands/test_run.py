@@ -208,6 +208,11 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         ),
         (["run", "--suppress-ids", "5,-6", "a"], "--suppress-ids is -6: it must be at least 0"),
         (["run", "--suppress-text", " ", "a"], "--suppress-text has ' ': a text must be more than"),
+        (
+            ["run", "--alternatives", "2", "--n-best", "2", "a"],
+            "--alternatives and --n-best do not go",
+        ),
+        (["run", "--alternatives", "0", "a"], "0 is not in the range"),
         (["run", "--min-length", "300", "a"], "--min-length 300 is more than --max-length 256"),
         (["run", "-m", "nowhere"], "'nowhere' does not exist"),
         (["run", "-i", "nowhere"], "No such file or directory"),
