@@ -10,6 +10,7 @@ from .errors import CancelledError, ModelError, TfmError, TranslationError
 TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
     from .alignment import Alignment
+    from .async_translator import AsyncTranslator
     from .options import DecodingOptions
     from .pair_scorer import Score
     from .placeholders import PlaceholderPatterns
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Alignment",
     "Alternative",
+    "AsyncTranslator",
     "CancelledError",
     "DecodingOptions",
     "Hypothesis",
@@ -41,6 +43,7 @@ __all__ = [
 _MODULES = {
     "Alignment": ".alignment",
     "Alternative": ".translation",
+    "AsyncTranslator": ".async_translator",
     "DecodingOptions": ".options",
     "Hypothesis": ".translation",
     "PlaceholderPatterns": ".placeholders",

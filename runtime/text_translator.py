@@ -180,13 +180,14 @@ class TextTranslator:
         *,
         source_language: str | None = None,
         target_language: str | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> Iterator[str]:
         """The translation of one sentence in pieces, as they settle."""
         source, language, prefix = self.encode(sentence, options, source_language, target_language)
         if not source:
             return iter(())
         steps = self._tokens.steps(source, options, [*language, *prefix])
-        return settled_text(steps, prefix, lambda ids: self._tokenizer.decode([ids])[0])
+        return settled_text(steps, prefix, lambda ids: self._tokenizer.decode([ids])[0], stop)
 
     def alternatives(
         self,
@@ -213,8 +214,8 @@ class TextTranslator:
         self,
         sentence: str,
         options: DecodingOptions,
-        source_language: str | None,
-        target_language: str | None,
+        source_language: str | None = None,
+        target_language: str | None = None,
     ) -> tuple[list[int], list[int], list[int]]:
         """Ids of a sentence as the encoder reads it ([] without anything to translate), of the
         token of the language to write, and of options.target_prefix.

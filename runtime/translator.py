@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from .alignment import Alignment
 from .arguments import checked_ids, checked_sentences, checked_timeout
+from .async_translator import AsyncCalls
 from .bundled import find_model
 from .config import ModelConfig
 from .options import DecodingOptions
@@ -26,7 +27,7 @@ from .translation import Alternative, Translation
 from .workers import both
 
 
-class Translator:
+class Translator(AsyncCalls):
     """A loaded model folder. Translating changes nothing in it: threads may share one.
 
     It can be pickled, as multiprocessing, Dask and Spark do: the other process loads the same
@@ -136,6 +137,7 @@ class Translator:
     def close(self) -> None:
         """Free the model. Translating with it is a ValueError from then on."""
         self.sessions.close()
+        self.close_asynchronous()
 
     def __enter__(self) -> Self:
         return self
@@ -173,16 +175,18 @@ class Translator:
         *,
         source_language: str | None = None,
         target_language: str | None = None,
+        stop: Callable[[], bool] | None = None,
         **changes: Any,
     ) -> Iterator[str]:
         """The translation of one sentence in pieces, as soon as each is settled: nothing that was
         shown is taken back, and all pieces together are `translate`'s text.
 
         Greedy search settles each token at once, beam search what all of its hypotheses have in
-        common. A sampled text comes as one piece.
+        common. A sampled text comes as one piece. Where `stop`, asked before each step, is True, a
+        CancelledError ends it.
 
         Raises:
-            ValueError, TypeError, TranslationError: as `translate_batch`
+            ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
         """
         (sentence,) = checked_sentences([sentence])
         return self._texts.stream(
@@ -190,6 +194,7 @@ class Translator:
             (options or self.options).changed(**changes),
             source_language=source_language,
             target_language=target_language,
+            stop=stop,
         )
 
     def alternatives(
@@ -204,15 +209,11 @@ class Translator:
         **changes: Any,
     ) -> list[Alternative]:
         """Translations of one sentence that differ in the token after target_prefix: the most
-        probable tokens, each completed as a search would; see alternatives.py.
+        probable tokens, best first, each completed as a search would; see alternatives.py.
 
         Args:
             count: how many at most; tokens that lead to the same text count once
             min_probability: tokens that are less probable are left out
-            **changes: single options by name, such as target_prefix="I would"
-
-        Returns:
-            the most probable token's first; none for a sentence without anything to translate
 
         Raises:
             ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
@@ -226,6 +227,11 @@ class Translator:
             source_language=source_language,
             target_language=target_language,
         )
+
+    def source_length(self, sentence: str, **languages: str | None) -> int:
+        """Tokens that the encoder reads, EOS and a language's token counted; 0 of blank text."""
+        (sentence,) = checked_sentences([sentence])
+        return len(self._texts.encode(sentence, self.options, **languages)[0])
 
     def translate_batch(
         self,
@@ -331,18 +337,9 @@ class Translator:
             with_attention=with_attention,
         )
 
-    def align(
-        self,
-        source: str,
-        target: str,
-        *,
-        source_language: str | None = None,
-        target_language: str | None = None,
-    ) -> Alignment:
+    def align(self, source: str, target: str, **languages: str | None) -> Alignment:
         """Which words of a translation come from which of its source; see `align_batch`."""
-        (alignment,) = self.align_batch(
-            [source], [target], source_language=source_language, target_language=target_language
-        )
+        (alignment,) = self.align_batch([source], [target], **languages)
         return alignment
 
     def align_batch(

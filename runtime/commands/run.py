@@ -135,8 +135,7 @@ def run(
     source = InputText.of(text, input_file, encoding)
     _check_paths(source, output_file)
     n_best = decoding.get("num_hypotheses")
-    if alternatives and (n_best or pairs or doubts or extras):
-        raise click.UsageError("--alternatives goes with none of the options for other outputs")
+    _check_alternatives(alternatives, bool(n_best or pairs or doubts or extras))
     if output_file is not None and resume and resumable_output.is_complete(output_file):
         _say_complete(output_file, source, pairs, n_best or alternatives)
         return
@@ -150,9 +149,8 @@ def run(
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
         _check_extras(extras, translator, options, source_language, target_language)
     languages = source_language, target_language
-    kind: type[_Job] = _Alternatives if alternatives else _Job
-    count = alternatives or n_best
-    job = kind(translator, options, languages, extras, pairs, count, doubts)
+    kind = _Alternatives if alternatives else _Job
+    job = kind(translator, options, languages, extras, pairs, alternatives or n_best, doubts)
     if source.is_terminal:
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
     chunks = source.chunks()
@@ -170,6 +168,11 @@ def run(
             job.translate(chunk, output)
             progress.add(len(chunk))
         progress.close()
+
+
+def _check_alternatives(alternatives: int | None, has_other_output: bool) -> None:
+    if alternatives and has_other_output:
+        raise click.UsageError("--alternatives goes with none of the options for other outputs")
 
 
 def _check_extras(
