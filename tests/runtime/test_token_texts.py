@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tfm.runtime import Translator
@@ -39,6 +39,7 @@ def occurrences(text: str, within: str) -> int:
     ids=st.lists(st.integers(0, 8), max_size=7),
     texts=st.lists(st.text(" aéb", min_size=1, max_size=5).filter(str.strip), min_size=1),
 )
+@example(vocabulary=["a ", " b", "b"], ids=[0], texts=["a b"])
 def test_a_token_is_forbidden_if_a_text_would_end_in_it(
     vocabulary: list[str], ids: list[int], texts: list[str]
 ) -> None:
