@@ -1,6 +1,6 @@
 """Greedy and beam search with PyTorch, without a cache: the reference for verification."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from tfm.runtime.candidates import Candidates
 from tfm.runtime.decode import decode
 from tfm.runtime.options import DecodingOptions
 from tfm.runtime.search import ScoredIds
+from tfm.runtime.token_texts import TokenTexts
 from tfm.trainer.data.batches import pad
 from tfm.trainer.model import Transformer
 
@@ -35,10 +36,11 @@ def torch_search(
     sources: Sequence[Sequence[int]],
     options: DecodingOptions = VERIFICATION,
     target_prefix: Sequence[int] = (),
+    token_texts: Callable[[], TokenTexts] | None = None,
 ) -> list[list[ScoredIds]]:
     """Beam search over the PyTorch model, which decodes every prefix anew, without a cache."""
     outputs: list[list[ScoredIds]] = [[] for _ in sources]
-    for indices, results in search_batches(model, sources, options, target_prefix):
+    for indices, results in search_batches(model, sources, options, target_prefix, token_texts):
         for i, hypotheses in zip(indices, results, strict=True):
             outputs[i] = hypotheses
     return outputs
@@ -49,11 +51,13 @@ def search_batches(
     sources: Sequence[Sequence[int]],
     options: DecodingOptions,
     target_prefix: Sequence[int] = (),
+    token_texts: Callable[[], TokenTexts] | None = None,
 ) -> Iterator[tuple[list[int], list[list[ScoredIds]]]]:
     """`torch_search` batch by batch: indices in sources, and the hypotheses of each.
 
     Args:
         target_prefix: ids that every translation begins with, after a language's token
+        token_texts: returns what target tokens say, which suppress_texts needs
     """
     for indices in _by_length(sources):
         batch = [sources[i] for i in indices]
@@ -63,6 +67,8 @@ def search_batches(
             options,
             bos_id=model.config.bos_id,
             eos_id=model.config.eos_id,
+            unk_id=model.config.unk_id,
+            token_texts=token_texts,
             target_prefix=[*model.config.target_language_ids, *target_prefix],
         )
         yield indices, results

@@ -10,18 +10,21 @@ from .errors import CancelledError, ModelError, TfmError, TranslationError
 TYPE_CHECKING = False  # as in typing, whose import takes long enough for a Ctrl-C
 if TYPE_CHECKING:
     from .alignment import Alignment
+    from .async_translator import AsyncTranslator
     from .options import DecodingOptions
     from .pair_scorer import Score
     from .placeholders import PlaceholderPatterns
     from .reranking import Reranker
     from .terms import Terms
-    from .translation import Hypothesis, Translation
+    from .translation import Alternative, Hypothesis, Translation
     from .translator import Translator
 
     __version__: str
 
 __all__ = [
     "Alignment",
+    "Alternative",
+    "AsyncTranslator",
     "CancelledError",
     "DecodingOptions",
     "Hypothesis",
@@ -39,6 +42,8 @@ __all__ = [
 
 _MODULES = {
     "Alignment": ".alignment",
+    "Alternative": ".translation",
+    "AsyncTranslator": ".async_translator",
     "DecodingOptions": ".options",
     "Hypothesis": ".translation",
     "PlaceholderPatterns": ".placeholders",

@@ -17,6 +17,7 @@ _METADATA = "tfm.option"
 MOST_BEAMS = 1024  # memory grows with it, and no more have ever helped a translation
 MOST_TOKENS = 1 << 16
 LARGEST_INTEGER = 2**31 - 1  # sums of two still fit into the 64 bits of the graphs
+LEAST_LIMIT = 8  # tokens that max_length_factor allows the shortest source, too
 _OF_SAMPLING = ("top_k", "top_p", "seed")
 # By class: cached, because reading type hints is slow.
 _DECLARED: dict[type, "tuple[tuple[str, Any, OptionSpec], ...]"] = {}
@@ -101,6 +102,14 @@ class DecodingOptions:
     max_length: int = option(
         256, low=1, high=MOST_TOKENS, graph=True, help="The most tokens of a translation."
     )
+    max_length_factor: float = option(
+        0.0,
+        low=0,
+        high=1000,
+        help="The most tokens of a translation for each token of its source, EOS and a language's"
+        f" token counted; any translation may have {LEAST_LIMIT}, none more than max_length; 0"
+        " disables.",
+    )
     min_length: int = option(
         0, low=0, graph=True, processor="min_length", help="The fewest tokens of a translation."
     )
@@ -119,6 +128,16 @@ class DecodingOptions:
         graph=True,
         processor="suppress_ids",
         help="Ids of tokens that are never written.",
+    )
+    suppress_texts: tuple[str, ...] = option(
+        (),
+        cli="--suppress-text",
+        processor="suppress_texts",
+        help="Texts that are in no translation, also within words; with a space before it, a text"
+        " only where a word begins.",
+    )
+    suppress_unk: bool = option(
+        False, processor="suppress_unk", help="The unknown token is never written."
     )
     repetition_penalty: float = option(
         1.0,
@@ -204,6 +223,19 @@ class DecodingOptions:
             changes = {name: fields[name].default for name in _OF_SAMPLING} | changes
         return dataclasses.replace(self, **changes)
 
+    def length_limit(self, source_length: int) -> int:
+        """The most tokens of a translation, by max_length and max_length_factor; min_length is
+        possible in any case.
+
+        Args:
+            source_length: tokens of the source, EOS and a language's token counted
+        """
+        if not self.max_length_factor:
+            return self.max_length
+        # Rounded first: 1.1 * 10 is a little more than 11.
+        scaled = math.ceil(round(self.max_length_factor * source_length, 6))
+        return min(self.max_length, max(LEAST_LIMIT, self.min_length, scaled))
+
     def check_vocabulary(self, vocab_size: int) -> None:
         """Raise ValueError when a token id is not one of a model's vocab_size target tokens."""
         for token_id in self.suppress_ids:
@@ -244,6 +276,8 @@ def markdown_table(options: type[DecodingOptions] = DecodingOptions) -> str:
     for name, _, spec in declared_options(options):
         default = next(f.default for f in dataclasses.fields(options) if f.name == name)
         shown = f"{default:g}" if isinstance(default, (int, float)) else "none"
+        if isinstance(default, bool):
+            shown = "on" if default else "off"
         rows.append(f"| `{name}` | `{spec.cli}` | {shown} | {spec.help} |")
     return "\n".join(rows)
 
@@ -262,22 +296,41 @@ def _checked(name: str, type_: Any, spec: OptionSpec, value: Any) -> Any:
         ValueError: it is of another type or out of its range
     """
     if type_ is str:
-        if not isinstance(value, str):
-            raise ValueError(f"{name} is {value!r}: it must be text")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError:
-            raise ValueError(f"{name} is {value!r}: it is not UTF-8") from None
-        return str(value)
+        return _text(name, value)
+    if type_ is bool:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is {value!r}: it must be True or False")
+        return bool(value)
     if typing.get_origin(type_) is tuple:
+        of_texts = typing.get_args(type_)[0] is str
         try:
             items = None if isinstance(value, (str, bytes)) else tuple(value)
         except TypeError:
             items = None
         if items is None:
-            raise ValueError(f"{name} is {value!r}: it must be a sequence of token ids")
+            wanted = "texts" if of_texts else "token ids"
+            raise ValueError(f"{name} is {value!r}: it must be a sequence of {wanted}")
+        if of_texts:
+            return tuple(_visible_text(name, item) for item in items)
         return tuple(_number(name, int, spec, item) for item in items)
     return _number(name, type_, spec, value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}: it must be text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} is {value!r}: it is not UTF-8") from None
+    return str(value)
+
+
+def _visible_text(name: str, value: Any) -> str:
+    text = _text(name, value)
+    if not text.strip():
+        raise ValueError(f"{name} has {value!r}: a text must be more than spaces")
+    return text
 
 
 def _number(name: str, type_: type, spec: OptionSpec, value: Any) -> int | float:

@@ -31,9 +31,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .beam_state import Beams
 from .candidates import Candidates, best_candidates, largest, log_softmax
 from .scripts import is_spaced_letter
-from .search import Beams
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +91,10 @@ class PhraseConstraints:
         phrases: Sequence[Sequence[ForcedPhrase]],
         edges: WordEdges,
         eos_id: int,
-        longest: int,
+        longest: Sequence[int],
     ) -> None:
-        """phrases: of each sentence; longest: tokens of a beam, its target prefix among them, at
-        which max_length ends the search."""
+        """phrases: of each sentence; longest: of each sentence the tokens of a beam, its target
+        prefix among them, at which its limit of length ends the search."""
         self._phrases, self._edges = phrases, edges
         self._eos_id, self._longest = eos_id, longest
         self._has_finished = [False] * len(phrases)  # a hypothesis with all phrases
@@ -203,7 +203,7 @@ class PhraseConstraints:
             made = progress[beam] if ends else self.progress(sentence, ids)
             groups.setdefault(made.tokens, []).append((-score, beam, token))
         ranked = [sorted(groups[tokens]) for tokens in sorted(groups, reverse=True)]
-        if sequences.shape[1] + 1 == self._longest:  # max_length cuts off all that go on
+        if sequences.shape[1] + 1 == self._longest[sentence]:  # max_length cuts off all that go on
             if wanted in groups:
                 ranked = ranked[:1]
             elif self._has_finished[sentence]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .options import DecodingOptions, declared_options
+from .token_texts import TokenTexts
 
 
 class LogitsProcessor(Protocol):
@@ -42,10 +43,14 @@ class SearchContext:
     Attributes:
         eos_id: the token that ends a sentence
         prefix_length: P, how many of the first tokens are the target prefix
+        unk_id: the unknown token
+        token_texts: returns what tokens say; None where they have no texts
     """
 
     eos_id: int
     prefix_length: int
+    unk_id: int | None = None
+    token_texts: Callable[[], TokenTexts] | None = None
 
 
 def processors_for(options: DecodingOptions, context: SearchContext) -> list[LogitsProcessor]:
@@ -77,6 +82,40 @@ def suppress_ids(ids: tuple[int, ...], _context: SearchContext) -> LogitsProcess
         return logits
 
     return process
+
+
+def suppress_texts(texts: tuple[str, ...], context: SearchContext) -> LogitsProcessor:
+    """A token cannot come that would complete one of these texts, whatever tokens a text is cut
+    into. The target prefix may begin a text, or hold it already."""
+    if context.token_texts is None:
+        raise ValueError("suppress_texts needs the texts of tokens: these tokens have none")
+    token_texts = context.token_texts()
+    completions = [token_texts.completions(text) for text in texts]
+    whole = np.unique(np.concatenate([found.whole for found in completions]))
+    after: dict[bytes, list[NDArray[np.int64]]] = {}
+    for found in completions:
+        for start, ids in found.after.items():
+            after.setdefault(start, []).append(ids)
+    sizes = sorted({len(start) for start in after})
+
+    def process(logits: NDArray[np.float32], sequences: NDArray[np.int64]) -> NDArray[np.float32]:
+        logits[:, :, whole] = -np.inf
+        if sizes:
+            for place in np.ndindex(sequences.shape[:2]):
+                said = token_texts.ending(sequences[place].tolist(), sizes[-1])
+                for size in sizes:
+                    for ids in after.get(said[-size:], ()):
+                        logits[*place, ids] = -np.inf
+        return logits
+
+    return process
+
+
+def suppress_unk(_value: bool, context: SearchContext) -> LogitsProcessor:
+    """The unknown token cannot come."""
+    if context.unk_id is None:
+        raise ValueError("suppress_unk needs to know which token is the unknown one")
+    return suppress_ids((context.unk_id,), context)
 
 
 def repetition_penalty(penalty: float, _context: SearchContext) -> LogitsProcessor:
@@ -115,6 +154,8 @@ def no_repeat_ngram_size(size: int, _context: SearchContext) -> LogitsProcessor:
 PROCESSORS: dict[str, Callable[[Any, SearchContext], LogitsProcessor]] = {
     "min_length": min_length,
     "suppress_ids": suppress_ids,
+    "suppress_texts": suppress_texts,
+    "suppress_unk": suppress_unk,
     "repetition_penalty": repetition_penalty,
     "no_repeat_ngram_size": no_repeat_ngram_size,
 }

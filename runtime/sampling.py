@@ -12,8 +12,8 @@ random
     Every beam draws from a generator of its own, whose seeds are `seed`, the number of the beam
     and the source's ids. So the same seed gives the same text, alone or among batch mates.
 end
-    A beam ends with EOS, or at step max_length; a sentence when all of its beams have ended.
-    The score counts the model's own probabilities, those before the temperature.
+    A beam ends with EOS, or at the step of its sentence's limit; a sentence when all of its beams
+    have ended. The score counts the model's own probabilities, those before the temperature.
 
 Shapes: B sentences still running, K = num_hypotheses, V vocabulary.
 """
@@ -23,11 +23,12 @@ from collections.abc import Generator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from .beam_state import Beams
 from .candidates import log_softmax
 from .errors import ModelError
 from .options import DecodingOptions
 from .processors import LogitsProcessor
-from .search import NO_FINITE_SCORE, Beams, Decoder, ScoredIds, Unfinished, final_score
+from .search import NO_FINITE_SCORE, Decoder, ScoredIds, Unfinished, final_score
 
 
 def sample_steps(
@@ -37,7 +38,7 @@ def sample_steps(
     *,
     bos_id: int,
     eos_id: int,
-    target_prefix: Sequence[int] = (),
+    target_prefix: NDArray[np.int64],
     processors: Sequence[LogitsProcessor] = (),
 ) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
     """Draw translations by the rules in the module's docstring, one step after the other: yields
@@ -45,7 +46,7 @@ def sample_steps(
 
     Args:
         decoder: of these sources, with num_hypotheses beams
-        target_prefix: tokens that every translation begins with
+        target_prefix: [batch size, P]
         processors: rules on logits, in the order in which they apply
 
     Returns:
@@ -66,11 +67,13 @@ def sample_steps(
     ended = np.zeros((len(sources), count), dtype=bool)
     newest = np.full((len(sources), count), bos_id, np.int64)
     own = np.tile(np.arange(count), (len(sources), 1))
-    for token in target_prefix:
+    for tokens in target_prefix.T:
         decoder.step_logits(newest, own)
-        newest = np.full_like(newest, token)
+        newest = np.repeat(tokens[:, None], count, axis=1)
         sequences = np.concatenate([sequences, newest[:, :, None]], axis=2)
 
+    prefix_length = target_prefix.shape[1]
+    limits = np.array([options.length_limit(len(source)) for source in sources])
     for length in range(1, options.max_length + 1):
         logits = decoder.step_logits(newest, own)
         for process in processors:
@@ -83,10 +86,10 @@ def sample_steps(
         scores = np.where(ended, scores, scores + log_probs)
         before = sequences
         sequences = np.concatenate([sequences, newest[:, :, None]], axis=2)
-        ends = ~ended & ((newest == eos_id) | (length == options.max_length))
+        ends = ~ended & ((newest == eos_id) | (limits[running, None] <= length))
         for sentence, beam in np.argwhere(ends):
             tokens = before if newest[sentence, beam] == eos_id else sequences
-            ids = tokens[sentence, beam].tolist()[len(target_prefix) :]
+            ids = tokens[sentence, beam].tolist()[prefix_length:]
             score = final_score(scores[sentence, beam], before.shape[2] + 1, options)
             hypotheses[running[sentence]].append(ScoredIds(tuple(ids), score))
         ended |= ends
@@ -99,7 +102,7 @@ def sample_steps(
             ended, newest, own = ended[going_on], newest[going_on], own[going_on]
         still = np.where(ended, np.float32(-np.inf), scores)
         beams = Beams(running, sequences, still, newest)
-        yield Unfinished(beams, hypotheses, options, len(target_prefix))
+        yield Unfinished(beams, hypotheses, options, prefix_length)
 
     return [sorted(drawn, key=lambda h: -h.score) for drawn in hypotheses]
 

@@ -25,10 +25,13 @@ continue
     The K best candidates that are not EOS are the beams of the next step. Each beam has only one
     EOS candidate, so at least K of the 2K are other tokens.
 max_length
-    At step max_length the K best candidates all finish, EOS or not: EOS is left out of the tokens
-    as before, any other token is kept.
+    With max_length_factor a sentence has a limit of its own: max_length_factor times the tokens of
+    its source, as the encoder reads them, rounded up; at least LEAST_LIMIT (options.py) and
+    min_length; but no more than max_length. Else its limit is max_length. At the step of its limit
+    the K best candidates all finish, EOS or not: EOS is left out of the tokens as before, any other
+    token is kept.
 end
-    A sentence ends at step max_length, or when no beam is left, or when enough hypotheses are
+    A sentence ends at the step of its limit, or when no beam is left, or when enough hypotheses are
     finished: K * patience of them, rounded, but at least num_hypotheses; in greedy search 1. With
     length_penalty 0 it ends, instead, when at least num_hypotheses are finished and the best
     candidate of this step or of an earlier one was EOS.
@@ -49,6 +52,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .beam_state import Beams
 from .candidates import Candidates, best_candidates
 from .errors import ModelError
 from .options import DecodingOptions
@@ -101,7 +105,7 @@ class Decoder(Protocol):
 class Chooser(Protocol):
     """What chooses the candidates of a step in the place of the rule "candidates"."""
 
-    def __call__(self, logits: NDArray[np.float32], beams: "Beams", /) -> Candidates:
+    def __call__(self, logits: NDArray[np.float32], beams: Beams, /) -> Candidates:
         """The candidates of each sentence in the order in which they are to be taken, given logits
         [B, K, V], which may be changed."""
         ...
@@ -124,6 +128,7 @@ def search(
     bos_id: int,
     eos_id: int,
     target_prefix: NDArray[np.int64] | None = None,
+    length_limits: Sequence[int] | None = None,
     processors: Sequence[LogitsProcessor] = (),
 ) -> list[list[ScoredIds]]:
     """Decode a batch by the rules in the module's docstring.
@@ -131,6 +136,7 @@ def search(
     Args:
         options: how to search; rules on logits are not read from here, but passed as `processors`
         target_prefix: [batch_size, P]; None is an empty one
+        length_limits: of every sentence, as the rule "max_length" has them; None is max_length
         processors: rules on logits, in the order in which they apply
 
     Returns:
@@ -148,6 +154,7 @@ def search(
             bos_id=bos_id,
             eos_id=eos_id,
             target_prefix=target_prefix,
+            length_limits=length_limits,
             processors=processors,
         )
     )
@@ -161,6 +168,7 @@ def search_steps(
     bos_id: int,
     eos_id: int,
     target_prefix: NDArray[np.int64] | None = None,
+    length_limits: Sequence[int] | None = None,
     processors: Sequence[LogitsProcessor] = (),
     choose: Chooser | None = None,
 ) -> Generator["Unfinished", None, list[list[ScoredIds]]]:
@@ -179,11 +187,12 @@ def search_steps(
         decoder.step(beams.target_ids, beams.origins, beams.scores)
         beams.take_prefix(tokens)
 
+    limits = np.array([options.max_length] * batch_size if length_limits is None else length_limits)
     for length in range(1, options.max_length + 1):
         candidates = _candidates(decoder, beams, processors, choose)
-        last = length == options.max_length
+        last = limits[beams.running] <= length  # [B]
         is_eos = candidates.ids == eos_id
-        finishes = ((is_eos | last) & (candidates.scores > -np.inf))[:, :beam_size]
+        finishes = ((is_eos | last[:, None]) & (candidates.scores > -np.inf))[:, :beam_size]
         for sentence, rank in np.argwhere(finishes):
             hypotheses[beams.running[sentence]].append(
                 _finished(beams, candidates, sentence, rank, options, eos_id, prefix_length)
@@ -194,9 +203,10 @@ def search_steps(
         going_on = np.argsort(is_eos, axis=1, kind="stable")[:, :beam_size]
         counts = np.array([len(hypotheses[index]) for index in beams.running])
         scores = np.take_along_axis(candidates.scores, going_on, axis=1)
-        ended = _ended(counts, beams.best_was_eos, options) | ~(scores > -np.inf).any(axis=1)
+        ended = last | _ended(counts, beams.best_was_eos, options)
+        ended |= ~(scores > -np.inf).any(axis=1)
         (running,) = np.nonzero(~ended)
-        if last or not running.size:
+        if not running.size:
             break
         if running.size < ended.size:
             decoder.keep(running)
@@ -230,7 +240,7 @@ class Unfinished:
 
     def __init__(
         self,
-        beams: "Beams",
+        beams: Beams,
         hypotheses: list[list[ScoredIds]],
         options: DecodingOptions,
         prefix_length: int,
@@ -274,65 +284,6 @@ class Unfinished:
             )
             if score > -np.inf
         ]
-
-
-class Beams:
-    """The state of the sentences that still run.
-
-    Attributes:
-        running: [B] their indices in the batch
-        sequences: [B, K, T] tokens of every beam, the target prefix among them
-        scores: [B, K]
-        target_ids: [B, K] the newest tokens
-        origins: [B, K] the beams of the previous step that these continue
-        best_was_eos: [B] whether the best candidate of some step was EOS
-    """
-
-    def __init__(
-        self,
-        running: NDArray[np.int64],
-        sequences: NDArray[np.int64],
-        scores: NDArray[np.float32],
-        target_ids: NDArray[np.int64],
-    ) -> None:
-        self.running = running
-        self.sequences = sequences
-        self.scores = scores
-        self.target_ids = target_ids
-        self.origins = np.zeros_like(target_ids)
-        self.best_was_eos = np.zeros(len(running), dtype=bool)
-
-    @classmethod
-    def start(cls, batch_size: int, beam_size: int, bos_id: int) -> "Beams":
-        """The rule "start"."""
-        scores = np.full((batch_size, beam_size), -np.inf, dtype=np.float32)
-        scores[:, 0] = 0
-        return cls(
-            np.arange(batch_size),
-            np.empty((batch_size, beam_size, 0), dtype=np.int64),
-            scores,
-            np.full((batch_size, beam_size), bos_id, dtype=np.int64),
-        )
-
-    def take_prefix(self, tokens: NDArray[np.int64]) -> None:
-        """The rule "target prefix" for one token of every sentence, [B]."""
-        batch_size, beam_size = self.scores.shape
-        self.target_ids = np.repeat(tokens[:, None], beam_size, axis=1)
-        self.origins = np.tile(np.arange(beam_size), (batch_size, 1))
-        self.sequences = np.concatenate([self.sequences, self.target_ids[:, :, None]], axis=2)
-
-    def advance(
-        self, candidates: Candidates, chosen: NDArray[np.int64], running: NDArray[np.int64]
-    ) -> None:
-        """Let the chosen candidates [B, K] be the beams, and keep some sentences only."""
-        chosen = chosen[running]
-        by_sentence = running[:, None]
-        self.running, self.best_was_eos = self.running[running], self.best_was_eos[running]
-        self.scores = candidates.scores[by_sentence, chosen]
-        self.target_ids = candidates.ids[by_sentence, chosen]
-        self.origins = candidates.origins[by_sentence, chosen]
-        continued = self.sequences[by_sentence, self.origins]
-        self.sequences = np.concatenate([continued, self.target_ids[:, :, None]], axis=2)
 
 
 def _candidates(

@@ -20,6 +20,7 @@ from .cancellation import Cancellation
 from .config import FileEntry, ModelConfig
 from .cpu import choose_threads
 from .cpu_load import CpuLoad
+from .decode import TargetPrefix
 from .decoding_state import DecodingState
 from .device import Choice, choose, load_onnxruntime
 from .errors import ModelError
@@ -143,7 +144,7 @@ class Sessions:
         self,
         sources: Sequence[Sequence[int]],
         options: DecodingOptions,
-        target_prefix: Sequence[int] = (),
+        target_prefix: TargetPrefix = (),
         *,
         graph: str = "translate",
         with_scores: bool = True,
@@ -154,7 +155,8 @@ class Sessions:
         Args:
             sources: source ids of each sentence, EOS included; padded here
             options: those that differ from their defaults are among `graph_options`
-            target_prefix: ids that every translation begins with
+            target_prefix: ids that every translation begins with, or of each sentence its own, all
+                equally many
             graph: "translate", or "greedy" for what route.py says
             with_scores: greedy.onnx is faster without them; they are NaN then
             cancellation: what may stop the graph
@@ -168,7 +170,8 @@ class Sessions:
         """
         self._searched_by.add(graph)
         feeds = {"source_ids": self._padded(sources), **self._option_feeds(graph, options)}
-        feeds["target_prefix"] = np.array([target_prefix], np.int64).reshape(1, -1)
+        prefix = np.array(target_prefix, np.int64)
+        feeds["target_prefix"] = prefix if prefix.ndim == 2 else prefix[None]
         outputs = ("output_ids", "output_lengths", "output_scores")
         if graph == "greedy":
             feeds["with_scores"] = np.array(with_scores)

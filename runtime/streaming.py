@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 
+from .errors import CancelledError
 from .search import ScoredIds, Unfinished
 
 _BROKEN = "\ufffd"  # what SentencePiece writes for bytes that are no whole character yet
@@ -11,6 +12,7 @@ def settled_text(
     steps: Generator[Unfinished, None, list[list[ScoredIds]]],
     prefix: Sequence[int],
     decode: Callable[[Sequence[int]], str],
+    stop: Callable[[], bool] | None = None,
 ) -> Generator[str, None, None]:
     """The text of one sentence in pieces, as the steps of its search settle it.
 
@@ -18,9 +20,16 @@ def settled_text(
         steps: of a search for one sentence
         prefix: ids that its translation begins with, which are part of the text
         decode: ids to text
+        stop: asked before every step; True ends it
+
+    Raises:
+        CancelledError: it was stopped
     """
     shown, seen = "", None
     while True:
+        if stop is not None and stop():
+            steps.close()
+            raise CancelledError("the translation was cancelled")
         try:
             tokens = next(steps).settled(0)
         except StopIteration as end:

@@ -162,6 +162,26 @@ class SubwordModel:
         parts.append(self._joined(pieces))
         return " ".join(filter(None, parts))
 
+    def texts(self, size: int) -> list[bytes]:
+        """What each of the first `size` pieces adds to a text, in UTF-8, with its spaces."""
+        processor = self._processor
+        names: list[str] = processor.id_to_piece(list(range(size)))
+        texts = []
+        for number, name in enumerate(names):
+            if processor.is_control(number):
+                text = ""
+            elif number in self._marked:
+                text = name if name[-1] == MARKER else name.removeprefix(MARKER)
+            elif processor.is_unknown(number):
+                text = processor.decode([number])
+            elif processor.is_byte(number):
+                texts.append(bytes([int(name[3:5], 16)]))  # <0x2A>
+                continue
+            else:
+                text = name
+            texts.append(text.replace("▁", " ").encode())
+        return texts
+
     def _joined(self, pieces: Sequence[str]) -> str:
         """The text of pieces by their names, some of which SentencePiece does not know."""
         text: str = self._processor.decode(list(pieces))

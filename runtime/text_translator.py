@@ -3,12 +3,12 @@
 What `Translator` offers is carried out here, in terms of the three things that it has loaded.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .alignment import Alignment
+from .alternatives import check_alternatives, find_alternatives
 from .config import ModelConfig
 from .doubts import find_doubts, has_failed, with_penalty
 from .options import DecodingOptions
@@ -16,15 +16,14 @@ from .pair_scorer import PairScorer
 from .phrase_constraints import ForcedPhrase, WordEdges
 from .required_phrases import RequiredPhrases
 from .reranking import Reranker
+from .results import alternatives_of, hypotheses_of, warn_of_truncated
 from .scripts import warn_of_other_script
 from .search import ScoredIds
 from .streaming import settled_text
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
-from .translation import Hypothesis, Translation
+from .translation import Alternative, Hypothesis, Translation
 from .unknown_words import replace_unknowns
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +88,7 @@ class TextTranslator:
         )
         if required is not None and not options.temperature:
             self._search_with_phrases(sentences, sources, found, options, request, required)
-        _warn_of_truncated(found, options.max_length)
+        warn_of_truncated(found, options)
         translations = [
             Translation(sentence, tuple(hypotheses), retried=index in retried)
             for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True))
@@ -140,7 +139,8 @@ class TextTranslator:
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sources]
         for index, scored in zip(indices, hypotheses, strict=True):
-            found[index] = self._with_text(scored, prefix, options.max_length)
+            limit = options.length_limit(len(sources[index]))
+            found[index] = hypotheses_of(scored, prefix, limit, self._tokenizer.decode)
         return found
 
     def _search_again(
@@ -180,17 +180,52 @@ class TextTranslator:
         *,
         source_language: str | None = None,
         target_language: str | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> Iterator[str]:
         """The translation of one sentence in pieces, as they settle."""
-        source_tokens, target_tokens = self._config.languages.prefixes(
-            source_language, target_language
-        )
-        (source,) = self._tokenizer.encode([sentence], source_tokens)
-        own_prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        source, language, prefix = self.encode(sentence, options, source_language, target_language)
         if not source:
             return iter(())
-        steps = self._tokens.steps(source, options, [*target_tokens, *own_prefix])
-        return settled_text(steps, own_prefix, lambda ids: self._tokenizer.decode([ids])[0])
+        steps = self._tokens.steps(source, options, [*language, *prefix])
+        return settled_text(steps, prefix, lambda ids: self._tokenizer.decode([ids])[0], stop)
+
+    def alternatives(
+        self,
+        sentence: str,
+        count: int,
+        options: DecodingOptions,
+        *,
+        min_probability: float = 0.0,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> list[Alternative]:
+        """The alternatives after options.target_prefix, the most probable token's first."""
+        check_alternatives(count, min_probability)
+        source, language, prefix = self.encode(sentence, options, source_language, target_language)
+        if not source:
+            return []
+        found = find_alternatives(
+            self._tokens, source, options, [*language, *prefix], count, min_probability
+        )
+        limit = options.length_limit(len(source))
+        return alternatives_of(found, prefix, limit, self._tokenizer.decode)
+
+    def encode(
+        self,
+        sentence: str,
+        options: DecodingOptions,
+        source_language: str | None = None,
+        target_language: str | None = None,
+    ) -> tuple[list[int], list[int], list[int]]:
+        """Ids of a sentence as the encoder reads it ([] without anything to translate), of the
+        token of the language to write, and of options.target_prefix.
+
+        Raises:
+            ValueError: the model has no such language
+        """
+        source_tokens, language = self._config.languages.prefixes(source_language, target_language)
+        (source,) = self._tokenizer.encode([sentence], source_tokens)
+        return source, language, self._tokenizer.encode_target_prefix(options.target_prefix)
 
     def translate_ids(
         self,
@@ -247,7 +282,8 @@ class TextTranslator:
             deadline=request.deadline,
         )
         for index, scored in zip(again, hypotheses_by_row, strict=True):
-            made = self._with_text(scored, prefix, options.max_length)
+            limit = options.length_limit(len(sources[index]))
+            made = hypotheses_of(scored, prefix, limit, self._tokenizer.decode)
             lost_before = len(required.lacking(sentences[index], found[index][0].text))
             # Of a search that was cut off, what it had may be worse than what was there.
             if len(required.lacking(sentences[index], made[0].text)) <= lost_before:
@@ -340,32 +376,3 @@ class TextTranslator:
             replace(translation, alignment=alignment)
             for translation, alignment in zip(translations, alignments, strict=True)
         ]
-
-    def _with_text(
-        self, hypotheses: list[ScoredIds], prefix: list[int], max_length: int
-    ) -> list[Hypothesis]:
-        tokens = [(*prefix, *hypothesis.ids) for hypothesis in hypotheses]
-        texts = self._tokenizer.decode(tokens)
-        return [
-            # A hypothesis that ends with EOS has fewer tokens: the rule "max_length" of search.py.
-            Hypothesis(
-                text,
-                hypothesis.score,
-                ids,
-                truncated=len(hypothesis.ids) >= max_length,
-                timed_out=hypothesis.timed_out,
-            )
-            for text, hypothesis, ids in zip(texts, hypotheses, tokens, strict=True)
-        ]
-
-
-def _warn_of_truncated(found: Sequence[Sequence[Hypothesis]], max_length: int) -> None:
-    truncated = sum(hypotheses[0].truncated for hypotheses in found)
-    if truncated:
-        logger.warning(
-            "%d of %d translations stopped at %d tokens, so their ends may be missing: split"
-            " long lines into sentences, or raise max_length",
-            truncated,
-            len(found),
-            max_length,
-        )

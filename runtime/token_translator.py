@@ -1,14 +1,16 @@
 """Ids in, ids out: which way to search, in which batches, on which threads."""
 
+import dataclasses
 import logging
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
+from typing import Any
 
 from .batching import side_by_side
 from .cancellation import Cancellation
 from .config import ModelConfig
-from .decode import beams, decode_steps
+from .decode import TargetPrefix, beams, decode_steps
 from .errors import TranslationError
 from .graph_session import NOT_ENOUGH_MEMORY
 from .options import DecodingOptions
@@ -16,6 +18,7 @@ from .phrase_constraints import ForcedPhrase, PhraseConstraints, WordEdges
 from .route import Route, choose_route, suits_greedy
 from .search import Chooser, ScoredIds, Unfinished, finish
 from .sessions import Sessions
+from .token_texts import TokenTexts
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +34,21 @@ _FOR_DEADLINE = Route(False, "step by step: a graph has no clock")
 class TokenTranslator:
     """Translates token ids with the sessions of a model. Threads may share one."""
 
-    def __init__(self, config: ModelConfig, sessions: Sessions, *, by_steps: bool) -> None:
-        """by_steps: never a graph that runs the whole search."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        sessions: Sessions,
+        *,
+        by_steps: bool,
+        token_texts: Callable[[], TokenTexts] | None = None,
+    ) -> None:
+        """Translate with these sessions.
+
+        Args:
+            by_steps: never a graph that runs the whole search
+            token_texts: returns what target tokens say, for options about texts
+        """
+        self._token_texts = token_texts
         self.config, self.sessions = config, sessions
         self._always_by_steps = by_steps
         self._last_route: tuple[DecodingOptions, Route] | None = None
@@ -44,6 +60,7 @@ class TokenTranslator:
         options: DecodingOptions,
         prefix: Sequence[int],
         *,
+        prefixes: Sequence[Sequence[int]] | None = None,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         with_scores: bool = True,
         deadline: float | None = None,
@@ -53,6 +70,7 @@ class TokenTranslator:
         Args:
             sources: token ids, as the encoder reads them
             prefix: ids that every translation begins with
+            prefixes: of each source its own in place of `prefix`, all equally long
             max_batch_tokens: sentences x beams x longest source that run together
             with_scores: greedy.onnx is faster without them; they are NaN then
             deadline: in the seconds of time.monotonic(): the best so far are returned then, and
@@ -69,16 +87,18 @@ class TokenTranslator:
             )
         self.sessions.check_open()  # whether there is anything to translate or not
         options.check_vocabulary(self.config.architecture.target_vocab_size)
-        route = self.route(options) if deadline is None else _FOR_DEADLINE
 
         def search_batch(indices: list[int], call: Cancellation) -> list[list[ScoredIds]]:
             batch = [sources[index] for index in indices]
+            begin = prefix if prefixes is None else [prefixes[index] for index in indices]
+            simple = self._simplified(options, batch)
+            route = self.route(simple) if deadline is None else _FOR_DEADLINE
             if not route.by_graph:
-                return self._by_steps(batch, options, prefix, call, deadline)
+                return self._by_steps(batch, options, begin, call, deadline)
             return self.sessions.translate(
                 batch,
-                options,
-                prefix,
+                simple,
+                begin,
                 graph=route.graph,
                 with_scores=with_scores,
                 cancellation=call,
@@ -161,13 +181,13 @@ class TokenTranslator:
                 indices: list[int] = indices,
                 constraints: list[Sequence[ForcedPhrase]] = constraints,
             ) -> list[list[ScoredIds]]:
+                batch = [sources[indices[place]] for place in places]
                 chosen = PhraseConstraints(
                     [constraints[place] for place in places],
                     edges,
                     self.config.special_ids.eos_id,
-                    len(prefix) + own_options.max_length,
+                    [len(prefix) + own_options.length_limit(len(source)) for source in batch],
                 )
-                batch = [sources[indices[place]] for place in places]
                 return self._by_steps(batch, own_options, prefix, call, deadline, chosen)
 
             lengths = [len(sources[index]) for index in indices]
@@ -220,11 +240,25 @@ class TokenTranslator:
         self._last_route = (options, route)
         return route
 
+    def _simplified(
+        self, options: DecodingOptions, sources: Sequence[Sequence[int]]
+    ) -> DecodingOptions:
+        """Options that mean the same for these sources, in such that a graph carries out."""
+        changes: dict[str, Any] = {}
+        if options.suppress_unk:
+            ids = (*options.suppress_ids, self.config.special_ids.unk_id)
+            changes.update(suppress_unk=False, suppress_ids=ids)
+        if options.max_length_factor:
+            limits = {options.length_limit(len(ids)) for ids in sources}
+            if len(limits) == 1:
+                changes.update(max_length_factor=0.0, max_length=limits.pop())
+        return dataclasses.replace(options, **changes) if changes else options
+
     def _by_steps(
         self,
         sources: Sequence[Sequence[int]],
         options: DecodingOptions,
-        prefix: Sequence[int],
+        prefix: TargetPrefix,
         call: Cancellation,
         deadline: float | None,
         choose: Chooser | None = None,
@@ -237,7 +271,7 @@ class TokenTranslator:
         self,
         sources: Sequence[Sequence[int]],
         options: DecodingOptions,
-        prefix: Sequence[int],
+        prefix: TargetPrefix,
         call: Cancellation,
         choose: Chooser | None = None,
     ) -> Generator[Unfinished, None, list[list[ScoredIds]]]:
@@ -248,6 +282,8 @@ class TokenTranslator:
             options,
             bos_id=special_ids.bos_id,
             eos_id=special_ids.eos_id,
+            unk_id=special_ids.unk_id,
+            token_texts=self._token_texts,
             target_prefix=prefix,
             choose=choose,
         )

@@ -10,6 +10,7 @@ from . import run_gate
 from .config import ModelConfig, SpecialIds, utf8_path
 from .errors import ModelError
 from .subwords import SubwordModel, split_language_tag
+from .token_texts import TokenTexts
 
 _CHARACTERS_PER_TOKEN = 32  # more than a sentence has, unless it is mostly spaces
 
@@ -37,6 +38,8 @@ class Tokenizer:
             else _load(files.target.verify(folder), config.special_ids)
         )
         languages = config.languages
+        self._target_texts: TokenTexts | None = None
+        self._silent_ids = frozenset(languages.language_ids.values())
         self._language_ids = languages.language_ids if languages.language_token == "source" else {}
         self._unk_id = config.special_ids.unk_id
         self._end = [config.special_ids.eos_id] if config.source_eos else []
@@ -158,6 +161,13 @@ class Tokenizer:
     def encode_target_prefix(self, text: str) -> list[int]:
         """Target ids of the text that a translation is to begin with; no BOS, no EOS."""
         return self._target.encode([text], self._target_size, self._unk_id)[0] if text else []
+
+    def target_texts(self) -> TokenTexts:
+        """What every target token says; made at the first call."""
+        if self._target_texts is None:
+            texts = self._target.texts(self._target_size)
+            self._target_texts = TokenTexts(texts, silent=self._silent_ids)
+        return self._target_texts
 
     def decode(self, hypotheses: Sequence[Sequence[int]]) -> list[str]:
         """Text of each list of target ids (without BOS and EOS)."""

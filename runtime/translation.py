@@ -51,3 +51,14 @@ class Translation:
     def text(self) -> str:
         """The best hypothesis."""
         return self.hypotheses[0].text
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative(Hypothesis):
+    """A translation that goes on in another way after a target prefix.
+
+    Attributes:
+        probability: of the token that follows the prefix
+    """
+
+    probability: float = 0.0

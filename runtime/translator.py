@@ -2,12 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from .alignment import Alignment
 from .arguments import checked_ids, checked_sentences, checked_timeout
+from .async_translator import AsyncCalls
 from .bundled import find_model
 from .config import ModelConfig
 from .options import DecodingOptions
@@ -21,11 +23,11 @@ from .terms import Terms
 from .text_translator import TextTranslator, TranslationRequest
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
-from .translation import Translation
+from .translation import Alternative, Translation
 from .workers import both
 
 
-class Translator:
+class Translator(AsyncCalls):
     """A loaded model folder. Translating changes nothing in it: threads may share one.
 
     It can be pickled, as multiprocessing, Dask and Spark do: the other process loads the same
@@ -115,7 +117,9 @@ class Translator:
         self.sessions = sessions
         self.choice = sessions.choice
         self._tokenizer = tokenizer
-        self._tokens = TokenTranslator(config, sessions, by_steps=by_steps)
+        self._tokens = TokenTranslator(
+            config, sessions, by_steps=by_steps, token_texts=tokenizer.target_texts
+        )
         self._pairs = PairScorer(config, sessions, self._tokenizer)
         self._texts = TextTranslator(config, self._tokenizer, self._tokens, self._pairs)
         self._arguments: dict[str, Any] = {  # what pickling keeps
@@ -133,6 +137,7 @@ class Translator:
     def close(self) -> None:
         """Free the model. Translating with it is a ValueError from then on."""
         self.sessions.close()
+        self.close_asynchronous()
 
     def __enter__(self) -> Self:
         return self
@@ -149,7 +154,7 @@ class Translator:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as what it was opened with: the process that unpickles it loads the folder."""
-        return _open, (type(self), self.folder.absolute(), self._arguments)
+        return partial(type(self), **self._arguments), (self.folder.absolute(),)
 
     @property
     def fingerprint(self) -> str:
@@ -157,22 +162,10 @@ class Translator:
         return self.config.fingerprint(self.choice.variant)
 
     def translate(
-        self,
-        sentence: str,
-        options: DecodingOptions | None = None,
-        *,
-        source_language: str | None = None,
-        target_language: str | None = None,
-        **changes: Any,
+        self, sentence: str, options: DecodingOptions | None = None, **how: Any
     ) -> Translation:
         """Translate one sentence; see `translate_batch`."""
-        (translation,) = self.translate_batch(
-            [sentence],
-            options,
-            source_language=source_language,
-            target_language=target_language,
-            **changes,
-        )
+        (translation,) = self.translate_batch([sentence], options, **how)
         return translation
 
     def stream(
@@ -182,16 +175,18 @@ class Translator:
         *,
         source_language: str | None = None,
         target_language: str | None = None,
+        stop: Callable[[], bool] | None = None,
         **changes: Any,
     ) -> Iterator[str]:
         """The translation of one sentence in pieces, as soon as each is settled: nothing that was
         shown is taken back, and all pieces together are `translate`'s text.
 
         Greedy search settles each token at once, beam search what all of its hypotheses have in
-        common. A sampled text comes as one piece.
+        common. A sampled text comes as one piece. Where `stop`, asked before each step, is True, a
+        CancelledError ends it.
 
         Raises:
-            ValueError, TypeError, TranslationError: as `translate_batch`
+            ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
         """
         (sentence,) = checked_sentences([sentence])
         return self._texts.stream(
@@ -199,7 +194,44 @@ class Translator:
             (options or self.options).changed(**changes),
             source_language=source_language,
             target_language=target_language,
+            stop=stop,
         )
+
+    def alternatives(
+        self,
+        sentence: str,
+        count: int = 5,
+        options: DecodingOptions | None = None,
+        *,
+        min_probability: float = 0.0,
+        source_language: str | None = None,
+        target_language: str | None = None,
+        **changes: Any,
+    ) -> list[Alternative]:
+        """Translations of one sentence that differ in the token after target_prefix: the most
+        probable tokens, best first, each completed as a search would; see alternatives.py.
+
+        Args:
+            count: how many at most; tokens that lead to the same text count once
+            min_probability: tokens that are less probable are left out
+
+        Raises:
+            ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
+        """
+        (sentence,) = checked_sentences([sentence])
+        return self._texts.alternatives(
+            sentence,
+            count,
+            (options or self.options).changed(**changes),
+            min_probability=min_probability,
+            source_language=source_language,
+            target_language=target_language,
+        )
+
+    def source_length(self, sentence: str, **languages: str | None) -> int:
+        """Tokens that the encoder reads, EOS and a language's token counted; 0 of blank text."""
+        (sentence,) = checked_sentences([sentence])
+        return len(self._texts.encode(sentence, self.options, **languages)[0])
 
     def translate_batch(
         self,
@@ -305,18 +337,9 @@ class Translator:
             with_attention=with_attention,
         )
 
-    def align(
-        self,
-        source: str,
-        target: str,
-        *,
-        source_language: str | None = None,
-        target_language: str | None = None,
-    ) -> Alignment:
+    def align(self, source: str, target: str, **languages: str | None) -> Alignment:
         """Which words of a translation come from which of its source; see `align_batch`."""
-        (alignment,) = self.align_batch(
-            [source], [target], source_language=source_language, target_language=target_language
-        )
+        (alignment,) = self.align_batch([source], [target], **languages)
         return alignment
 
     def align_batch(
@@ -374,7 +397,3 @@ class Translator:
             max_batch_tokens=max_batch_tokens,
             with_scores=with_scores,
         )
-
-
-def _open(translator: type[Translator], folder: Path, arguments: dict[str, Any]) -> Translator:
-    return translator(folder, **arguments)

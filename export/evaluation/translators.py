@@ -20,6 +20,7 @@ from tfm.runtime.cpu import choose_threads
 from tfm.runtime.device import CUDA_PROVIDER, load_onnxruntime
 from tfm.runtime.files.folder_kind import FolderKind, wrong_kind
 from tfm.runtime.options import DecodingOptions
+from tfm.runtime.token_texts import TokenTexts
 from tfm.trainer import checkpoint as files
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
@@ -165,8 +166,13 @@ def translate_with_torch(
     outputs = [""] * len(sentences)
     (prefix_ids,) = vocabulary.encode_target([options.target_prefix], model.config)
     target_prefix = prefix_ids[len(model.config.target_prefix) : -1]  # without EOS
+
+    def texts() -> TokenTexts:
+        silent = frozenset(model.config.language_ids.values())
+        return TokenTexts(vocabulary.target_texts(model.config), silent=silent)
+
     with tqdm(total=len(sources), unit=" sentences", leave=False, disable=None) as bar:
-        for batch, results in search_batches(model, sources, options, target_prefix):
+        for batch, results in search_batches(model, sources, options, target_prefix, texts):
             for i, hypotheses in zip(batch, results, strict=True):
                 ids = [*target_prefix, *hypotheses[0].ids]
                 outputs[indices[i]] = vocabulary.decode_target(ids)

@@ -68,12 +68,18 @@ def decoding_options(
 
     for name, type_, spec in reversed(declared):
         default = "the model's own" if defaults is None else getattr(defaults, name) or "none"
+        several = _is_texts(type_)
+        kind = None if type_ is bool else _click_type(type_, spec)
+        is_text = several or type_ is str
         with_decoding = click.option(
-            spec.cli,
+            f"{spec.cli}/{spec.cli.replace('--', '--no-', 1)}" if type_ is bool else spec.cli,
             name,
-            type=_click_type(type_, spec),
-            metavar=spec.cli.lstrip("-").split("-")[-1].upper() if type_ is str else None,
-            help=f"{spec.help}  [default: {default}]",
+            type=kind,
+            default=None,
+            multiple=several,
+            callback=_none_if_empty if several else None,
+            metavar=spec.cli.lstrip("-").split("-")[-1].upper() if is_text else None,
+            help=f"{spec.help}{' May be given several times.' * several}  [default: {default}]",
         )(with_decoding)
     return with_decoding
 
@@ -93,9 +99,9 @@ def usage_errors(options: type[DecodingOptions] = DecodingOptions) -> Iterator[N
 
 
 def _click_type(type_: Any, spec: OptionSpec) -> click.ParamType[Any]:
-    if typing.get_origin(type_) is tuple:
+    if typing.get_origin(type_) is tuple and not _is_texts(type_):
         return TokenIds()
-    if type_ is str:
+    if type_ is str or _is_texts(type_):
         return Utf8Text()
     least = spec.low if spec.low is not None else spec.above
     is_open = spec.low is None and spec.above is not None
@@ -103,3 +109,12 @@ def _click_type(type_: Any, spec: OptionSpec) -> click.ParamType[Any]:
         low, high = (None if limit is None else int(limit) for limit in (least, spec.high))
         return click.IntRange(low, high, min_open=is_open)
     return click.FloatRange(least, spec.high, min_open=is_open)
+
+
+def _is_texts(type_: Any) -> bool:
+    return typing.get_origin(type_) is tuple and typing.get_args(type_)[0] is str
+
+
+def _none_if_empty(_context: Any, _parameter: Any, texts: tuple[str, ...]) -> Any:
+    """An option that was given never is the model's own, as any other."""
+    return texts or None

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from .translation_options import translation_options
 
 if TYPE_CHECKING:
     from tfm.runtime.options import DecodingOptions
-    from tfm.runtime.translation import Translation
+    from tfm.runtime.translation import Alternative, Translation
     from tfm.runtime.translator import Translator
 
 
@@ -63,6 +64,12 @@ if TYPE_CHECKING:
 )
 @translation_options
 @click.option(
+    "--alternatives",
+    type=click.IntRange(1, 1024),
+    help="Write the translations that begin with this many different tokens after --target-prefix,"
+    " most probable token first, as `line ||| translation ||| probability of the token`.",
+)
+@click.option(
     "-m",
     "--model",
     type=ModelPath(),
@@ -96,6 +103,7 @@ def run(
     pairs: bool,
     doubts: bool,
     extras: dict[str, Any],
+    alternatives: int | None,
     model: Path | None,
     decoding: dict[str, Any],
     source_language: str | None,
@@ -114,6 +122,7 @@ def run(
 
     \b
         tfm run '我爱你。'
+        tfm run --alternatives 5 --target-prefix 'I' '我爱你。'
         tfm run -i news.zh -o news.en
         cat news.zh | tfm run -m my-model > news.en
         tfm run --pairs -i train.tsv.xz -o distilled.tsv --resume
@@ -126,8 +135,9 @@ def run(
     source = InputText.of(text, input_file, encoding)
     _check_paths(source, output_file)
     n_best = decoding.get("num_hypotheses")
+    _check_alternatives(alternatives, bool(n_best or pairs or doubts or extras))
     if output_file is not None and resume and resumable_output.is_complete(output_file):
-        _say_complete(output_file, source, pairs, n_best)
+        _say_complete(output_file, source, pairs, n_best or alternatives)
         return
     if verbose:
         logging.basicConfig(level=logging.INFO, handlers=[LogLines()])
@@ -139,7 +149,8 @@ def run(
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
         _check_extras(extras, translator, options, source_language, target_language)
     languages = source_language, target_language
-    job = _Job(translator, options, languages, extras, pairs, n_best, doubts)
+    kind = _Alternatives if alternatives else _Job
+    job = kind(translator, options, languages, extras, pairs, alternatives or n_best, doubts)
     if source.is_terminal:
         click.echo("Translating line by line; Ctrl-D ends.", err=True)
     chunks = source.chunks()
@@ -157,6 +168,11 @@ def run(
             job.translate(chunk, output)
             progress.add(len(chunk))
         progress.close()
+
+
+def _check_alternatives(alternatives: int | None, has_other_output: bool) -> None:
+    if alternatives and has_other_output:
+        raise click.UsageError("--alternatives goes with none of the options for other outputs")
 
 
 def _check_extras(
@@ -303,6 +319,35 @@ class _Job:
         if self._n_best is not None:
             return _n_best_of(translation, number)
         return iter([input_lines.one_line(translation.text)])
+
+
+class _Alternatives(_Job):
+    """Alternatives of every line, `n_best` of them."""
+
+    def settings(self) -> resumable_output.Settings:
+        """Those of a translation, and that it is none."""
+        return {**super().settings(), "--n-best": None, "--alternatives": self._n_best}
+
+    def translate(self, chunk: list[str], output: Output) -> None:
+        """Find each line's alternatives, write them, and make it last."""
+        for line in chunk:
+            found = run_cancellable(partial(self._find, line), self._translator.cancel)
+            number = output.lines
+            if not found:
+                output.write(f"{number} |||  ||| {0:.6f}")
+            for alternative in found:
+                text = input_lines.one_line(alternative.text)
+                output.write(f"{number} ||| {text} ||| {alternative.probability:.6f}")
+            output.commit([line])
+
+    def _find(self, line: str) -> "list[Alternative]":
+        return self._translator.alternatives(
+            line,
+            self._n_best or 1,
+            self._options,
+            source_language=self._source_language,
+            target_language=self._target_language,
+        )
 
 
 def _open_translator(

@@ -98,6 +98,9 @@ def assert_same(
         ids = generator.choices(known, k=8)
         expected = theirs.decode(ids, skip_special_tokens=True).strip()
         assert vocabulary.decode_target(ids) == expected, ids
+        texts_of_tokens = vocabulary.target_texts(config)
+        joined = b"".join(texts_of_tokens[token_id] for token_id in ids).decode()
+        assert joined.split() == expected.split(), ids
 
 
 def texts_of_both_languages() -> list[str]:

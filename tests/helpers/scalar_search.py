@@ -12,20 +12,36 @@ from tfm.runtime.options import DecodingOptions
 from tfm.runtime.search import ScoredIds
 
 from .languages import Language, log_softmax
+from .search_cases import text_of
 
+UNK_ID = 1
 Beam = tuple[tuple[int, ...], np.float32]
 
 
+def scalar_limit(source_length: int, options: DecodingOptions) -> int:
+    """The limit of a translation's length; factors have two digits at most after the point."""
+    if options.max_length_factor == 0:
+        return options.max_length
+    hundredths = round(options.max_length_factor * 100) * source_length
+    scaled = hundredths // 100 + (hundredths % 100 > 0)
+    return min(options.max_length, max(8, scaled, options.min_length))
+
+
 def scalar_search(
-    language: Language, options: DecodingOptions, eos_id: int, prefix: tuple[int, ...] = ()
+    language: Language,
+    options: DecodingOptions,
+    eos_id: int,
+    prefix: tuple[int, ...] = (),
+    source_length: int = 0,
 ) -> list[ScoredIds]:
     """Search for one sentence; a slot that finishes is filled again from the reserve."""
     size = options.beam_size
     beams: list[Beam] = [(prefix, np.float32(0))]
     finished: list[ScoredIds] = []
     best_was_eos = False
-    for number in range(1, options.max_length + 1):
-        last = number == options.max_length
+    limit = scalar_limit(source_length, options)
+    for number in range(1, limit + 1):
+        last = number == limit
         length = len(prefix) + number
         candidates = sorted(
             (-(score + log_prob), index, token)
@@ -67,13 +83,14 @@ def scalar_sample(
     for beam in range(options.num_hypotheses):
         generator = np.random.default_rng([options.seed, beam, *source])
         tokens, score = prefix, 0.0
-        for length in range(1, options.max_length + 1):
+        limit = scalar_limit(len(source), options)
+        for length in range(1, limit + 1):
             log_probs = next_log_probs(language, tokens, options, eos_id, len(prefix))
             token = draw_token(log_probs, options, generator.random())
             score += float(log_probs[token])
             if token != eos_id:
                 tokens = (*tokens, token)
-            if token == eos_id or length == options.max_length:
+            if token == eos_id or length == limit:
                 score /= (len(prefix) + length) ** options.length_penalty
                 drawn.append(ScoredIds(tokens[len(prefix) :], score))
                 break
@@ -133,6 +150,10 @@ def is_forbidden(
     token: int, tokens: tuple[int, ...], options: DecodingOptions, eos_id: int, prefix_length: int
 ) -> bool:
     if token in options.suppress_ids:
+        return True
+    if options.suppress_unk and token == UNK_ID:
+        return True
+    if any(text_of(*tokens, token).endswith(text) for text in options.suppress_texts):
         return True
     if token == eos_id and len(tokens) - prefix_length < options.min_length:
         return True

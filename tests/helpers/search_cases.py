@@ -22,6 +22,11 @@ class SearchCase:
         return changed + (f" prefix={self.prefix}" if self.prefix else "")
 
 
+def text_of(*ids: int) -> str:
+    """What tokens say, where there is no vocabulary: each a Chinese character of its own."""
+    return "".join(chr(0x4E00 + token_id) for token_id in ids)
+
+
 def case(prefix: tuple[int, ...] = (), **changes: Any) -> SearchCase:
     return SearchCase(DecodingOptions(**{"max_length": 12, **changes}), prefix)
 
@@ -37,6 +42,13 @@ CASES: dict[str, list[SearchCase]] = {
     "max_length": [
         *(case(max_length=length, num_hypotheses=2) for length in (1, 2, 7, 8, 9, 17)),
         *(case(max_length=length, beam_size=1) for length in (1, 6, 40)),
+    ],
+    "max_length_factor": [
+        case(max_length_factor=0.01, max_length=40, num_hypotheses=2),
+        case(max_length_factor=1.1, max_length=11, beam_size=1),
+        case(max_length_factor=1.3, max_length=40, num_hypotheses=3, length_penalty=0.0),
+        case(max_length_factor=0.9, max_length=40, min_length=10, prefix=(9, 21), beam_size=2),
+        case(max_length_factor=1.5, max_length=20, temperature=1.0, num_hypotheses=2),
     ],
     "min_length": [
         case(min_length=1),
@@ -62,6 +74,19 @@ CASES: dict[str, list[SearchCase]] = {
         case(suppress_ids=(5, 6, 7)),
         case(suppress_ids=tuple(range(10, 30)), beam_size=1),
         case(suppress_ids=(8,), prefix=(8, 9), num_hypotheses=3),
+    ],
+    "suppress_texts": [
+        case(suppress_texts=tuple(text_of(i, i) for i in (2, 15, 29, 42, 49, 261))),
+        case(suppress_texts=(text_of(49), text_of(35), text_of(261), text_of(10)), beam_size=1),
+        case(
+            suppress_texts=(text_of(8, 9, 10), text_of(9, 49), text_of(49, 49, 49)), prefix=(8, 9)
+        ),
+        case(suppress_texts=(text_of(29),), num_hypotheses=3, temperature=1.0),
+    ],
+    "suppress_unk": [
+        case(suppress_unk=True, suppress_ids=tuple(range(4, 45)), num_hypotheses=2),
+        case(suppress_unk=True, beam_size=1, prefix=(1, 1)),
+        case(suppress_unk=True, temperature=100.0, num_hypotheses=4, max_length=40),
     ],
     "repetition_penalty": [
         case(repetition_penalty=1.8, num_hypotheses=2),

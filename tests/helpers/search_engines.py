@@ -9,12 +9,13 @@ from tfm.runtime.decode import beams, decode
 from tfm.runtime.options import DecodingOptions
 from tfm.runtime.search import Decoder, ScoredIds
 from tfm.runtime.sessions import Sessions
+from tfm.runtime.token_texts import TokenTexts
 from tfm.trainer.model import Transformer
 
 from .ctranslate2_reference import Reference
 from .languages import Language, LanguageDecoder, model_language
 from .scalar_search import scalar_sample, scalar_search
-from .search_cases import SearchCase
+from .search_cases import SearchCase, text_of
 
 # Source ids of each sentence, and the case, to the hypotheses of each sentence.
 Engine = Callable[[list[list[int]], SearchCase], list[list[ScoredIds]]]
@@ -46,6 +47,10 @@ class Engines:
             "ctranslate2": self._by_ctranslate2,
         }[name]
 
+    def _token_texts(self) -> TokenTexts:
+        size = self.model.config.target_vocab_size
+        return TokenTexts([text_of(token_id).encode() for token_id in range(size)])
+
     def _language(self, source: list[int]) -> Language:
         key = tuple(source)
         if key not in self._languages:
@@ -57,7 +62,9 @@ class Engines:
         return [
             scalar_sample(self._language(source), source, case.options, eos_id, case.prefix)
             if case.options.temperature
-            else scalar_search(self._language(source), case.options, eos_id, case.prefix)
+            else scalar_search(
+                self._language(source), case.options, eos_id, case.prefix, len(source)
+            )
             for source in sources
         ]
 
@@ -77,7 +84,7 @@ class Engines:
         return self.sessions.translate(sources, case.options, case.prefix, graph="greedy")
 
     def _torch(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
-        return torch_search(self.model, sources, case.options, case.prefix)
+        return torch_search(self.model, sources, case.options, case.prefix, self._token_texts)
 
     def _by_ctranslate2(self, sources: list[list[int]], case: SearchCase) -> list[list[ScoredIds]]:
         return self._ctranslate2.translate(sources, case.options, case.prefix)
@@ -91,6 +98,8 @@ class Engines:
             case.options,
             bos_id=self.model.config.bos_id,
             eos_id=self.model.config.eos_id,
+            unk_id=self.model.config.unk_id,
+            token_texts=self._token_texts,
             target_prefix=case.prefix,
         )
 

@@ -34,6 +34,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"num_hypotheses": 0}, "num_hypotheses is 0: it must be at least 1"),
     ({"num_hypotheses": 5}, "num_hypotheses 5 is more than beam_size 4: raise beam_size"),
     ({"max_length": 0}, "max_length is 0: it must be at least 1"),
+    ({"max_length_factor": -1}, "max_length_factor is -1: it must be at least 0"),
+    ({"suppress_texts": "no"}, "suppress_texts is 'no': it must be a sequence of texts"),
+    ({"suppress_texts": ("a", 3)}, "suppress_texts is 3: it must be text"),
+    ({"suppress_texts": ("a", " ")}, "suppress_texts has ' ': a text must be more than spaces"),
+    ({"suppress_unk": 1}, "suppress_unk is 1: it must be True or False"),
     ({"length_penalty": -1.0}, "length_penalty is -1.0: it must be at least 0"),
     ({"length_penalty": math.nan}, "length_penalty is nan: it must be finite"),
     ({"length_penalty": math.inf}, "length_penalty is inf: it must be finite"),
@@ -114,7 +119,13 @@ def from_json(tree: dict[str, Any], options: type[DecodingOptions] = DecodingOpt
 
 
 def test_json_there_and_back() -> None:
-    options = DecodingOptions(suppress_ids=(4, 5), target_prefix="a", length_penalty=1)
+    options = DecodingOptions(
+        suppress_ids=(4, 5),
+        suppress_texts=("a", "b"),
+        suppress_unk=True,
+        target_prefix="a",
+        length_penalty=1,
+    )
     text = json.dumps(dataclasses.asdict(options))
     assert from_json(json.loads(text)) == options
     # A file of an older tfm lacks options, one of a newer tfm has more.

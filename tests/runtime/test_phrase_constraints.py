@@ -47,7 +47,9 @@ def run(
             bos_id=BOS,
             eos_id=EOS,
             target_prefix=np.tile(np.array(prefix, np.int64), (len(languages), 1)),
-            choose=PhraseConstraints(phrases, edges, EOS, len(prefix) + options.max_length),
+            choose=PhraseConstraints(
+                phrases, edges, EOS, [len(prefix) + options.max_length] * len(phrases)
+            ),
         )
     )
 
@@ -142,7 +144,7 @@ def test_a_phrase_is_no_part_of_a_longer_word() -> None:
     edges = WordEdges.of(["", "</s>", "cat", "▁", "s", "▁cat"])
     assert edges.continues.tolist() == [False, False, True, False, True, False]
     assert edges.ends_open.tolist() == [False, False, True, False, True, True]
-    constraints = PhraseConstraints([[forced((5,), (2,))]], edges, EOS, 99)
+    constraints = PhraseConstraints([[forced((5,), (2,))]], edges, EOS, [99])
     assert not constraints.progress(0, (5, 4)).is_complete
     assert not constraints.progress(0, (4, 2)).is_complete
     assert constraints.progress(0, (5, 3)).is_complete
@@ -157,7 +159,7 @@ def test_a_phrase_is_no_part_of_a_longer_word() -> None:
 
 
 def test_progress_counts_tokens_of_phrases() -> None:
-    constraints = PhraseConstraints([[forced((2, 3, 4)), forced((3, 5))]], NO_WORDS, EOS, 99)
+    constraints = PhraseConstraints([[forced((2, 3, 4)), forced((3, 5))]], NO_WORDS, EOS, [99])
     expected = {
         (): (0, (2, 3)),
         (2,): (1, (2, 3)),

@@ -4,18 +4,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.scalar_search import is_forbidden
+from helpers.scalar_search import UNK_ID, is_forbidden
+from helpers.search_cases import text_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfm.runtime.options import DecodingOptions, declared_options
 from tfm.runtime.processors import PROCESSORS, SearchContext, processors_for
+from tfm.runtime.token_texts import TokenTexts
 
 EOS, VOCAB_SIZE = 3, 9
 FORBIDDING: list[dict[str, Any]] = [
     {"min_length": 1},
     {"min_length": 4},
     {"suppress_ids": (0, 8)},
+    {"suppress_texts": (text_of(8), text_of(4, 5), text_of(6, 6, 5))},
+    {"suppress_unk": True},
     {"no_repeat_ngram_size": 1},
     {"no_repeat_ngram_size": 2},
     {"no_repeat_ngram_size": 3},
@@ -31,6 +35,11 @@ def steps(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     return logits, rng.integers(4, 7, (batch, beams, length))
 
 
+def context_of(prefix_length: int) -> SearchContext:
+    token_texts = TokenTexts([text_of(token_id).encode() for token_id in range(VOCAB_SIZE)])
+    return SearchContext(EOS, prefix_length, UNK_ID, lambda: token_texts)
+
+
 @pytest.mark.parametrize("changes", FORBIDDING, ids=str)
 @given(step=steps(), prefix_length=st.integers(0, 2))
 def test_what_is_forbidden_is_impossible_and_the_rest_stays(
@@ -39,7 +48,7 @@ def test_what_is_forbidden_is_impossible_and_the_rest_stays(
     logits, sequences = step
     prefix_length = min(prefix_length, sequences.shape[2])
     options = DecodingOptions(**changes)
-    (process,) = processors_for(options, SearchContext(EOS, prefix_length))
+    (process,) = processors_for(options, context_of(prefix_length))
     processed = process(logits.copy(), sequences)
     for place in np.ndindex(logits.shape):
         tokens = tuple(sequences[place[:2]].tolist())

@@ -113,6 +113,10 @@ class Vocabulary:
         rows = self._target_subwords.encode(texts, config.target_vocab_size, config.unk_id)
         return [[*config.target_prefix, *ids, config.eos_id] for ids in rows]
 
+    def target_texts(self, config: TransformerConfig) -> list[bytes]:
+        """What each target token adds to a text, in UTF-8."""
+        return self._target_subwords.texts(config.target_vocab_size)
+
     def decode_target(self, ids: Sequence[int]) -> str:
         """The text of target ids without prefix and EOS."""
         return self._target_subwords.decode(ids)

@@ -11,7 +11,9 @@ OPTION_SETS: tuple[dict[str, Any], ...] = (
     {"beam_size": 2, "length_penalty": 0.6},
     {"num_hypotheses": 3},
     {"min_length": 5, "beam_size": 1},
-    {"suppress_ids": (5, 17)},
+    {"suppress_ids": (5, 17), "suppress_unk": True},
+    {"suppress_texts": ("on", " t"), "beam_size": 2},
+    {"max_length_factor": 0.7},
     {"repetition_penalty": 1.3, "beam_size": 2},
     {"no_repeat_ngram_size": 2, "beam_size": 2},  # by steps: the graph does not know it
     {"target_prefix": "one", "beam_size": 1},

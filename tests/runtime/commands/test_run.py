@@ -129,6 +129,14 @@ def test_output_into_a_missing_folder(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_model_suppresses_can_be_left_out(translator: ShoutingTranslator) -> None:
+    translator.options = DecodingOptions(suppress_unk=True, suppress_texts=("b",))
+    assert tfm("run", "a")[0] == 0
+    assert translator.asked == translator.options
+    assert tfm("run", "--no-suppress-unk", "--suppress-text", "c", "a")[0] == 0
+    assert translator.asked == DecodingOptions(suppress_texts=("c",))
+
+
 def test_n_best_is_line_translation_score() -> None:
     assert tfm("run", "--n-best", "2", "a", "b")[:2] == (
         0,
@@ -149,6 +157,7 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         "--beam-size": "2",
         "--length-penalty": "0.5",
         "--max-length": "70",
+        "--max-length-factor": "1.5",
         "--min-length": "3",
         "--patience": "1.5",
         "--target-prefix": "Dear",
@@ -159,7 +168,8 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         "--source-language": "zh",
         "--target-language": "fr",
     }
-    assert tfm("run", *[part for pair in given.items() for part in pair], "a")[0] == 0
+    flags = ["--suppress-unk", "--suppress-text", " b", "--suppress-text", "c"]
+    assert tfm("run", *[part for pair in given.items() for part in pair], *flags, "a")[0] == 0
     assert translator.asked == DecodingOptions(
         beam_size=2,
         num_hypotheses=2,
@@ -169,6 +179,9 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         patience=1.5,
         target_prefix="Dear",
         suppress_ids=(5, 17),
+        suppress_texts=(" b", "c"),
+        suppress_unk=True,
+        max_length_factor=1.5,
         repetition_penalty=1.25,
         no_repeat_ngram_size=3,
     )
@@ -194,6 +207,12 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
             "--target-prefix is '\\udcff': it is not UTF-8",
         ),
         (["run", "--suppress-ids", "5,-6", "a"], "--suppress-ids is -6: it must be at least 0"),
+        (["run", "--suppress-text", " ", "a"], "--suppress-text has ' ': a text must be more than"),
+        (
+            ["run", "--alternatives", "2", "--n-best", "2", "a"],
+            "--alternatives goes with none of",
+        ),
+        (["run", "--alternatives", "0", "a"], "0 is not in the range"),
         (["run", "--min-length", "300", "a"], "--min-length 300 is more than --max-length 256"),
         (["run", "-m", "nowhere"], "'nowhere' does not exist"),
         (["run", "-i", "nowhere"], "No such file or directory"),
