@@ -19,7 +19,7 @@ from tfm.runtime.terms import Terms, contains_phrase
 
 LONGEST = 24
 SLOWEST_S = 60  # of a call of a few sentences: what takes longer hangs
-WORDS = ["one", "two", "three", "hundred", "{x}", "%s", "<b>", "https://a.cn/b", "😀", "77", "字", ""]
+WORDS = [*"one two three hundred {x} %s <b> https://a.cn/b 😀 77 字".split(), ""]  # noqa: SIM905
 SENTENCES = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
 TERMS = st.dictionaries(
     st.sampled_from(["one", "two", "three", "字"]),
@@ -98,6 +98,7 @@ def check(
         assert 1 <= len(translation.hypotheses) <= chosen.num_hypotheses
         source = translation.source
         cut_off = any(hypothesis.timed_out for hypothesis in translation.hypotheses)
+        limit = chosen.length_limit(translator.source_length(source))
         rewritten = patterns is not None or demands.get("replace_unknowns")
         for hypothesis in translation.hypotheses:
             hypothesis.text.encode("utf-8")
@@ -107,9 +108,12 @@ def check(
             if not rewritten:
                 tokens = len(hypothesis.tokens)
                 begins = len(translator._tokenizer.encode_target_prefix(chosen.target_prefix))
-                assert tokens - begins <= chosen.max_length
+                assert tokens - begins <= limit
                 assert tokens - begins >= chosen.min_length
                 assert hypothesis.text.startswith(chosen.target_prefix)
+                own = translator._tokenizer.decode([hypothesis.tokens[begins:]])[0]
+                if not chosen.target_prefix:
+                    assert not any(text.strip() in own for text in chosen.suppress_texts)
                 assert not set(chosen.suppress_ids) & set(hypothesis.tokens[begins:])
                 if translation.retried is False and chosen.no_repeat_ngram_size == 1:
                     written = hypothesis.tokens
