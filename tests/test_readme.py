@@ -43,6 +43,17 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target.split("#")[0]).exists(), target
 
 
+def test_every_feature_in_the_table_is_held_by_a_test() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    table = text[text.index("### Beside other engines") :].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    held = [row[-1].strip("` |") for row in rows if row[-1] != "held by |"]
+    assert len(held) > 20
+    for name in held:
+        file, _, test = name.partition("::")
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text("utf-8"), name
+
+
 def test_files_that_architecture_names_exist() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     named = set(re.findall(r"`((?:runtime|trainer|export|tests)/[\w/]+(?:\.\w+)?/?)`", text))
