@@ -310,6 +310,8 @@ def _folder_config(source: Source, folder: Path, variants: Sequence[str]) -> Mod
             target_vocab_size=config.target_vocab_size,
             norm=config.norm,
             decoder_autoregression=config.decoder_autoregression,
+            positions=config.positions,
+            first_position=config.first_position,
             parameters=sum(p.numel() for p in model.parameters()),
         ),
         languages=Languages(

@@ -29,6 +29,7 @@ LONGEST_NAME = 255  # characters; of paths too
 LARGEST_SOURCE = 1 << 16  # tokens
 MAX_CONFIG_BYTES = 1 << 24
 MAX_LISTED = 12  # languages that an error names
+POSITIONS = ("paper", "marian", "fairseq")
 SHORTLISTS = ("none", "preview", "lexical")  # what export/README.md says about shortlists
 
 
@@ -37,7 +38,8 @@ class Architecture:
     """The Transformer's dimensions; norm is "post" (as published) or "pre".
 
     `decoder_autoregression` is how the decoder knows of earlier tokens: "attention", or "ssru", a
-    recurrent unit (Kim et al. 2019).
+    recurrent unit (Kim et al. 2019). `positions` and `first_position` say which sinusoids stand for
+    places in a sentence (sinusoids.py); None where an older export does not say.
     """
 
     d_model: int = limited(low=1, high=LARGEST_SIZE)
@@ -49,6 +51,8 @@ class Architecture:
     target_vocab_size: int = limited(low=1, high=LARGEST_SIZE)
     norm: str
     decoder_autoregression: str = "attention"
+    positions: str | None = None
+    first_position: int = limited(0, low=0, high=LARGEST_SIZE)
     parameters: int = limited(low=0)
 
     def __post_init__(self) -> None:
@@ -58,6 +62,11 @@ class Architecture:
             raise ModelError(
                 f"architecture.decoder_autoregression is {self.decoder_autoregression!r}: expected"
                 " 'attention' or 'ssru'"
+            )
+        if self.positions not in {None, *POSITIONS}:
+            raise ModelError(
+                f"architecture.positions is {self.positions!r}: expected"
+                f" {' or '.join(map(repr, POSITIONS))}"
             )
         if self.d_model % self.num_heads:
             raise ModelError(

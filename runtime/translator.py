@@ -46,6 +46,7 @@ class Translator(AsyncCalls):
         options: the model's own decoding options
         choice: device and variant in use, and why
         sessions: the graphs themselves, for a search of one's own
+        tokenizer: text to ids and back
     """
 
     def __init__(
@@ -116,12 +117,12 @@ class Translator(AsyncCalls):
         self.options = config.decoding
         self.sessions = sessions
         self.choice = sessions.choice
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._tokens = TokenTranslator(
             config, sessions, by_steps=by_steps, token_texts=tokenizer.target_texts
         )
-        self._pairs = PairScorer(config, sessions, self._tokenizer)
-        self._texts = TextTranslator(config, self._tokenizer, self._tokens, self._pairs)
+        self._pairs = PairScorer(config, sessions, self.tokenizer)
+        self._texts = TextTranslator(config, self.tokenizer, self._tokens, self._pairs)
         self._arguments: dict[str, Any] = {  # what pickling keeps
             "device": sessions.choice.device,
             "variant": sessions.choice.variant,

@@ -3,6 +3,7 @@
 import click
 
 from .command_group import CommandGroup
+from .explain import explain
 from .info import info
 from .run import run
 from .score import score
@@ -17,3 +18,4 @@ def cli() -> None:
 cli.add_command(run)
 cli.add_command(info)
 cli.add_command(score)
+cli.add_command(explain)

@@ -3,4 +3,8 @@
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules, copy_metadata
 
 hiddenimports = ["onnxruntime", "tfm.models", *collect_submodules("tfm.runtime")]
-datas = [*collect_data_files("tfm.models"), *copy_metadata("tfm")]
+datas = [
+    *collect_data_files("tfm.models"),
+    *collect_data_files("tfm.runtime.explain"),
+    *copy_metadata("tfm"),
+]
