@@ -20,6 +20,7 @@ SOURCES = (
     *("pyproject.toml", "README.md", "LICENSE"),
 )
 GRAPHS = ("translate", "greedy", "score", "encoder", "decoder", "compact")
+DRAWING = ("tfm.runtime.explain.fonts", "tfm.runtime.explain.picture")
 TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
 
 
@@ -101,7 +102,7 @@ def test_the_wheel_holds_only_what_users_need(environment: Environment) -> None:
     files = {name for name in names if not name.startswith("tfm-")}
     modules = {f"tfm/{path}" for path in package_files("*.py") | package_files("py.typed")}
     assert files >= modules
-    assert files - modules == {
+    assert files - modules == {f"tfm/{path}" for path in package_files("explain/assets/*")} | {
         f"tfm/models/{model}/{name}"
         for model in BUNDLED_MODELS
         for name in (
@@ -113,11 +114,12 @@ def test_the_wheel_holds_only_what_users_need(environment: Environment) -> None:
 
 
 def test_every_runtime_module_imports(environment: Environment) -> None:
+    """But for those that draw, which need the extra `explain`."""
     code = (
         "import importlib, pkgutil, tfm.runtime\n"
         "names = [m.name for m in pkgutil.walk_packages(tfm.runtime.__path__, 'tfm.runtime.')]\n"
         "for name in names:\n"
-        "    name.endswith('__main__') or importlib.import_module(name)\n"
+        f"    name.endswith('__main__') or name in {DRAWING} or importlib.import_module(name)\n"
         "print(tfm.runtime.__file__, *names, sep='\\n')\n"
     )
     done = call(environment.python, "-c", code, cwd=environment.away)
@@ -148,6 +150,18 @@ def test_run(environment: Environment, toy_model: Path) -> None:
     stdin = "".join(f"{chinese(n)}\n" for n in numbers)
     found = environment.tfm("run", "-m", toy_model, "--beam-size", "1", stdin=stdin)
     assert found == (0, "".join(f"{english(n)}\n" for n in numbers), "")
+
+
+def test_explain(environment: Environment, toy_model: Path) -> None:
+    """A page needs nothing more than what runs; a picture says what it needs."""
+    explain = "explain", chinese(3052), "-m", toy_model, "-o"
+    status, stdout, stderr = environment.tfm(*explain, "page.html")
+    assert (status, stdout, stderr) == (0, "", f"wrote page.html: {english(3052)}\n")
+    assert (environment.away / "page.html").read_text("utf-8").startswith("<!doctype html>")
+    status, stdout, stderr = environment.tfm(*explain, "page.png")
+    assert (status, stdout) == (1, "")
+    assert stderr.startswith("Error: tfm explain needs matplotlib: pip install 'tfm[explain]'")
+    assert stderr.count("\n") == 1
 
 
 def test_help_and_info(environment: Environment, toy_model: Path) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tfm.runtime.files.display import printable
+
 from .interrupts import sigterm_raises
 from .model_argument import ModelPath
 from .options import Utf8Text, decoding_options, usage_errors
@@ -78,6 +80,7 @@ def explain(
         tfm explain '我爱你。' 'I love you.' -o page.html -o page.png
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `tfm run`
+    outputs = tuple(path.resolve() if path.is_symlink() else path for path in outputs)
     for path in outputs:
         check_output(path, [])
     if any(path.suffix.lower() == ".png" for path in outputs):
@@ -98,4 +101,4 @@ def explain(
             )
         for path in outputs:
             write_explanation(explanation, path)
-            click.echo(f"wrote {path}: {explanation.target}", err=True)
+            click.echo(printable(f"wrote {path}: {explanation.target}"), err=True)

@@ -273,7 +273,9 @@ def _model_facts(config: ModelConfig, sessions: Sessions) -> dict[str, Any]:
 
 def _options_shown(options: DecodingOptions) -> dict[str, Any]:
     """The options that differ from their defaults, and those that decide every search."""
-    names = {"beam_size", "length_penalty", *options.set_options()}
+    names = {"length_penalty", *options.set_options()}
+    if not options.temperature:
+        names.add("beam_size")
     return {
         name: list(value) if isinstance(value := getattr(options, name), tuple) else value
         for name, _, _ in declared_options(type(options))

@@ -8,17 +8,21 @@ from importlib.resources import files
 
 from .facts import Explanation
 
+LONG_TEXTS = 120  # characters, in smaller letters
 SCRIPTS = ("common.js", "attention.js", "confidence.js", "beam.js", "positions.js")
 
 
 def page(explanation: Explanation) -> str:
     """The page as text: its styles, scripts and numbers are in it."""
+    texts = explanation.source + explanation.target
     scripts = "\n".join(_asset(name) for name in SCRIPTS)
     parts = {
         "lang": html.escape(str(explanation.model["target_language"])),
         "title": html.escape(f"{_short(explanation.source)} → {_short(explanation.target)}"),
         "source": html.escape(explanation.source),
         "target": html.escape(explanation.target) or "(nothing)",
+        "size": "long" if len(texts) > LONG_TEXTS else "",
+        "bytes": html.escape(_about_bytes(explanation)),
         "made_with": html.escape(made_with(explanation)),
         "tokens": _token_table(explanation),
         "style": _asset("style.css"),
@@ -48,6 +52,15 @@ def _token_table(explanation: Explanation) -> str:
         f"<td>{value:.4f}</td></tr>"
         for token, value in zip(explanation.target_tokens, explanation.log_probs, strict=True)
     )
+
+
+def _about_bytes(explanation: Explanation) -> str:
+    """A sentence for those who wonder what <0xF0> is."""
+    tokens = (*explanation.source_tokens, *explanation.target_tokens)
+    found = next((token for token in tokens if token.startswith("<0x")), None)
+    if found is None:
+        return ""
+    return f" A token such as {found} is one byte of a character that the vocabulary does not have."
 
 
 def _in_script(explanation: Explanation) -> str:

@@ -4,6 +4,7 @@ Lengths are in inches.
 """
 
 import math
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class _Picture:
             "heads": 0.95 * layers + 0.7,
             "sure": 0.55 * math.ceil(len(self._target) / PER_ROW) + 0.65,
             "search": blocks * (LINE * rows + 0.45) + 0.5 if blocks else 0.9,
-            "waves": 0.12 * len(explanation.waves) + 0.9,
+            "waves": min(3.2, 0.12 * len(explanation.waves)) + 0.9,
         }
         self._height = sum(self._heights.values()) + MARGIN
         self._figure = Figure(figsize=(WIDTH, self._height), facecolor="white")
@@ -120,8 +121,8 @@ class _Picture:
 
     def _title(self) -> None:
         axes = self._axes("title", MARGIN, WIDTH - 2 * MARGIN)
-        self._write(axes, 0, 0.26, _clipped(self._facts.source, 70), SOURCE, fontsize=15)
-        self._write(axes, 0, 0.53, f"→ {_clipped(self._facts.target, 100)}", TARGET, fontsize=15)
+        self._write(axes, 0, 0.26, _clipped(self._facts.source, 92), SOURCE, fontsize=15)
+        self._write(axes, 0, 0.53, f"→ {_clipped(self._facts.target, 92)}", TARGET, fontsize=15)
         self._write(axes, 0, 0.78, made_with(self._facts), SOFT, fontsize=8)
 
     def _links(self) -> None:
@@ -168,7 +169,14 @@ class _Picture:
         for place, token in enumerate(self._source):
             x, turned = cell * (place + 0.5), len(token) > 2
             turn = 90 if turned else 0
-            self._write(axes, x, 0.55, _clipped(token, 9), rotation=turn, ha="center", va="bottom")
+            self._write(
+                axes,
+                *(x, 0.55, _clipped(token, 9)),
+                rotation=turn,
+                ha="center",
+                va="bottom",
+                fontsize=min(9, 60 * cell),
+            )
 
     def _kinds(self) -> list[tuple[str, NDArray[np.float32]]]:
         attention = self._facts.attention
@@ -346,4 +354,10 @@ def _shown(token: str) -> str:
 
 
 def _clipped(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """The beginning of a text that is as wide as so many Latin letters."""
+    width = 0
+    for place, character in enumerate(text):
+        width += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if width > most:
+            return text[:place] + "…"
+    return text

@@ -90,6 +90,7 @@ function drawTree() {
 
 if (search === null) {
   byId("beam-text").textContent = "The translation was drawn at random, so there was no search.";
+  document.querySelector("#beam .panel").hidden = true;
 } else {
   byId("beam-text").textContent = beamText();
   for (const [name, text] of [["won", "the winner’s path"], ["kept", "goes on"], ["finished", "finished"], ["dropped", "dropped"]]) {

@@ -2,7 +2,10 @@
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const byId = (id) => document.getElementById(id);
 const sum = (values) => values.reduce((total, value) => total + value, 0);
-const percent = (part) => `${part >= 0.0995 ? (100 * part).toFixed(0) : (100 * part).toFixed(1)}\u00a0%`;
+function percent(part) {
+  if (part < 0.0005) return "<\u00a00.1\u00a0%";
+  return `${(100 * part).toFixed(part >= 0.0995 ? 0 : 1)}\u00a0%`;
+}
 const minus = (number, digits) => number.toFixed(digits).replace("-", "−");
 
 function make(tag, attributes = {}, ...children) {
