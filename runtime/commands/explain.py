@@ -84,7 +84,7 @@ def explain(
     for path in outputs:
         check_output(path, [])
     if any(path.suffix.lower() == ".png" for path in outputs):
-        import matplotlib.figure  # noqa: F401  # missing, it is an error before all the work
+        import matplotlib  # noqa: F401  # missing, it is an error before all the work
     from tfm.runtime.explain import explain, write_explanation
     from tfm.runtime.translator import Translator
 
