@@ -22,6 +22,7 @@ from tfm.runtime.scoring import Attention, ScoredPair, score_ids
 from tfm.runtime.search import ScoredIds
 from tfm.runtime.search_tree import SearchTree, search_with_tree
 from tfm.runtime.sessions import Sessions
+from tfm.runtime.tokenizer import Tokenizer
 from tfm.runtime.translator import Translator
 
 from .sinusoids import sinusoids
@@ -176,13 +177,8 @@ def explain(
     (own_translation,) = tokenizer.decode([own_ids[len(begins) :]])
     shape = config.architecture
     heads = config.alignment or default_heads(shape.decoder_layers, shape.num_heads)
-    names = sorted({node.token for nodes in tree.steps for node in nodes} | set(tree.prefix))
     return Explanation(
-        model={
-            **_model_facts(config, sessions),
-            "source_language": source_language or config.languages.source,
-            "target_language": target_language or config.languages.target,
-        },
+        model=_model_facts(config, sessions, source_language, target_language),
         options=_options_shown(options),
         source=source,
         target=own_translation if target is None else target,
@@ -198,14 +194,15 @@ def explain(
         alignment=_alignment(_attention(pair), heads),
         tree=tree if tree.steps else None,
         path=tuple(tree.path(best.ids, eos_id)) if tree.steps else (),
-        tree_tokens=dict(zip(names, tokenizer.pieces(names, of_source=False), strict=True)),
-        waves=sinusoids(
-            max(len(source_ids), len(target_ids)),
-            shape.d_model,
-            shape.positions or "paper",
-            shape.first_position,
-        ),
+        tree_tokens=_names(tree, tokenizer),
+        waves=_waves(config, max(len(source_ids), len(target_ids))),
     )
+
+
+def _names(tree: SearchTree, tokenizer: Tokenizer) -> dict[int, str]:
+    """The name of each token in a tree, by id."""
+    ids = sorted({node.token for nodes in tree.steps for node in nodes} | set(tree.prefix))
+    return dict(zip(ids, tokenizer.pieces(ids, of_source=False), strict=True))
 
 
 def _search(
@@ -252,13 +249,25 @@ def _alignment(attention: Attention, heads: AlignmentHeads) -> NDArray[np.float3
     return weights
 
 
-def _model_facts(config: ModelConfig, sessions: Sessions) -> dict[str, Any]:
+def _waves(config: ModelConfig, count: int) -> NDArray[np.float32]:
+    shape = config.architecture
+    return sinusoids(count, shape.d_model, shape.positions or "paper", shape.first_position)
+
+
+def _model_facts(
+    config: ModelConfig,
+    sessions: Sessions,
+    source_language: str | None,
+    target_language: str | None,
+) -> dict[str, Any]:
     shape = config.architecture
     return {
         "name": config.name,
         "variant": sessions.choice.variant,
         "device": sessions.choice.device,
         "tfm": version("tfm"),
+        "source_language": source_language or config.languages.source,
+        "target_language": target_language or config.languages.target,
         "parameters": shape.parameters,
         "encoder_layers": shape.encoder_layers,
         "decoder_layers": shape.decoder_layers,

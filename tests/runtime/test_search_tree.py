@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tfm.runtime import Translator
-from tfm.runtime.decode import beams, decode_steps
+from tfm.runtime.decode import beams
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.search import ScoredIds, finish
-from tfm.runtime.search_tree import Fate, SearchRecorder, SearchTree
+from tfm.runtime.search import ScoredIds
+from tfm.runtime.search_tree import Fate, SearchTree, search_with_tree
 from tfm.trainer.model import Transformer
 
 SOURCE = [9, 21, 5, 40, 3]
@@ -31,25 +31,17 @@ def translator(tiny_folder: Path) -> Translator:
 
 
 def searched(
-    translator: Translator,
-    options: DecodingOptions,
-    *,
-    observed: bool,
-    prefix: tuple[int, ...] = (),
+    translator: Translator, options: DecodingOptions, prefix: tuple[int, ...] = ()
 ) -> tuple[list[ScoredIds], SearchTree]:
-    recorder = SearchRecorder(options, prefix)
     ids = translator.config.special_ids
-    steps = decode_steps(
+    return search_with_tree(
         translator.sessions.encode([SOURCE], beams(options)),
-        [SOURCE],
+        SOURCE,
         options,
         bos_id=ids.bos_id,
         eos_id=ids.eos_id,
         target_prefix=prefix,
-        observe=recorder if observed else None,
     )
-    (found,) = finish(steps)
-    return found, recorder.tree()
 
 
 @torch.no_grad()
@@ -62,8 +54,7 @@ def log_probs(model: Transformer, tokens: tuple[int, ...]) -> torch.Tensor:
 @pytest.mark.parametrize("changes", CASES)
 def test_looking_on_changes_nothing(translator: Translator, changes: dict[str, Any]) -> None:
     options = DecodingOptions(**{"max_length": 12, **changes})
-    found, tree = searched(translator, options, observed=True)
-    assert found == searched(translator, options, observed=False)[0]
+    found, tree = searched(translator, options)
     assert found == translator.translate_ids([SOURCE], options)[0]
     eos_id = translator.config.special_ids.eos_id
     for hypothesis in found:
@@ -82,7 +73,7 @@ def test_pytorch_has_the_same_tree(
 ) -> None:
     """The candidates of each step are the best extensions of what was kept in the step before."""
     options = DecodingOptions(beam_size=size, max_length=7)
-    _, tree = searched(translator, options, observed=True, prefix=prefix)
+    _, tree = searched(translator, options, prefix)
     assert tree.prefix == prefix
     kept: dict[tuple[int, ...], float] = {(): 0.0}
     for step, nodes in enumerate(tree.steps):
@@ -113,4 +104,4 @@ def test_pytorch_has_the_same_tree(
 
 def test_sampling_has_no_tree(translator: Translator) -> None:
     options = DecodingOptions(temperature=1.0, max_length=5)
-    assert searched(translator, options, observed=True)[1].steps == ()
+    assert searched(translator, options)[1].steps == ()
