@@ -125,6 +125,8 @@ function drawLines() {
   shade(sides.left, look.row !== null || look.column === null ? null : (y) => current[y][look.column], look.row);
 }
 
+const reads = (row) => (look.aligned ? [bold(row), " is aligned with "] : KINDS[look.kind].reads(row));
+
 // A token, or a cell of the heat map, is pointed at.
 function select(at) {
   Object.assign(look, at);
@@ -135,10 +137,10 @@ function select(at) {
     .sort((a, b) => b[0] - a[0]).slice(0, 5)
     .flatMap(([weight, index], rank) => [rank ? ", " : "", bold(tokens[index]), make("span", { class: "number" }, ` ${percent(weight)}`)]);
   if (look.row !== null && look.column !== null) {
-    say("attention-reading", ...kind.reads(kind.rows[look.row]), bold(kind.columns[look.column]), make("span", { class: "number" }, ` with ${percent(current[look.row][look.column])} of its attention`));
+    say("attention-reading", ...reads(kind.rows[look.row]), bold(kind.columns[look.column]), make("span", { class: "number" }, `: ${percent(current[look.row][look.column])} of its attention`));
   } else if (look.row !== null) {
     const found = most(current[look.row], kind.columns);
-    say("attention-reading", ...(found.length ? [...kind.reads(kind.rows[look.row]), ...found] : [bold(kind.rows[look.row]), " is the end: it is aligned with nothing"]));
+    say("attention-reading", ...(found.length ? [...reads(kind.rows[look.row]), ...found] : [bold(kind.rows[look.row]), " ends the translation, and is aligned with nothing"]));
   } else if (look.column !== null) {
     const found = most(current.map((row) => row[look.column]), kind.rows);
     say("attention-reading", bold(kind.columns[look.column]), ...(found.length ? [" is looked at by ", ...found] : [" is hardly looked at"]));
