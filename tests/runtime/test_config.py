@@ -102,6 +102,11 @@ def test_keys_of_a_later_tfm_are_left_alone(config: ModelConfig, tmp_path: Path)
         ("format_version", ..., "format_version is None"),
         ("name", ..., "missing key 'name'; export the model again"),
         ("architecture.d_ff", ..., "architecture: missing key 'd_ff'"),
+        (
+            "architecture.positions",
+            "learned",
+            "positions is 'learned': expected 'paper' or 'marian' or 'fairseq'",
+        ),
         ("architecture.d_ff", "wide", "architecture.d_ff = 'wide': expected an integer"),
         ("architecture.d_ff", True, "architecture.d_ff = True: expected an integer"),
         ("architecture.d_ff", 1.5, "architecture.d_ff = 1.5: expected an integer"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import tiny
 from helpers.attention import reference
 from helpers.numerals import chinese
 
@@ -146,6 +147,15 @@ def test_the_export_says_which_positions(translator: Translator, tiny_model: Tra
     positions = torch.arange(rows, dtype=torch.float32)
     theirs = sinusoidal_positions(positions, tiny_model.config).numpy()
     np.testing.assert_allclose(explanation.waves, theirs, atol=1e-5)
+
+
+def test_a_language_that_the_source_names(tiny_folder: Path, tmp_path: Path) -> None:
+    tiny.write_tiny_multilingual_folder(tmp_path / "many", tiny_folder)
+    many = Translator(tmp_path / "many", variant="fp32", intra_threads=1)
+    explanation = explain(many, SENTENCE, target_language="fr", max_length=9)
+    assert explanation.target == many.translate(SENTENCE, target_language="fr", max_length=9).text
+    assert explanation.source_tokens[0] == many.tokenizer.pieces([21], of_source=True)[0]
+    assert explanation.model["target_language"] == "fr"
 
 
 @pytest.mark.parametrize("sentence", ["", "   "])

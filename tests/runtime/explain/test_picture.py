@@ -2,6 +2,7 @@
 
 import logging
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_every_panel_is_drawn(
         return text(self, x, y, s, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Axes, "text", noted)
-    explanation = explain(translator, "三 $x_1^ $", "one $x_1^ $", max_length=12)
+    explanation = explain(translator, "三 $\\frac$", "one $\\frac$", max_length=12)
     write_explanation(explanation, tmp_path / "page.png")
     width, height = size_of(tmp_path / "page.png")
     assert width == 1560 and height > 1000
@@ -52,6 +53,19 @@ def test_a_drawn_translation_has_no_tree(translator: Translator, tmp_path: Path)
     explanation = explain(translator, chinese(12), temperature=1.0, max_length=5)
     write_explanation(explanation, tmp_path / "page.PNG")
     size_of(tmp_path / "page.PNG")
+
+
+def test_a_model_without_self_attention_in_the_decoder(
+    translator: Translator, tmp_path: Path
+) -> None:
+    """As with SSRU: `Attention.decoder` has no layers."""
+    explanation = explain(translator, chinese(12))
+    attention = explanation.attention
+    recurrent = replace(attention, decoder=attention.decoder[:0])
+    explanation = replace(explanation, attention=recurrent)
+    write_explanation(explanation, tmp_path / "page.png")
+    size_of(tmp_path / "page.png")
+    assert explanation.to_json()["attention"]["decoder"] == []
 
 
 def test_characters_without_a_font(
