@@ -5,18 +5,20 @@ The search is that of search.py, and finds the same: whoever looks on changes no
 Shapes: K beams.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .beam_state import Beams
 from .candidates import Candidates, best_candidates
 from .decode import decode_steps
 from .options import DecodingOptions
 from .processors import SearchContext, processors_for
-from .search import Beams, Decoder, ScoredIds, final_score, finish
+from .search import Decoder, ScoredIds, final_score, finish
+from .token_texts import TokenTexts
 
 
 class Fate(StrEnum):
@@ -101,6 +103,8 @@ def search_with_tree(
     *,
     bos_id: int,
     eos_id: int,
+    unk_id: int | None = None,
+    token_texts: Callable[[], TokenTexts] | None = None,
     target_prefix: Sequence[int] = (),
 ) -> tuple[list[ScoredIds], SearchTree]:
     """`decode.decode` for one source, and the tree of its search; sampling has a tree without
@@ -109,16 +113,20 @@ def search_with_tree(
     Raises:
         ModelError: the decoder gave no finite score
     """
-    recorder = _Recorder(decoder, options, eos_id, len(target_prefix))
+    limit = options.length_limit(len(source))
+    recorder = _Recorder(decoder, options, eos_id, len(target_prefix), limit)
     # With rules on logits the candidates are computed in numpy, else by the decoder: they are the
     # same bits as those of a search without a tree only if they come from the same place.
-    has_rules = bool(processors_for(options, SearchContext(eos_id, len(target_prefix))))
+    context = SearchContext(eos_id, len(target_prefix), unk_id, token_texts)
+    has_rules = bool(processors_for(options, context))
     steps = decode_steps(
         decoder if has_rules else recorder,
         [source],
         options,
         bos_id=bos_id,
         eos_id=eos_id,
+        unk_id=unk_id,
+        token_texts=token_texts,
         target_prefix=target_prefix,
         choose=recorder.choose if has_rules else None,
     )
@@ -135,10 +143,16 @@ class _Recorder:
     """
 
     def __init__(
-        self, decoder: Decoder, options: DecodingOptions, eos_id: int, prefix_length: int
+        self,
+        decoder: Decoder,
+        options: DecodingOptions,
+        eos_id: int,
+        prefix_length: int,
+        limit: int,
     ) -> None:
+        """limit: the most tokens of a hypothesis."""
         self._decoder, self._options, self._eos_id = decoder, options, eos_id
-        self._prefix_length = prefix_length
+        self._prefix_length, self._limit = prefix_length, limit
         self._prefix_left = prefix_length
         self.steps: list[list[TreeNode]] = []
         self._places: dict[tuple[int, int], int] = {}  # in the latest step, by origin and id
@@ -183,7 +197,7 @@ class _Recorder:
         """Write down a step that extends these beams [K] by these candidates [1, 2K]."""
         parents = self._mark_kept(target_ids, origins, scores)
         length = self._prefix_length + len(self.steps) + 1
-        last = len(self.steps) + 1 == self._options.max_length
+        last = len(self.steps) + 1 >= self._limit
         nodes: list[TreeNode] = []
         self._places = {}
         rows = zip(candidates.scores[0], candidates.ids[0], candidates.origins[0], strict=True)

@@ -163,11 +163,11 @@ def explain(
         raise TfmError("there is nothing to explain: the sentence has no text")
     _check_size(config, len(source_ids), 1)
     given = [*begins, *tokenizer.encode_target_prefix(options.target_prefix)]
-    best, tree = _search(config, sessions, source_ids, options, given)
+    best, tree = _search(translator, source_ids, options, given)
     own_ids = [*given, *best.ids]
     eos_id = config.special_ids.eos_id
     if target is None:
-        cut = len(best.ids) >= options.max_length
+        cut = len(best.ids) >= options.length_limit(len(source_ids))
         target_ids = [*own_ids] if cut else [*own_ids, eos_id]
     else:
         given = begins
@@ -206,19 +206,21 @@ def _names(tree: SearchTree, tokenizer: Tokenizer) -> dict[int, str]:
 
 
 def _search(
-    config: ModelConfig,
-    sessions: Sessions,
+    translator: Translator,
     source: Sequence[int],
     options: DecodingOptions,
     prefix: Sequence[int],
 ) -> tuple[ScoredIds, SearchTree]:
     """The best hypothesis of the model, and how it was found."""
+    special_ids = translator.config.special_ids
     (best, *_), tree = search_with_tree(
-        sessions.encode([source], beams(options)),
+        translator.sessions.encode([source], beams(options)),
         source,
         options,
-        bos_id=config.special_ids.bos_id,
-        eos_id=config.special_ids.eos_id,
+        bos_id=special_ids.bos_id,
+        eos_id=special_ids.eos_id,
+        unk_id=special_ids.unk_id,
+        token_texts=translator.tokenizer.target_texts,
         target_prefix=prefix,
     )
     return best, tree

@@ -22,6 +22,7 @@ CASES: list[dict[str, Any]] = [
     {"beam_size": 3, "length_penalty": 0},
     {"beam_size": 2, "max_length": 4},
     {"beam_size": 3, "min_length": 6, "no_repeat_ngram_size": 1},
+    {"beam_size": 3, "min_length": 8, "max_length_factor": 0.5},
 ]
 
 
