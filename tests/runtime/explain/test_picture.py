@@ -59,7 +59,7 @@ def test_a_model_without_self_attention_in_the_decoder(
     translator: Translator, tmp_path: Path
 ) -> None:
     """As with SSRU: `Attention.decoder` has no layers."""
-    explanation = explain(translator, chinese(12))
+    explanation = explain(translator, chinese(12), max_length=6)
     attention = explanation.attention
     recurrent = replace(attention, decoder=attention.decoder[:0])
     explanation = replace(explanation, attention=recurrent)
