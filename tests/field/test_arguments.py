@@ -113,7 +113,7 @@ def test_what_are_no_ids(translator: Translator, sources: Any, message: str) -> 
 
 
 def test_ids_of_every_kind(translator: Translator) -> None:
-    ids = translator._tokenizer.encode(TEXTS)
+    ids = translator.tokenizer.encode(TEXTS)
     expected = translator.translate_ids(ids)
     assert translator.translate_ids(np.array(row, np.int32) for row in ids) == expected
 
@@ -148,7 +148,7 @@ def test_the_beginning_of_a_very_long_line_is_that_of_the_whole(translator: Tran
     for sentence in ["今天天气很好。", "abc ", "🙂", " ", "a" + " " * 500]:
         text = sentence * (60_000 // len(sentence))
         ids = whole.encode(text)[:limit]
-        assert translator._tokenizer.encode([text]) == [[*ids, 3] if ids else []]
+        assert translator.tokenizer.encode([text]) == [[*ids, 3] if ids else []]
 
 
 def test_close_and_with() -> None:

@@ -34,7 +34,7 @@ def command(model: Path, pairs: Path, count: int, beam_size: int) -> None:
     rows = read_dev(pairs, languages.source or "", count)
     sentences = [source for source, _ in rows]
     translations = translator.translate_batch(sentences, beam_size=beam_size)
-    lengths = [len(ids) for ids in translator._tokenizer.encode(sentences)]
+    lengths = [len(ids) for ids in translator.tokenizer.encode(sentences)]
     penalty = translator.options.length_penalty
     tokens = [translation.hypotheses[0].tokens for translation in translations]
     unattended = translator._pairs.unattended(sentences, tokens)

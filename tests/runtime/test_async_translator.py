@@ -211,7 +211,7 @@ def test_a_failure_is_of_the_sentence_that_fails(
     translator: Translator, service: AsyncTranslator, spy: Spy
 ) -> None:
     bad = "今天天气很好。"
-    (spy.fails_with,) = translator._tokenizer.encode([bad])
+    (spy.fails_with,) = translator.tokenizer.encode([bad])
 
     async def main() -> list[Any]:
         first = await busy(service, spy)

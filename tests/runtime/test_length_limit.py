@@ -52,7 +52,7 @@ def test_alone_in_a_batch_streamed_and_with_a_timeout(
     assert [t.text for t in timed] == [t.text for t in together]
     streamed = ["".join(translator.stream(sentence, **options)) for sentence in SENTENCES]
     assert streamed == [t.text for t in together]
-    sources = translator._tokenizer.encode(SENTENCES)
+    sources = translator.tokenizer.encode(SENTENCES)
     for translation, source in zip(together, sources, strict=True):
         limit = max(LEAST_LIMIT, 9, math.ceil(round(factor * len(source), 3)))
         (hypothesis,) = translation.hypotheses

@@ -107,11 +107,11 @@ def check(
                 continue
             if not rewritten:
                 tokens = len(hypothesis.tokens)
-                begins = len(translator._tokenizer.encode_target_prefix(chosen.target_prefix))
+                begins = len(translator.tokenizer.encode_target_prefix(chosen.target_prefix))
                 assert tokens - begins <= limit
                 assert tokens - begins >= chosen.min_length
                 assert hypothesis.text.startswith(chosen.target_prefix)
-                own = translator._tokenizer.decode([hypothesis.tokens[begins:]])[0]
+                own = translator.tokenizer.decode([hypothesis.tokens[begins:]])[0]
                 if not chosen.target_prefix:
                     assert not any(text.strip() in own for text in chosen.suppress_texts)
                 assert not set(chosen.suppress_ids) & set(hypothesis.tokens[begins:])

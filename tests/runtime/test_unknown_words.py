@@ -58,7 +58,7 @@ def test_what_looks_at_nothing_is_left_out() -> None:
 
 def test_in_a_translation(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     translator = Translator(tiny_folder, variant="fp32")
-    (one,) = translator._tokenizer.encode_target(["one"])
+    (one,) = translator.tokenizer.encode_target(["one"])
     unk_id = translator.config.special_ids.unk_id
     found = [[ScoredIds((*one, unk_id), -0.5)]]
     monkeypatch.setattr(TokenTranslator, "translate", lambda *_, **__: found)

@@ -105,7 +105,7 @@ def test_text_becomes_transformers_ids_and_text_again(imported: Imported) -> Non
     ours = vocabulary.encode_source(sources, config)
     assert ours == tokenizer(sources).input_ids
     assert any(config.unk_id in ids for ids in ours)
-    by_runtime = Translator(imported.folder, variant="fp32")._tokenizer
+    by_runtime = Translator(imported.folder, variant="fp32").tokenizer
     prefix = config.source_prefix
     empty = [[]] * len(sources)
     found = by_runtime.encode(sources, prefix)
@@ -439,7 +439,7 @@ def test_tags_of_languages_in_the_source(folder: Path, tmp_path: Path) -> None:
     exported.mkdir()
     write_model_folder(model, vocabulary, convert(model), exported, ("fp32",), "language_token")
     translator = Translator(exported)
-    encode = translator._tokenizer.encode
+    encode = translator.tokenizer.encode
     prefix, first = translator.config.languages.prefixes(target="fra")
     assert first == []
     in_french = tokenizer(">>fra<<" + SENTENCES[9]).input_ids
