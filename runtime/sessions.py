@@ -252,7 +252,19 @@ class Sessions:
                 f"{self._folder} has no score.onnx: an older tfm exported it; export it again"
             )
         feeds = {"source_ids": self._padded(sources), "target_ids": self._padded(targets)}
-        return self._graph("score").run(outputs, feeds, cancellation)
+        results = self._graph("score").run(outputs, feeds, cancellation)
+        pairs, length = feeds["target_ids"].shape
+        source, shape = feeds["source_ids"].shape[1], self._config.architecture
+        own = 0 if shape.decoder_autoregression == "ssru" else shape.decoder_layers
+        expected = {
+            "log_probs": (pairs, length),
+            "encoder_attention": (shape.encoder_layers, pairs, shape.num_heads, source, source),
+            "decoder_attention": (own, pairs, shape.num_heads, length, length),
+            "cross_attention": (shape.decoder_layers, pairs, shape.num_heads, length, source),
+        }
+        if any(found.shape != expected[name] for name, found in zip(outputs, results, strict=True)):
+            raise ModelError("score.onnx gave outputs of wrong shapes: export the model again")
+        return results
 
     def _option_feeds(self, graph: str, options: DecodingOptions) -> dict[str, NDArray[Any]]:
         """Every option that the graph has an input for, as that input's tensor."""

@@ -128,11 +128,11 @@ def test_numpy_numbers_as_options(translator: Translator, expected: list[str]) -
 def test_what_stopped_at_the_limit_is_said(
     translator: Translator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    long, short = translator.translate_batch(["今天天气很好。" * 60, "我爱你。"])
+    long, short = translator.translate_batch(["今天天气很好。" * 60, "我爱你。"], max_length=12)
     assert long.hypotheses[0].truncated
-    assert len(long.hypotheses[0].tokens) == 256
+    assert len(long.hypotheses[0].tokens) == 12
     assert not short.hypotheses[0].truncated
-    assert "1 of 2 translations stopped at 256 tokens" in caplog.text
+    assert "1 of 2 translations stopped at 12 tokens" in caplog.text
     caplog.clear()
     # As long as the translation is, it has room; EOS does not count.
     length = len(short.hypotheses[0].tokens)

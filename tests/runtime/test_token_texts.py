@@ -109,8 +109,8 @@ def test_texts_are_in_no_translation(translator: Translator, options: dict[str, 
 
 def test_a_space_before_a_text_means_the_beginning_of_a_word(translator: Translator) -> None:
     plain = translator.translate(SENTENCES[0]).text
-    assert " go to " in plain
-    assert translator.translate(SENTENCES[0], suppress_texts=[" o "]).text == plain
+    assert " going " in plain
+    assert translator.translate(SENTENCES[0], suppress_texts=[" oing "]).text == plain
     assert translator.translate(SENTENCES[0], suppress_texts=[" y"]).text == plain
     assert "o" not in translator.translate(SENTENCES[0], suppress_texts=["o"]).text
     first = plain.split()[0]

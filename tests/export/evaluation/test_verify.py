@@ -110,7 +110,8 @@ def test_a_good_export_replaces_what_was_there(checkpoint: Path, existing: Path)
     assert (existing / "README.md").read_text("utf-8") == "old README.md"
     assert set(content(existing)) == {
         *("README.md", "config.json", "checkpoint.json", "source.spm", "target.spm", "verify.json"),
-        *(f"fp32/{part}.onnx" for part in ("encoder", "decoder", "compact", "translate", "greedy")),
+        *(f"fp32/{part}.onnx" for part in ("encoder", "decoder", "compact", "translate")),
+        *(f"fp32/{part}.onnx" for part in ("greedy", "score")),
         "fp32/weights.bin",
     }
     translator = Translator(existing)
@@ -130,7 +131,7 @@ def test_verify_json(checkpoint: Path, tmp_path: Path, tiny_model: Transformer) 
     found = proof["variants"]["fp32"]
     layers = range(tiny_model.config.decoder_layers)
     assert set(found["max_abs_diff"]) == {
-        *("source_bias", "candidate_scores"),
+        *("source_bias", "candidate_scores", "log_probs"),
         *(f"{kind}_{what}.{i}" for kind in ("cross", "present") for what in ("key", "value")
           for i in layers),
     }  # fmt: skip

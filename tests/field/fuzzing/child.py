@@ -128,6 +128,9 @@ def translate_folder(
         translations += [*plain(alone), *plain(together), *plain(greedy)]
     texts = (hypothesis[0] for hypotheses in translations for hypothesis in hypotheses)
     complaints += _not_text(texts)
+    if translator.sessions.has_score:
+        scored = translator.score_batch(sentences, sentences, with_attention=True)
+        translations += [[("", (len(score.log_probs),), score.total)] for score in scored]
     return {"translations": translations, "complaints": tuple(complaints)}
 
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import typing
 from fractions import Fraction
 from typing import Any
 
@@ -51,15 +52,25 @@ def is_valid(options: dict[str, Any], defaults: DecodingOptions, vocab_size: int
         if type_ is str:
             if not isinstance(value, str) or any(0xD800 <= ord(c) < 0xE000 for c in value):
                 return False
+        elif type_ is bool:
+            if not isinstance(value, bool):
+                return False
         elif type_ in (int, float):
             if not _number_fits(value, type_, spec):
                 return False
         else:
             if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
                 return False
-            if not all(_number_fits(i, int, spec) and i < vocab_size for i in value):
+            if typing.get_args(type_)[0] is str:
+                if not all(isinstance(text, str) and _is_visible(text) for text in value):
+                    return False
+            elif not all(_number_fits(i, int, spec) and i < vocab_size for i in value):
                 return False
     return _fit_together(options, defaults)
+
+
+def _is_visible(text: str) -> bool:
+    return bool(text.strip()) and not any(0xD800 <= ord(c) < 0xE000 for c in text)
 
 
 def is_demanding(options: dict[str, Any]) -> bool:
@@ -109,5 +120,9 @@ def _right(rng: random.Random, type_: Any, vocab_size: int) -> Any:
         return rng.choice(_RIGHT_NUMBERS)
     if type_ is str:
         return rng.choice(_TEXTS)
+    if type_ is bool:
+        return rng.random() < 0.5
+    if typing.get_args(type_)[0] is str:
+        return tuple(rng.choices(_TEXTS, k=rng.choice((0, 1, 2))))
     ids = [rng.randrange(vocab_size + (rng.random() < 0.05)) for _ in range(rng.choice((0, 1, 5)))]
     return rng.choice((tuple, list, set, np.array))(ids) if ids else ()
