@@ -234,13 +234,10 @@ def test_command_refuses_a_recipe_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["zh-en", "en-zh"])
 def test_the_recipes_of_the_models_are_read(name: str) -> None:
-    folder = ROOT / "models" / name
-    recipes = [load_recipe(path) for path in folder.glob("recipe*.toml")]
-    assert recipes
-    for recipe in recipes:
-        assert f"{recipe.data.source_language}-{recipe.data.target_language}" == name
-        corpora = (*recipe.data.train, recipe.data.validation)
-        assert {corpus.reverse for corpus in corpora} == {name == "en-zh"}
+    recipe = load_recipe(ROOT / "trainer" / "recipes" / "zh-en" / f"{name}.toml")
+    assert f"{recipe.data.source_language}-{recipe.data.target_language}" == name
+    corpora = (*recipe.data.train, recipe.data.validation)
+    assert {corpus.reverse for corpus in corpora} == {name == "en-zh"}
 
 
 def test_a_joint_vocabulary_is_not_folded(tmp_path: Path) -> None:
