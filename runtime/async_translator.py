@@ -42,17 +42,7 @@ class BatchTranslator(Protocol):
         self,
         sentences: Iterable[str],
         options: DecodingOptions | None = None,
-        *,
-        source_language: str | None = None,
-        target_language: str | None = None,
-        with_scores: bool = True,
-        with_doubts: bool = False,
-        with_alignment: bool = False,
-        terms: Mapping[str, str] | Terms | None = None,
-        placeholders: PlaceholderPatterns | None = None,
-        reranker: Reranker | None = None,
-        replace_unknowns: bool = False,
-        timeout: float | None = None,
+        **how: Any,
     ) -> list[Translation]:
         """See `Translator.translate_batch`."""
         ...

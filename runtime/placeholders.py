@@ -96,34 +96,23 @@ class PlaceholderPatterns:
 
     def lacking(self, source: str, target: str) -> list[Placeholder]:
         """Placeholders of the source that its translation has not, or not as often."""
-        left = Counter(found.text for found in self.find(target))
-        lacking = []
-        for placeholder in self.find(source):
-            left[placeholder.text] -= 1
-            if left[placeholder.text] < 0:
-                lacking.append(placeholder)
-        return lacking
+        return self._beyond(source, target)
 
     def added(self, source: str, target: str) -> list[Placeholder]:
         """Placeholders of the translation, numbers aside, that the source has not, or not as
-        often; the last of several equal ones."""
-        left = Counter(found.text for found in self.find(source))
-        added = []
-        for placeholder in self.find(target):
-            left[placeholder.text] -= 1
-            if left[placeholder.text] < 0 and placeholder.kind != NUMBERS:
-                added.append(placeholder)
-        return added
+        often."""
+        return [found for found in self._beyond(target, source) if found.kind != NUMBERS]
 
-    def _shared(self, source: str, target: str) -> list[Placeholder]:
-        """Placeholders of the translation that the source has, as often as there."""
-        left = Counter(found.text for found in self.find(source))
-        shared = []
-        for placeholder in self.find(target):
+    def _beyond(self, text: str, other: str) -> list[Placeholder]:
+        """Placeholders of a text that another text has not, or not as often; the last of several
+        equal ones."""
+        left = Counter(found.text for found in self.find(other))
+        beyond = []
+        for placeholder in self.find(text):
             left[placeholder.text] -= 1
-            if left[placeholder.text] >= 0:
-                shared.append(placeholder)
-        return shared
+            if left[placeholder.text] < 0:
+                beyond.append(placeholder)
+        return beyond
 
     def are_kept(self, source: str, target: str) -> bool:
         """Whether nothing is lost and nothing is added."""
@@ -138,7 +127,8 @@ class PlaceholderPatterns:
         source, target = alignment.source, alignment.target
         added = self.added(source, target)
         edits = [_Edit(found.begin, found.end, "") for found in added]
-        kept = self._shared(source, target)
+        beyond = self._beyond(target, source)
+        kept = [found for found in self.find(target) if found not in beyond]
         for placeholder in self.lacking(source, target):
             edit = _place(placeholder, alignment)
             free = not any(edit.overlaps(other.begin, other.end) for other in kept)

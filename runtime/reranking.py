@@ -14,7 +14,7 @@ from .config import ModelConfig
 from .pair_scorer import Score
 from .translation import Translation
 
-DEFAULT_WEIGHT = 0.25  # best on dev.tsv, for the bundled models
+DEFAULT_WEIGHT = 0.25  # 0.2 and 0.3 gained as much on dev.tsv, 0.1 and 0.5 less
 
 
 class ReverseModel(Protocol):

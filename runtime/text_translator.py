@@ -124,15 +124,12 @@ class TextTranslator:
         request: TranslationRequest,
     ) -> list[list[Hypothesis]]:
         """The hypotheses of each source; an empty source has an empty one."""
-        _, target_tokens = self._config.languages.prefixes(
-            request.source_language, request.target_language
-        )
         indices = [index for index, ids in enumerate(sources) if ids]
-        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        language, prefix = self._target_prefix(options, request.target_language)
         hypotheses = self._tokens.translate(
             [sources[index] for index in indices],
             options,
-            [*target_tokens, *prefix],
+            [*language, *prefix],
             max_batch_tokens=request.max_batch_tokens,
             with_scores=request.with_scores or request.with_doubts or request.reranker is not None,
             deadline=request.deadline,
@@ -142,6 +139,13 @@ class TextTranslator:
             limit = options.length_limit(len(sources[index]))
             found[index] = hypotheses_of(scored, prefix, limit, self._tokenizer.decode)
         return found
+
+    def _target_prefix(
+        self, options: DecodingOptions, target_language: str | None
+    ) -> tuple[list[int], list[int]]:
+        """What every target begins with: a language's token, and the ids of the options' prefix."""
+        _, language = self._config.languages.prefixes(target=target_language)
+        return language, self._tokenizer.encode_target_prefix(options.target_prefix)
 
     def _search_again(
         self,
@@ -237,12 +241,11 @@ class TextTranslator:
         with_scores: bool = True,
     ) -> list[list[ScoredIds]]:
         """The hypotheses of each source, in ids."""
-        _, target_tokens = self._config.languages.prefixes(target=target_language)
-        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        language, prefix = self._target_prefix(options, target_language)
         return self._tokens.translate(
             sources,
             options,
-            [*target_tokens, *prefix],
+            [*language, *prefix],
             max_batch_tokens=max_batch_tokens,
             with_scores=with_scores,
         )
@@ -268,16 +271,13 @@ class TextTranslator:
         again = [index for index, own in phrases.items() if own]
         if not again:
             return
-        _, target_tokens = self._config.languages.prefixes(
-            request.source_language, request.target_language
-        )
-        prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+        language, prefix = self._target_prefix(options, request.target_language)
         hypotheses_by_row = self._tokens.translate_with_phrases(
             [sources[index] for index in again],
             [phrases[index] for index in again],
             self._edges,
             options,
-            [*target_tokens, *prefix],
+            [*language, *prefix],
             max_batch_tokens=request.max_batch_tokens,
             deadline=request.deadline,
         )

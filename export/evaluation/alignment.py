@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfm.runtime.alignment import AlignmentHeads, Span, alignment_weights, default_heads
+from tfm.runtime.alignment import AlignmentHeads, Span, alignment_weights
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.scoring import score_ids
 from tfm.runtime.sessions import Sessions
@@ -40,12 +40,10 @@ class SharedWord:
 
 @dataclass(frozen=True, slots=True)
 class AlignmentChoice:
-    """The best heads, and the share of words that they and all heads of the default layer align
-    right."""
+    """The best heads, and the share of words that they align right."""
 
     heads: AlignmentHeads
     accuracy: float
-    default_accuracy: float
     words: int
 
 
@@ -84,8 +82,7 @@ def choose_heads(
         for heads in _grown(words, layer, shape.num_heads, next_step)
     }
     best = max(scored, key=scored.__getitem__)
-    default = default_heads(shape.decoder_layers, shape.num_heads)
-    return AlignmentChoice(best, scored[best], aligned_share(words, default), len(words))
+    return AlignmentChoice(best, scored[best], len(words))
 
 
 def _grown(

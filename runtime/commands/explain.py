@@ -9,7 +9,7 @@ import click
 from tfm.runtime.files.display import printable
 
 from .interrupts import sigterm_raises
-from .model_argument import ModelPath
+from .model_options import model_options
 from .options import Utf8Text, decoding_options, usage_errors
 from .output_paths import check_output
 
@@ -39,24 +39,8 @@ def _outputs(
     help="Write here: .html is a page to explore, .png a picture, .json the numbers. May be given"
     " several times.",
 )
-@click.option(
-    "-m",
-    "--model",
-    type=ModelPath(),
-    envvar="TFM_MODEL",
-    show_envvar=True,
-    help="Folder written by `tfm export`, or a bundled model: zh-en, en-zh.  [default: zh-en]",
-)
+@model_options
 @decoding_options
-@click.option(
-    "--source-language", help="Of the text, where the model reads several: see `tfm info`."
-)
-@click.option("--target-language", help="To translate into, where the model writes several.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
-@click.option("--variant", help="int8, fp32, ...  [default: the best for the device]")
-@click.option("--threads", type=click.IntRange(0), default=0, help="As for `tfm run`.")
 def explain(
     sentence: str,
     target: str | None,

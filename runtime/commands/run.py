@@ -15,7 +15,7 @@ from . import input_lines, output_paths, resumable_output
 from .finished_output import check_finished
 from .input_lines import InputText
 from .interrupts import run_cancellable, sigterm_raises
-from .model_argument import ModelPath
+from .model_options import model_options
 from .options import decoding_options, usage_errors
 from .progress import Progress
 from .resumable_output import Output
@@ -69,30 +69,8 @@ if TYPE_CHECKING:
     help="Write the translations that begin with this many different tokens after --target-prefix,"
     " most probable token first, as `line ||| translation ||| probability of the token`.",
 )
-@click.option(
-    "-m",
-    "--model",
-    type=ModelPath(),
-    envvar="TFM_MODEL",
-    show_envvar=True,
-    help="Folder written by `tfm export`, or a bundled model: zh-en, en-zh.  [default: zh-en]",
-)
+@model_options
 @decoding_options
-@click.option(
-    "--source-language", help="Of the text, where the model reads several: see `tfm info`."
-)
-@click.option("--target-language", help="To translate into, where the model writes several.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
-@click.option("--variant", help="int8, fp32, ...  [default: the best for the device]")
-@click.option(
-    "--threads",
-    type=click.IntRange(0),
-    default=0,
-    help="Threads to compute with, on a CPU each with lines of its own.  [default: as many as pay,"
-    " at most one for each core that other programs leave free]",
-)
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what runs, and why.")
 def run(
     text: tuple[str, ...],

@@ -10,7 +10,7 @@ import click
 from . import input_lines
 from .input_lines import InputText
 from .interrupts import sigterm_raises
-from .model_argument import ModelPath
+from .model_options import model_options
 from .options import usage_errors
 from .progress import Progress
 
@@ -43,23 +43,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="In a further column which source characters each target word comes from.",
 )
-@click.option(
-    "-m",
-    "--model",
-    type=ModelPath(),
-    envvar="TFM_MODEL",
-    show_envvar=True,
-    help="Folder written by `tfm export`, or a bundled model: zh-en, en-zh.  [default: zh-en]",
-)
-@click.option(
-    "--source-language", help="Of the text, where the model reads several: see `tfm info`."
-)
-@click.option("--target-language", help="Of the translation, where the model writes several.")
-@click.option(
-    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
-)
-@click.option("--variant", help="int8, fp32, ...  [default: the best for the device]")
-@click.option("--threads", type=click.IntRange(0), default=0, help="As for `tfm run`.")
+@model_options
 def score(
     pair: tuple[str, ...],
     input_file: Any,
