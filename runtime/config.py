@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
-from .alignment import AlignmentHeads
+from .alignment_heads import AlignmentHeads
 from .errors import ModelError
 from .files.display import printable
 from .files.folder_kind import FolderKind, wrong_kind

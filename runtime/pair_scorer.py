@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .alignment import Alignment, alignment_weights, default_heads, unattended_share
+from .alignment import Alignment, alignment_weights, unattended_share
+from .alignment_heads import default_heads
 from .config import ModelConfig
 from .scoring import Attention, ScoredPair, score_ids
 from .sessions import Sessions

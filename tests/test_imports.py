@@ -75,6 +75,12 @@ def test_commands_load_nothing_of_training(arguments: list[str], tiny_folder: Pa
         assert not forbidden(loaded, "tfm.trainer", "tfm.export")
 
 
+def test_the_commands_start_without_numpy() -> None:
+    """It takes longer to load than `tfm --help` does in all."""
+    loaded = loaded_after("import tfm.runtime.commands.cli")
+    assert not {"numpy", "onnxruntime"} & set(loaded)
+
+
 def test_what_the_trainer_knows_of_the_runtime() -> None:
     names = modules_of(tfm.trainer)
     assert {"tfm.trainer.model", "tfm.trainer.train", "tfm.trainer.commands.train"} < set(names)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tfm.runtime.alignment import AlignmentHeads, Span, alignment_weights
+from tfm.runtime.alignment import Span, alignment_weights
+from tfm.runtime.alignment_heads import AlignmentHeads
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.scoring import score_ids
 from tfm.runtime.sessions import Sessions

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tfm.runtime.alignment import AlignmentHeads, alignment_weights, default_heads
+from tfm.runtime.alignment import alignment_weights
+from tfm.runtime.alignment_heads import AlignmentHeads, default_heads
 from tfm.runtime.arguments import checked_sentences
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.decode import beams

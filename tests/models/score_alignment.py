@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tfm.export.evaluation.alignment import aligned_share, choose_heads, find_shared_words
 from tfm.runtime import Translator
-from tfm.runtime.alignment import AlignmentHeads, default_heads
+from tfm.runtime.alignment_heads import AlignmentHeads, default_heads
 from tfm.runtime.bundled import find_model
 from tfm.runtime.tokenizer import Tokenizer
 

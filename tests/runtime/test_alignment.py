@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfm.runtime import Alignment, ModelError, Translator
-from tfm.runtime.alignment import AlignmentHeads, alignment_weights, default_heads
+from tfm.runtime.alignment import alignment_weights
+from tfm.runtime.alignment_heads import AlignmentHeads, default_heads
 from tfm.runtime.tokenizer import Tokenizer
 
 TEXTS = st.text(

@@ -14,7 +14,7 @@ from tfm.export.evaluation.alignment import (
     shared_words,
 )
 from tfm.runtime import Translator
-from tfm.runtime.alignment import AlignmentHeads
+from tfm.runtime.alignment_heads import AlignmentHeads
 from tfm.runtime.tokenizer import Tokenizer
 
 

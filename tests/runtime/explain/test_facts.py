@@ -11,7 +11,8 @@ from helpers.attention import reference
 from helpers.numerals import chinese
 
 from tfm.runtime import TfmError, Translator
-from tfm.runtime.alignment import AlignmentHeads, alignment_weights
+from tfm.runtime.alignment import alignment_weights
+from tfm.runtime.alignment_heads import AlignmentHeads
 from tfm.runtime.config import POSITIONS
 from tfm.runtime.explain import explain, facts
 from tfm.runtime.explain.sinusoids import sinusoids
