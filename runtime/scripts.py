@@ -146,6 +146,25 @@ def is_spaced_letter(char: str) -> bool:
     return _SPACED_LETTER.match(char) is not None
 
 
+_UNSPACED_LETTER = re.compile(f"[{''.join(_LETTERS[script] for script in sorted(_NO_SPACES))}]")
+
+
+@lru_cache(maxsize=4096)
+def is_unspaced_letter(char: str) -> bool:
+    """Whether a character is a letter of a script without spaces between words."""
+    return _UNSPACED_LETTER.match(char) is not None
+
+
+def is_spaced(language: str) -> bool:
+    """Whether a language has spaces between words and sentences, as far as is known.
+
+    Args:
+        language: such as zh, cmn, zh-CN or zho_Hans
+    """
+    scripts = scripts_of(language)
+    return not scripts or not _NO_SPACES.issuperset(scripts)
+
+
 def warn_of_other_script(sentences: Sequence[str], source: str, target: str) -> None:
     """Log a warning if at least half of the sentences are in another script than the source's.
 

@@ -1,0 +1,68 @@
+"""What every parser of texts returns: the sentences, and the way back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tfm.runtime.alignment import Alignment
+
+Split = Callable[[str], Sequence[tuple[int, int]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sentence to translate.
+
+    Attributes:
+        text: what it says, without markup
+        begin, end: where it stands in the whole text, in characters, its markup included
+        marks: `Document.assemble` needs its alignment, to put markup at the right words
+    """
+
+    text: str
+    begin: int
+    end: int
+    marks: bool = False
+
+
+class TranslatedSentence(Protocol):
+    """What `Document.assemble` reads of a Translation."""
+
+    @property
+    def text(self) -> str:
+        """The best hypothesis."""
+        ...
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """Of its words with the sentence's."""
+        ...
+
+
+class Document(Protocol):
+    """A text that was taken apart."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The sentences to translate, in their order."""
+        ...
+
+    def assemble(self, translations: Sequence[TranslatedSentence]) -> str:
+        """The whole text, with the translations in the places of its sentences.
+
+        Args:
+            translations: one for each segment
+
+        Raises:
+            ValueError: there are more or fewer
+        """
+        ...
+
+
+def check_count(segments: Sequence[Segment], translations: Sequence[TranslatedSentence]) -> None:
+    """Raises ValueError unless there is one translation for each segment."""
+    if len(segments) != len(translations):
+        raise ValueError(
+            f"{len(translations)} translations for {len(segments)} segments: there must be one for"
+            " each"
+        )

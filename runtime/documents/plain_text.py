@@ -1,0 +1,62 @@
+"""Plain text: its sentences, and everything between them as it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tfm.runtime.scripts import is_spaced
+
+from .document import Segment, Split, TranslatedSentence, check_count
+from .sentences import split_sentences
+
+
+@dataclass(frozen=True, slots=True)
+class TextDocument:
+    """A text whose sentences were found.
+
+    Attributes:
+        text: the whole of it
+        segments: its sentences
+        spaced: the target language has spaces between sentences
+    """
+
+    text: str
+    segments: tuple[Segment, ...]
+    spaced: bool
+
+    def assemble(self, translations: Sequence[TranslatedSentence]) -> str:
+        """See `Document.assemble`. Line breaks, indentation and blank lines stay; between two
+        sentences of a line is what the target language has there, a space or nothing."""
+        check_count(self.segments, translations)
+        parts: list[str] = []
+        position = 0
+        for number, (segment, translation) in enumerate(
+            zip(self.segments, translations, strict=True)
+        ):
+            between = self.text[position : segment.begin]
+            if number and translation.text != segment.text:
+                between = between_sentences(between, self.spaced)
+            parts += [between, translation.text]
+            position = segment.end
+        return "".join([*parts, self.text[position:]])
+
+
+def parse_text(
+    text: str, source: str, target: str, *, split: Split = split_sentences
+) -> TextDocument:
+    """The sentences of a plain text.
+
+    Args:
+        source, target: languages, such as "zh" and "en"
+        split: finds the sentences: where each begins and ends
+    """
+    segments = tuple(Segment(text[begin:end], begin, end) for begin, end in split(text))
+    return TextDocument(text, segments, is_spaced(target))
+
+
+def between_sentences(between: str, spaced: bool) -> str:
+    """What belongs between two sentences of the target, for what is between those of the source."""
+    if not between and spaced:
+        return " "
+    if between == " " and not spaced:
+        return ""
+    return between
