@@ -6,7 +6,8 @@ with its layout.
 """
 
 from .document import Document, Segment
+from .html_text import parse_html
 from .plain_text import parse_text
 from .sentences import split_sentences
 
-__all__ = ["Document", "Segment", "parse_text", "split_sentences"]
+__all__ = ["Document", "Segment", "parse_html", "parse_text", "split_sentences"]

@@ -25,8 +25,8 @@ class Segment:
     marks: bool = False
 
 
-class TranslatedSentence(Protocol):
-    """What `Document.assemble` reads of a Translation."""
+class AlignedText(Protocol):
+    """What `Document.assemble` needs to know of a Translation."""
 
     @property
     def text(self) -> str:
@@ -47,7 +47,7 @@ class Document(Protocol):
         """The sentences to translate, in their order."""
         ...
 
-    def assemble(self, translations: Sequence[TranslatedSentence]) -> str:
+    def assemble(self, translations: Sequence[AlignedText]) -> str:
         """The whole text, with the translations in the places of its sentences.
 
         Args:
@@ -59,7 +59,7 @@ class Document(Protocol):
         ...
 
 
-def check_count(segments: Sequence[Segment], translations: Sequence[TranslatedSentence]) -> None:
+def check_count(segments: Sequence[Segment], translations: Sequence[AlignedText]) -> None:
     """Raises ValueError unless there is one translation for each segment."""
     if len(segments) != len(translations):
         raise ValueError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tfm.runtime.scripts import is_spaced
 
-from .document import Segment, Split, TranslatedSentence, check_count
+from .document import Segment, Split, AlignedText, check_count
 from .sentences import split_sentences
 
 
@@ -23,7 +23,7 @@ class TextDocument:
     segments: tuple[Segment, ...]
     spaced: bool
 
-    def assemble(self, translations: Sequence[TranslatedSentence]) -> str:
+    def assemble(self, translations: Sequence[AlignedText]) -> str:
         """See `Document.assemble`. Line breaks, indentation and blank lines stay; between two
         sentences of a line is what the target language has there, a space or nothing."""
         check_count(self.segments, translations)
