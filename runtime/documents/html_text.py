@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from tfm.runtime.scripts import is_spaced
 
-from .document import Segment, Split, AlignedText, check_count
+from .document import AlignedText, Segment, Split, check_count
 from .html_tokens import Kind, Token, tokenize
 from .inline_markup import Block, MarkedSentence, Replacements
 from .plain_text import TextDocument, parse_text

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from tfm.runtime.alignment import Alignment
 from tfm.runtime.scripts import is_spaced_letter
 
-from .document import Split, AlignedText
+from .document import AlignedText, Split
 
 _DEEPEST = 100  # elements in elements; tags that go deeper stand alone
 _LONGEST_KEPT = 80  # characters

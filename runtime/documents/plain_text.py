@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tfm.runtime.scripts import is_spaced
 
-from .document import Segment, Split, AlignedText, check_count
+from .document import AlignedText, Segment, Split, check_count
 from .sentences import split_sentences
 
 
