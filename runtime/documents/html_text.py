@@ -15,8 +15,9 @@ from tfm.runtime.scripts import is_spaced
 
 from .document import AlignedText, Segment, Split, check_count
 from .html_tokens import Kind, Token, tokenize
-from .inline_markup import Block, MarkedSentence, Replacements
+from .inline_markup import Block, MarkedSentence
 from .plain_text import TextDocument, parse_text
+from .replacements import Replacements
 from .sentences import split_sentences
 
 # Elements that end a line of text. Others, unknown ones too, stay with the words around them.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tfm.runtime.alignment import Alignment
-from tfm.runtime.scripts import is_spaced_letter
+from tfm.runtime.scripts import is_spaced_letter, is_unspaced_letter
 
 from .document import AlignedText, Split
 
@@ -47,13 +47,14 @@ class Item:
 
 class Block:
     """Text that belongs together, such as a paragraph, with its markup taken out. Several spaces
-    or line breaks count as one space."""
+    or line breaks count as one space, and as none between ideographs where a line ends."""
 
     def __init__(self) -> None:
         self._chars: list[str] = []
         self._places: list[Span] = []  # of each character in the whole text
         self._items: list[Item] = []
         self._open: list[Item] = []
+        self._line_ended = False  # since the last letter
 
     def add_text(self, text: str, begin: int, end: int) -> None:
         """Add text that stands at [begin, end); where it is shorter there, such as an entity, all
@@ -62,11 +63,24 @@ class Block:
         for number, char in enumerate(text):
             place = (begin + number, begin + number + 1) if exact else (begin, end)
             if char.isspace() and char != "\xa0":
+                self._line_ended |= char == "\n"
                 if self._chars[-1:] == [" "]:
                     continue
                 char = " "
+            elif self._line_ended:
+                self._line_ended = False
+                if is_unspaced_letter(char) and self._ends_unspaced():
+                    del self._chars[-1], self._places[-1]  # a broken line, no space
+                    for item in reversed(self._items):
+                        if item.to <= len(self._chars):
+                            break
+                        item.at, item.to = min(item.at, len(self._chars)), len(self._chars)
             self._chars.append(char)
             self._places.append(place)
+
+    def _ends_unspaced(self) -> bool:
+        before = self._chars[-2:]
+        return len(before) == 2 and before[1] == " " and is_unspaced_letter(before[0])
 
     def add_open(self, name: str, begin: int, end: int) -> None:
         """Add the tag that begins an element."""
@@ -347,29 +361,3 @@ def _render(
             parts.append(" ")
         position = end
     return "".join([*parts, escape(places.target[position:high])])
-
-
-class Replacements:
-    """Parts of a text and what takes their place; parts do not overlap."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._begins: list[int] = []
-        self._parts: list[tuple[int, str]] = []
-
-    def add(self, begin: int, end: int, replacement: str) -> None:
-        """Put a text in the place of [begin, end), which comes after all parts before."""
-        self._begins.append(begin)
-        self._parts.append((end, replacement))
-
-    def emit(self, begin: int, end: int) -> str:
-        """The part [begin, end) of the text with its replacements."""
-        pieces: list[str] = []
-        for number in range(bisect_left(self._begins, begin), len(self._begins)):
-            first = self._begins[number]
-            if first >= end:
-                break
-            last, replacement = self._parts[number]
-            pieces += [self._text[begin:first], replacement]
-            begin = last
-        return "".join([*pieces, self._text[begin:end]])

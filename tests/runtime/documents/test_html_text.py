@@ -121,7 +121,7 @@ def test_texts_in_tags_are_translated() -> None:
         ("甲 &amp; 乙&nbsp;&#20013;&notanentity; &copy", ["甲 & 乙\xa0中&notanentity; ©"]),
         ("甲 < 乙 > 丙 <3", ["甲 < 乙 > 丙 <3"]),
         ("<title>甲 <b></title>乙", ["甲 <b>", "乙"]),
-        ("<p>甲\n   乙\n丙</p>", ["甲 乙 丙"]),
+        ("<p>甲\n   乙\n<b>丙</b> a\nb 丁</p>", ["甲乙丙 a b 丁"]),
         ("<x-y a='>'>甲</x-y>乙", ["甲乙"]),
         ("<p>甲", ["甲"]),
         ('<a href="x>甲', ["甲"]),
