@@ -85,9 +85,10 @@ class HtmlDocument:
         for sentences, first in self._blocks:
             for number, sentence in enumerate(sentences):
                 translation = translations[first + number]
-                between = whole.emit(position, sentence.begin)
                 if number and translation.text != sentence.text:
-                    between = _between(between, self.spaced)
+                    between = sentence.between(position, self.spaced, whole.emit)
+                else:
+                    between = whole.emit(position, sentence.begin)
                 parts += [between, sentence.render(translation, _escape, whole.emit)]
                 position = sentence.end
         return "".join([*parts, whole.emit(position, len(self.text))])
@@ -213,12 +214,3 @@ def _characters(text: str, begin: int, end: int) -> Iterator[tuple[str, int, int
 
 def _escape(text: str) -> str:
     return html.escape(text, quote=False)
-
-
-def _between(between: str, spaced: bool) -> str:
-    """What belongs between two sentences, for the spaces and tags that are between them."""
-    if spaced and not any(map(str.isspace, re.sub(r"<[^>]*>", "", between))):
-        closed = between.rfind("</")
-        cut = between.find(">", closed) + 1 if closed >= 0 else 0
-        return f"{between[:cut]} {between[cut:]}"
-    return "" if between == " " and not spaced else between

@@ -9,40 +9,15 @@ source are nested in the translation, whatever the alignment says, and none is l
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from tfm.runtime.alignment import Alignment
-from tfm.runtime.scripts import is_spaced_letter, is_unspaced_letter
+from tfm.runtime.scripts import is_unspaced_letter
 
 from .document import AlignedText, Split
+from .markup_placement import Emit, Item, Places, Span, Tree, render
 
 _DEEPEST = 100  # elements in elements; tags that go deeper stand alone
 _LONGEST_KEPT = 80  # characters
-
-Span = tuple[int, int]
-Emit = Callable[[int, int], str]  # a part of the whole text, from and to
-
-
-@dataclass(slots=True, eq=False)
-class Item:
-    """A tag, or what stands between words.
-
-    Attributes:
-        at: its place in the block's text
-        begin, end: its place in the whole text
-        to: where in the block's text it ends; after `at` for what is not to be translated
-        name: of the element that it opens or closes; None for what stands alone
-        opens: it begins an element
-        partner: the item that closes or opens the same element, if there is one in the block
-    """
-
-    at: int
-    begin: int
-    end: int
-    to: int
-    name: str | None = None
-    opens: bool = False
-    partner: "Item | None" = field(default=None, repr=False)
 
 
 class Block:
@@ -130,13 +105,15 @@ class Block:
             if spans and begin < spans[-1][1]:  # a long sentence was cut within what is kept
                 begin = spans.pop()[0]
             spans.append((begin, end))
-        return [
-            self._sentence(begin, end)
-            for begin, end in spans
-            if any(map(str.isalpha, hidden[begin:end]))
-        ]
+        sentences: list[MarkedSentence] = []
+        for begin, end in spans:
+            if any(map(str.isalpha, hidden[begin:end])):
+                sentences.append(self._sentence(begin, end, sentences[-1] if sentences else None))
+        return sentences
 
-    def _sentence(self, begin: int, end: int) -> "MarkedSentence":
+    def _sentence(
+        self, begin: int, end: int, previous: "MarkedSentence | None"
+    ) -> "MarkedSentence":
         items = self._items
         low = bisect_left(items, begin, key=lambda item: item.at)
         high = bisect_right(items, end, key=lambda item: item.at)
@@ -150,7 +127,29 @@ class Block:
         first, last = self._places[begin][0], self._places[end - 1][1]
         if own:
             first, last = min(first, own[0].begin), max(last, own[-1].end)
-        return MarkedSentence("".join(self._chars[begin:end]), begin, first, last, own)
+        text = "".join(self._chars[begin:end])
+        space_at = None
+        if previous is not None:
+            space_at = self._space_at(previous, begin, first)
+        return MarkedSentence(text, begin, first, last, own, space_at)
+
+    def _space_at(self, previous: "MarkedSentence", begin: int, first: int) -> int | None:
+        """Where between two sentences a space belongs, after what closes; None if there is one.
+
+        Args:
+            begin: of the second sentence in the block's text
+            first: of the second sentence in the whole text
+        """
+        end = previous.offset + len(previous.text)
+        if any(map(str.isspace, self._chars[end:begin])):
+            return None
+        number = bisect_left(self._items, first, key=lambda item: item.begin) - 1
+        while number >= 0 and self._items[number].begin >= previous.end:
+            item = self._items[number]
+            if item.partner is not None and not item.opens:
+                return item.end
+            number -= 1
+        return previous.end
 
 
 def _overlapping(kept: Sequence[Item], begin: int, end: int) -> Sequence[Item]:
@@ -178,6 +177,8 @@ class MarkedSentence:
         offset: where it stands in the block's text
         begin, end: where it stands in the whole text, its own markup included
         items: its own markup
+        space_at: where in the whole text a space belongs between it and the sentence before, in a
+            language that has spaces there; None if there is one
     """
 
     text: str
@@ -185,6 +186,19 @@ class MarkedSentence:
     begin: int
     end: int
     items: tuple[Item, ...]
+    space_at: int | None = None
+
+    def between(self, position: int, spaced: bool, emit: Emit) -> str:
+        """What stands between the sentence before, which ends at a position, and this one.
+
+        Args:
+            spaced: the target language has spaces between sentences
+        """
+        if spaced and self.space_at is not None:
+            before, after = emit(position, self.space_at), emit(self.space_at, self.begin)
+            return before + after if after[:1].isspace() else f"{before} {after}"
+        gap = emit(position, self.begin)
+        return "" if gap == " " and not spaced else gap
 
     def render(self, translation: AlignedText, escape: Callable[[str], str], emit: Emit) -> str:
         """The translation with the markup. A sentence that stayed as it is keeps its spelling.
@@ -196,168 +210,6 @@ class MarkedSentence:
         if translation.text == self.text:
             return emit(self.begin, self.end)
         target = translation.text
-        nodes = _Tree(self).nodes()
-        places = _Places(self.text, target, translation.alignment)
-        return _render(nodes, places, (0, len(target)), escape, emit)
-
-
-@dataclass(slots=True)
-class _Node:
-    """An element, or what stands alone, in a sentence: source characters [begin, end).
-
-    Attributes:
-        kept: it is not translated
-        goes_on: it ends in a later sentence
-    """
-
-    begin: int
-    end: int
-    opening: Item | None
-    closing: Item | None = None
-    kept: bool = False
-    goes_on: bool = False
-    children: list["_Node"] = field(default_factory=list)
-
-
-class _Tree:
-    """The markup of a sentence, nested."""
-
-    def __init__(self, sentence: MarkedSentence) -> None:
-        self._sentence = sentence
-        self._own = set(sentence.items)
-        self._position = 0
-
-    def nodes(self, until: Item | None = None) -> list[_Node]:
-        """Those from the position on, up to what closes the element around them."""
-        items, offset = self._sentence.items, self._sentence.offset
-        nodes: list[_Node] = []
-        while self._position < len(items) and (item := items[self._position]) is not until:
-            self._position += 1
-            at = item.at - offset
-            if item.to > item.at:
-                nodes.append(_Node(at, item.to - offset, item, kept=True))
-            elif item.partner is None:
-                nodes.append(_Node(at, at, item))
-            elif not item.opens:  # it began in an earlier sentence: all so far is in it
-                nodes = [_Node(0, at, None, item, children=nodes)]
-            elif item.partner in self._own:
-                children = self.nodes(item.partner)
-                self._position += 1
-                end = item.partner.at - offset
-                nodes.append(_Node(at, end, item, item.partner, children=children))
-            else:
-                end = len(self._sentence.text)
-                nodes.append(_Node(at, end, item, goes_on=True, children=self.nodes(until)))
-        return nodes
-
-
-class _Places:
-    """Where in the translation is what stands somewhere in the source."""
-
-    def __init__(self, source: str, target: str, alignment: Alignment | None) -> None:
-        self.source, self.target = source, target
-        self.spans: list[tuple[Span, Span]] = []
-        if alignment is not None:
-            self.spans = [
-                (alignment.source_spans[first], alignment.target_spans[second])
-                for first, second in alignment.pairs
-            ]
-
-    def of(self, node: _Node, within: Span) -> Span:
-        """The part of the translation, within a part, that a node belongs to."""
-        low, high = within
-        if node.kept:
-            text = self.source[node.begin : node.end]
-            found = self.target.find(text, low, high) if text else -1
-            if found >= 0:
-                return found, found + len(text)
-        begin = end = 0
-        if node.begin < node.end:
-            begin, end = self._largest_run(node.begin, node.end)
-        if begin >= end:
-            begin = end = self._after(node.begin)
-        else:
-            begin, end = self._whole_words(begin, end)
-        begin = low if node.opening is None else min(max(begin, low), high)
-        end = high if node.goes_on else min(max(end, begin), high)
-        return begin, end
-
-    def would_join(self, node: _Node, neighbour: int, own: int) -> bool:
-        """Whether a word of the translation would run into what a node keeps.
-
-        Args:
-            neighbour: the place of the word's character next to it
-            own: which character is next to that: 0 the first, -1 the last
-        """
-        kept = self.source[node.begin : node.end]
-        if not kept or not 0 <= neighbour < len(self.target):
-            return False
-        return is_spaced_letter(kept[own]) and is_spaced_letter(self.target[neighbour])
-
-    def _largest_run(self, begin: int, end: int) -> Span:
-        """The longest part of the translation that comes from source characters [begin, end); of a
-        translation without alignment all of it."""
-        if not self.spans:
-            return 0, len(self.target)
-        runs: list[list[int]] = []
-        for source, target in self.spans:  # in the target's order
-            if source[0] < end and begin < source[1]:
-                if runs and not self.target[runs[-1][1] : target[0]].strip():
-                    runs[-1][1] = target[1]
-                else:
-                    runs.append(list(target))
-        first, last = max(runs, key=lambda run: run[1] - run[0], default=(0, 0))
-        while first < last and self.target[first].isspace():
-            first += 1
-        while first < last and self.target[last - 1].isspace():
-            last -= 1
-        return first, last
-
-    def _after(self, source_position: int) -> int:
-        """Where the translation of what precedes a place in the source ends."""
-        if not self.spans:
-            return len(self.target) if 2 * source_position >= len(self.source) else 0
-        before = [span for span in self.spans if span[0][1] <= source_position]
-        if not before:
-            return 0
-        nearest = max(source[1] for source, _ in before)
-        return max(target[1] for source, target in before if source[1] == nearest)
-
-    def _whole_words(self, begin: int, end: int) -> Span:
-        while begin and all(map(is_spaced_letter, self.target[begin - 1 : begin + 1])):
-            begin -= 1
-        while end < len(self.target) and all(map(is_spaced_letter, self.target[end - 1 : end + 1])):
-            end += 1
-        return begin, end
-
-
-def _render(
-    nodes: Sequence[_Node],
-    places: _Places,
-    within: Span,
-    escape: Callable[[str], str],
-    emit: Emit,
-) -> str:
-    """The part of the translation with these nodes and all that is in them."""
-    position, high = within
-    placed = sorted(
-        ((*places.of(node, within), number, node) for number, node in enumerate(nodes)),
-        key=lambda entry: entry[:3],
-    )
-    parts: list[str] = []
-    for begin, end, _, node in placed:
-        begin = max(begin, position)
-        end = max(begin, end)
-        parts.append(escape(places.target[position:begin]))
-        if node.kept and places.would_join(node, begin - 1, 0):
-            parts.append(" ")
-        if node.opening is not None:
-            parts.append(emit(node.opening.begin, node.opening.end))
-        if not node.kept:
-            parts.append(_render(node.children, places, (begin, end), escape, emit))
-        if node.closing is not None:
-            parts.append(emit(node.closing.begin, node.closing.end))
-        if node.kept and places.would_join(node, end, -1):
-            parts.append(" ")
-        position = end
-    return "".join([*parts, escape(places.target[position:high])])
+        nodes = Tree(self.items, self.offset, len(self.text)).nodes()
+        places = Places(self.text, target, translation.alignment)
+        return render(nodes, places, (0, len(target)), escape, emit)
