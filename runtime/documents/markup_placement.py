@@ -96,6 +96,7 @@ class Places:
 
     def __init__(self, source: str, target: str, alignment: Alignment | None) -> None:
         self.source, self.target = source, target
+        self._taken: set[int] = set()  # where what is kept was found already
         self.spans: list[tuple[Span, Span]] = []
         if alignment is not None:
             self.spans = [
@@ -109,7 +110,10 @@ class Places:
         if node.kept:
             text = self.source[node.begin : node.end]
             found = self.target.find(text, low, high) if text else -1
+            while found >= 0 and found in self._taken:
+                found = self.target.find(text, found + len(text), high)
             if found >= 0:
+                self._taken.add(found)
                 return found, found + len(text)
         begin = end = 0
         if node.begin < node.end:
