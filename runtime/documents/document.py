@@ -17,12 +17,15 @@ class Segment:
         text: what it says, without markup
         begin, end: where it stands in the whole text, in characters, its markup included
         marks: `Document.assemble` needs its alignment, to put markup at the right words
+        placeholders: parts of the text that its translation must have as often as it has, such as
+            "%s"; most formats have none
     """
 
     text: str
     begin: int
     end: int
     marks: bool = False
+    placeholders: tuple[str, ...] = ()
 
 
 class AlignedText(Protocol):
@@ -45,6 +48,11 @@ class Document(Protocol):
     @property
     def segments(self) -> Sequence[Segment]:
         """The sentences to translate, in their order."""
+        ...
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was wrong with the text, a line for each problem, with where it is."""
         ...
 
     def assemble(self, translations: Sequence[AlignedText]) -> str:

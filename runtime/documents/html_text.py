@@ -63,6 +63,7 @@ class HtmlDocument:
         text: the whole of it
         segments: its sentences and the texts in its tags
         spaced: the target language has spaces between sentences
+        notes: none: browsers take any text
     """
 
     text: str
@@ -70,6 +71,7 @@ class HtmlDocument:
     spaced: bool
     _blocks: Sequence[tuple[Sequence[MarkedSentence], int]] = field(repr=False)
     _attributes: Sequence[tuple[_Attribute, int]] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     def assemble(self, translations: Sequence[AlignedText]) -> str:
         """See `Document.assemble`."""

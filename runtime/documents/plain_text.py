@@ -17,11 +17,13 @@ class TextDocument:
         text: the whole of it
         segments: its sentences
         spaced: the target language has spaces between sentences
+        notes: none: any text is one
     """
 
     text: str
     segments: tuple[Segment, ...]
     spaced: bool
+    notes: tuple[str, ...] = ()
 
     def assemble(self, translations: Sequence[AlignedText]) -> str:
         """See `Document.assemble`. Line breaks, indentation and blank lines stay; between two
