@@ -12,6 +12,7 @@ from .arguments import checked_ids, checked_sentences, checked_timeout
 from .async_translator import AsyncCalls
 from .bundled import find_model
 from .config import ModelConfig
+from .document_calls import DocumentCalls
 from .options import DecodingOptions
 from .pair_scorer import PairScorer, Score
 from .placeholders import PlaceholderPatterns
@@ -27,7 +28,7 @@ from .translation import Alternative, Translation
 from .workers import both
 
 
-class Translator(AsyncCalls):
+class Translator(AsyncCalls, DocumentCalls):
     """A loaded model folder. Translating changes nothing in it: threads may share one.
 
     It can be pickled, as multiprocessing, Dask and Spark do: the other process loads the same
@@ -254,8 +255,7 @@ class Translator(AsyncCalls):
     ) -> list[Translation]:
         """Translate any number of sentences, in any mix of lengths.
 
-        A sentence without anything to translate (empty, only spaces) becomes one empty
-        hypothesis with score 0, without asking the model.
+        A blank sentence becomes one empty hypothesis with score 0, without asking the model.
 
         Args:
             sentences: one sentence each, such as the lines of a text; a generator, an open file

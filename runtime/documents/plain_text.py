@@ -1,6 +1,6 @@
 """Plain text: its sentences, and everything between them as it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tfm.runtime.scripts import is_spaced
@@ -25,21 +25,46 @@ class TextDocument:
     spaced: bool
     notes: tuple[str, ...] = ()
 
-    def assemble(self, translations: Sequence[AlignedText]) -> str:
+    def assemble(self, translations: Sequence[AlignedText], *, bilingual: bool = False) -> str:
         """See `Document.assemble`. Line breaks, indentation and blank lines stay; between two
-        sentences of a line is what the target language has there, a space or nothing."""
+        sentences of a line is what the target language has there, a space or nothing.
+
+        Args:
+            bilingual: write every line that has a sentence in both languages, the source first
+        """
         check_count(self.segments, translations)
+        if bilingual:
+            return "".join(self._both(translations))
+        return self._assemble(translations, 0, 0, len(self.text))
+
+    def _assemble(
+        self, translations: Sequence[AlignedText], first: int, begin: int, end: int
+    ) -> str:
+        """The part [begin, end) of the text, which has these sentences, from one's number on."""
         parts: list[str] = []
-        position = 0
-        for number, (segment, translation) in enumerate(
-            zip(self.segments, translations, strict=True)
-        ):
+        position = begin
+        for number, translation in enumerate(translations):
+            segment = self.segments[first + number]
             between = self.text[position : segment.begin]
             if number and translation.text != segment.text:
                 between = between_sentences(between, self.spaced)
             parts += [between, translation.text]
             position = segment.end
-        return "".join([*parts, self.text[position:]])
+        return "".join([*parts, self.text[position:end]])
+
+    def _both(self, translations: Sequence[AlignedText]) -> Iterator[str]:
+        first = position = 0
+        for line in self.text.splitlines(keepends=True):
+            begin, position = position, position + len(line)
+            count = first
+            while count < len(self.segments) and self.segments[count].begin < position:
+                count += 1
+            said = self._assemble(translations[first:count], first, begin, position)
+            yield line
+            if said != line:
+                yield "" if line.endswith(("\n", "\r")) else "\n"
+                yield said
+            first = count
 
 
 def parse_text(

@@ -80,8 +80,12 @@ class SubtitleDocument:
     _shares: Sequence[tuple[_Share, ...]] = field(repr=False)  # of each sentence
     _marked: Sequence[MarkedSentence | None] = field(repr=False)  # each sentence with tags inside
 
-    def assemble(self, translations: Sequence[AlignedText]) -> str:
-        """See `Document.assemble`."""
+    def assemble(self, translations: Sequence[AlignedText], *, bilingual: bool = False) -> str:
+        """See `Document.assemble`.
+
+        Args:
+            bilingual: every cue has both languages, the source first
+        """
         check_count(self.segments, translations)
         said: list[list[tuple[_Share, str]]] = [[] for _ in self._cues]
         changed = [False] * len(self._cues)
@@ -100,10 +104,14 @@ class SubtitleDocument:
         for cue, pieces, is_changed in zip(self._cues, said, changed, strict=True):
             parts.append(self.text[position : cue.begin])
             position = cue.end
-            parts.append(
-                self._broken(cue, self._put_together(cue, pieces)) if is_changed else cue.text
-            )
+            said_now = self._broken(cue, self._put_together(cue, pieces)) if is_changed else ""
+            both = bilingual and is_changed
+            parts.append(f"{cue.text}{self._line_end}{said_now}" if both else said_now or cue.text)
         return "".join([*parts, self.text[position:]])
+
+    @property
+    def _line_end(self) -> str:
+        return "\r\n" if "\r\n" in self.text else "\n"
 
     def _part(self, begin: int, end: int) -> str:
         return self.text[begin:end]
@@ -128,11 +136,10 @@ class SubtitleDocument:
     def _broken(self, cue: _Cue, text: str) -> str:
         if _INSIDE.search(cue.text):
             return text
-        ending = "\r\n" if "\r\n" in self.text else "\n"
         longest = max(map(columns, cue.text.split("\n")))
         limit = max(self._line_length, longest if longest > 2 * self._line_length else 0)
         lines = [line for part in text.split("\n") for line in break_lines(part.strip(), limit)]
-        return ending.join(lines)
+        return self._line_end.join(lines)
 
 
 def parse_subtitles(

@@ -1,0 +1,228 @@
+"""The formats of documents by name and by the ends of files' names, and their text as bytes."""
+
+import codecs
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from .document import AlignedText, Document, Segment, Split
+from .sentences import split_sentences
+
+# Undecodable bytes are kept as lone surrogates (PEP 383), and written as the bytes they were.
+_KEEP_BYTES = "surrogateescape"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_MOST_NOTES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of document.
+
+    Attributes:
+        name: as the user says it
+        suffixes: how names of such files end
+        parse: (text, source, target, split=..., **options) to a document
+        options: names of further arguments of `parse`
+        bilingual: a document of it can be assembled with both languages
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    parse: Callable[..., Document]
+    options: tuple[str, ...] = ()
+    bilingual: bool = False
+
+
+def _text(*args: Any, **options: Any) -> Document:
+    from .plain_text import parse_text
+
+    return parse_text(*args, **options)
+
+
+def _subtitles(*args: Any, **options: Any) -> Document:
+    from .subtitles import parse_subtitles
+
+    return parse_subtitles(*args, **options)
+
+
+def _html(*args: Any, **options: Any) -> Document:
+    from .html_text import parse_html
+
+    return parse_html(*args, **options)
+
+
+def _markdown(*args: Any, **options: Any) -> Document:
+    from .markdown import parse_markdown
+
+    return parse_markdown(*args, **options)
+
+
+FORMATS = {
+    format.name: format
+    for format in (
+        Format("text", (".txt", ".text"), _text, bilingual=True),
+        Format("srt", (".srt",), _subtitles, ("line_length",), bilingual=True),
+        Format("vtt", (".vtt",), _subtitles, ("line_length",), bilingual=True),
+        Format("markdown", (".md", ".markdown"), _markdown),
+        Format("html", (".html", ".htm", ".xhtml"), _html),
+    )
+}
+
+
+def find_format(name: str | None, path: str = "") -> Format:
+    """The format of that name, or of a file of that name.
+
+    Raises:
+        ValueError: there is none
+    """
+    known = ", ".join(FORMATS)
+    if name is not None:
+        if name not in FORMATS:
+            raise ValueError(f"there is no format {name!r}: choose one of {known}")
+        return FORMATS[name]
+    suffix = PurePath(path).suffix.lower()
+    for format in FORMATS.values():
+        if suffix in format.suffixes:
+            return format
+    raise ValueError(f"{path}: the name does not say what it is: give a format, one of {known}")
+
+
+@dataclass(frozen=True, slots=True)
+class FileDocument:
+    """The document of a file's bytes.
+
+    Attributes:
+        format: what it is
+        encoding: of its text, and of what is written
+        mark: the byte order mark that it begins with
+        document: its text, taken apart
+        notes: what was wrong with it, in one line each
+    """
+
+    format: Format
+    encoding: str
+    mark: bytes
+    document: Document
+    notes: tuple[str, ...]
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The sentences to translate; one with bytes that could not be read is to stay."""
+        return self.document.segments
+
+    def assemble(self, translations: Sequence[AlignedText], *, bilingual: bool = False) -> bytes:
+        """The bytes of the file with the translations; see `Document.assemble`.
+
+        Args:
+            bilingual: write the source, too
+
+        Raises:
+            ValueError: the format has no bilingual form, or the numbers do not agree
+        """
+        if bilingual and not self.format.bilingual:
+            able = ", ".join(name for name, format in FORMATS.items() if format.bilingual)
+            raise ValueError(f"{self.format.name} has no bilingual form; these have: {able}")
+        document: Any = self.document
+        text = document.assemble(translations, **({"bilingual": True} if bilingual else {}))
+        return self.mark + encode(text, self.encoding)
+
+
+def read_document(
+    content: bytes,
+    format: Format,
+    source: str,
+    target: str,
+    *,
+    encoding: str | None = None,
+    split: Split = split_sentences,
+    **options: Any,
+) -> FileDocument:
+    """Take the content of a file apart.
+
+    Args:
+        source, target: languages, such as "zh" and "en"
+        encoding: of its text; None finds out: UTF-8 or UTF-16 by its mark, else UTF-8, else
+            GB18030; where it is neither throughout, the lines that are not UTF-8 stay as they are
+        options: of the format
+
+    Raises:
+        ValueError: the content is not in this encoding, or an option is wrong
+    """
+    text, encoding, mark = decode(content, encoding)
+    document = format.parse(text, source, target, split=split, **options)
+    return FileDocument(format, encoding, mark, document, (*_unreadable(text), *document.notes))
+
+
+def decode(content: bytes, encoding: str | None) -> tuple[str, str, bytes]:
+    """The text of some bytes, the encoding that they turned out to have, and their byte order mark.
+
+    Raises:
+        ValueError: they are not in this encoding
+    """
+    mark = b""
+    for mark_bytes, name in _MARKS:
+        if content.startswith(mark_bytes) and encoding in (None, name, name[:6], "utf-8-sig"):
+            mark, encoding = mark_bytes, name
+            break
+    content = content.removeprefix(mark)
+    encoding = encoding or _guess(content)
+    try:
+        return content.decode(encoding, _KEEP_BYTES), encoding, mark
+    except (UnicodeError, LookupError) as error:
+        raise ValueError(f"this is not {encoding}: name another encoding") from error
+
+
+def _guess(content: bytes) -> str:
+    try:
+        content.decode("utf-8")
+        return "utf-8"
+    except UnicodeDecodeError:
+        pass
+    # Text in GB18030 has hardly a line that is UTF-8 by chance, and single wrong bytes in a file of
+    # UTF-8 make few that are not.
+    lines = [line for line in content.split(b"\n") if not line.isascii()]
+    readable = sum(map(_is_utf8, lines))
+    if 2 * readable < len(lines):
+        try:
+            content.decode("gb18030")
+            return "gb18030"
+        except UnicodeDecodeError:
+            pass
+    return "utf-8"
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def encode(text: str, encoding: str) -> bytes:
+    """The bytes of a text, which is UTF-8 where it has characters that the encoding lacks."""
+    try:
+        return text.encode(encoding, _KEEP_BYTES)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", _KEEP_BYTES)
+
+
+def is_readable(text: str) -> bool:
+    """Whether all bytes of a text could be decoded."""
+    return not any("\udc80" <= char <= "\udcff" for char in text)
+
+
+def _unreadable(text: str) -> list[str]:
+    """A note for each line with bytes that could not be decoded."""
+    if is_readable(text):
+        return []
+    lines = [number for number, line in enumerate(text.split("\n"), 1) if not is_readable(line)]
+    notes = [f"line {number}: not in this encoding, left as it is" for number in lines]
+    if len(notes) > _MOST_NOTES:
+        notes[_MOST_NOTES:] = [f"and {len(notes) - _MOST_NOTES} more lines"]
+    return notes
