@@ -3,6 +3,7 @@
 import click
 
 from .command_group import CommandGroup
+from .document import document
 from .explain import explain
 from .info import info
 from .run import run
@@ -19,3 +20,4 @@ cli.add_command(run)
 cli.add_command(info)
 cli.add_command(score)
 cli.add_command(explain)
+cli.add_command(document)

@@ -17,6 +17,7 @@ from .input_lines import InputText
 from .interrupts import run_cancellable, sigterm_raises
 from .model_options import model_options
 from .options import decoding_options, usage_errors
+from .output_settings import output_settings
 from .progress import Progress
 from .resumable_output import Output
 from .streams import LogLines
@@ -248,21 +249,11 @@ class _Job:
 
     def settings(self) -> resumable_output.Settings:
         """What decides the output beside the input; a run with others cannot continue it."""
-        from tfm.runtime.options import declared_options
-
-        # Those at their default are left out: a newer tfm has more options, at their defaults.
-        changed = self._options.set_options()
-        options = {s.cli: changed[name] for name, _, s in declared_options() if name in changed}
+        languages = self._source_language, self._target_language
         return {
-            # Checked first: another variant changes the fingerprint too, and this says it better.
-            "--variant": self._translator.choice.variant,
-            "model": self._translator.fingerprint,
+            **output_settings(self._translator, self._options, languages, self._extras),
             "--pairs": self._pairs,
-            **{name: list(v) if isinstance(v, tuple) else v for name, v in options.items()},
             "--n-best": self._n_best,
-            "--source-language": self._source_language,
-            "--target-language": self._target_language,
-            **{f"--{n}": getattr(value, "digest", value) for n, value in self._extras.items()},
         }
 
     def translate(self, chunk: list[str], output: Output) -> None:

@@ -3,9 +3,8 @@ said is translated.
 
 A sentence over several cues is translated as a whole; its translation is shared out by how long
 each cue shows how much of it, at spaces or commas. A cue's lines are broken anew, with at most
-`line_length` columns where words allow (an ideograph has two), unless the source's own are much
-longer. Tags and speakers' dashes around a cue stay; a cue with tags inside is translated on its
-own, and its lines are not broken.
+`line_length` columns where words allow (an ideograph has two). Tags and speakers' dashes around a
+cue stay; a cue with tags inside is translated on its own, and its lines are not broken.
 """
 
 import re
@@ -17,7 +16,7 @@ from tfm.runtime.scripts import is_spaced
 
 from .document import AlignedText, Segment, Split, check_count
 from .inline_markup import Block, MarkedSentence
-from .line_breaks import break_lines, columns, share_out
+from .line_breaks import break_lines, share_out
 from .sentences import split_sentences
 
 LINE_LENGTH = 42  # columns: what broadcasters commonly allow
@@ -136,10 +135,8 @@ class SubtitleDocument:
     def _broken(self, cue: _Cue, text: str) -> str:
         if _INSIDE.search(cue.text):
             return text
-        longest = max(map(columns, cue.text.split("\n")))
-        limit = max(self._line_length, longest if longest > 2 * self._line_length else 0)
-        lines = [line for part in text.split("\n") for line in break_lines(part.strip(), limit)]
-        return self._line_end.join(lines)
+        parts = (break_lines(part.strip(), self._line_length) for part in text.split("\n"))
+        return self._line_end.join(line for lines in parts for line in lines)
 
 
 def parse_subtitles(
