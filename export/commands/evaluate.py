@@ -88,7 +88,7 @@ def evaluate(
 
     SYSTEM is a model folder, or a checkpoint, which PyTorch itself decodes by the same rules, on
     the CPU and more slowly. TEST is a .tsv of source, target and corpus; or sources, one a line,
-    and REFERENCES has the translations. Files may be .xz or .gz.
+    and REFERENCES has the translations. Files may be .xz, .gz or .zst.
 
     Prints a Markdown table with sacrebleu's signatures.
 

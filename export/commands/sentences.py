@@ -11,7 +11,7 @@ def read_sentences(path: Path, limit: int) -> tuple[list[str], list[str] | None]
     """Sentences to calibrate and to verify on, evenly spread over the file.
 
     Args:
-        path: UTF-8 text, plain, .xz or .gz; one sentence a line, or source<TAB>target
+        path: UTF-8 text, plain, .xz, .gz or .zst; one sentence a line, or source<TAB>target
         limit: how many sentences to return at most
 
     Returns:

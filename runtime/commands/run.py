@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     "--input",
     "input_file",
     type=click.File("rb"),
-    help="Translate the lines of this file, which may be .xz or .gz.",
+    help="Translate the lines of this file, which may be .xz, .gz or .zst.",
 )
 @click.option(
     "-o",
@@ -184,7 +184,7 @@ def _output_path(output_file: Path | None, resume: bool) -> Path | None:
         if resume:
             raise click.UsageError("--resume continues a file: it needs -o FILE")
         return None
-    if output_file.suffix in {".xz", ".gz"}:
+    if output_file.suffix in {".xz", ".gz", ".zst"}:
         raise click.UsageError(f"-o {output_file}: only plain text is written; compress it later")
     # Through a link into the file that it names: else the link would be replaced.
     return output_file.resolve() if output_file.is_symlink() else output_file

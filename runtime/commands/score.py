@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--input",
     "input_file",
     type=click.File("rb"),
-    help="Score the lines of this file, source<TAB>target; it may be .xz or .gz.",
+    help="Score the lines of this file, source<TAB>target; it may be .xz, .gz or .zst.",
 )
 @click.option(
     "--encoding",

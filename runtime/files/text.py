@@ -1,7 +1,8 @@
-"""Lines of UTF-8 text from files and streams, plain, .xz or .gz."""
+"""Lines of UTF-8 text from files and streams, plain, .xz, .gz or .zst."""
 
 import codecs
 import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -29,7 +30,7 @@ class Readable(Protocol):
 def read_lines(path: Path) -> Iterator[str]:
     """The lines of a UTF-8 file one after another, without their ends (LF or CRLF).
 
-    A file that ends in .xz or .gz is decompressed. Byte order marks are left out.
+    A file that ends in .xz, .gz or .zst is decompressed. Byte order marks are left out.
 
     Raises:
         TfmError: the file is missing, is no regular file, cannot be read or decompressed, or a
@@ -121,7 +122,7 @@ def _not_utf8(line: bytes, number: int, name: str, advice: str) -> TfmError:
 
 
 def unpacked(stream: Any, name: str) -> Readable:
-    """The decompressed bytes of a file. Its suffix says how: .xz or .gz.
+    """The decompressed bytes of a file. Its suffix says how: .xz, .gz or .zst.
 
     Raises:
         TfmError: this Python cannot decompress it; reading it raises TfmError if it is damaged
@@ -137,10 +138,26 @@ def unpacked(stream: Any, name: str) -> Readable:
             import zlib
 
             return _Unpacked(gzip.open(stream), name, (gzip.BadGzipFile, EOFError, zlib.error))
+        if suffix == ".zst":
+            zstd = _zstd()
+            return _Unpacked(zstd.open(stream), name, (zstd.ZstdError, EOFError))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("backports"):
+            raise TfmError(f"{name}: to read it, pip install 'tfm[zst]'") from error
+        raise TfmError(f"{name}: this Python has no {error.name}: decompress the file") from error
     except ImportError as error:
         raise TfmError(f"{name}: this Python has no {error.name}: decompress the file") from error
     plain: Readable = stream
     return plain
+
+
+def _zstd() -> Any:
+    """Python's own module, or what brings it to older ones."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
 
 
 class _Unpacked:

@@ -56,7 +56,7 @@ def shortlist(
 
     A model that is exported with them computes the logits of these tokens alone, which is faster
     where its vocabulary is large. CHECKPOINT has the vocabulary. A CORPUS is a file of lines
-    source<TAB>target, plain, .xz or .gz, or a recipe (.toml) of `tfm train`, whose corpora are
+    source<TAB>target, .xz, .gz or .zst too, or a recipe (.toml) of `tfm train`, whose corpora are
     read. Only the translations that the corpora show come into the list: take those that the model
     was trained on, or what it translated itself.
 

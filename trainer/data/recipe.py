@@ -14,7 +14,7 @@ LARGEST = 10**9  # whole number in a recipe
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusRecipe:
     """[[data.train]]: a .tsv of source<TAB>target[<TAB>corpus], or two aligned text files; any of
-    them may be .xz or .gz.
+    them may be .xz, .gz or .zst.
 
     `weight` is how often each pair is drawn per epoch (0.5: every second epoch on average; 3: three
     times). `corpora` overrides it by the name in the third column. The corpus is drawn from in

@@ -1,4 +1,4 @@
-"""Lines of text files: plain, .xz and .gz read the same, and what is wrong is said in one line."""
+"""Lines of text files: plain and compressed read the same, and what is wrong is said in one line."""
 
 import gzip
 import lzma
@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from helpers.needs import needs_module
 
 from tfm.runtime.errors import TfmError
 from tfm.runtime.files.text import CHUNK_BYTES, read_lines
 
+zstd = needs_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 WRITERS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".xz": lzma.compress,
     ".gz": gzip.compress,
+    ".zst": zstd.compress,
 }
 
 
@@ -66,7 +69,7 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         list(read_lines(tmp_path))
 
 
-@pytest.mark.parametrize("suffix", [".xz", ".gz"])
+@pytest.mark.parametrize("suffix", [".xz", ".gz", ".zst"])
 @pytest.mark.parametrize("cut", [True, False])
 def test_a_damaged_archive(tmp_path: Path, suffix: str, cut: bool) -> None:
     path = write(tmp_path, b"a b c d\n" * 99, suffix)
@@ -80,4 +83,12 @@ def test_a_python_without_lzma(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     path = write(tmp_path, b"a\n", ".xz")
     monkeypatch.setitem(sys.modules, "lzma", None)
     with pytest.raises(TfmError, match="this Python has no lzma: decompress the file"):
+        list(read_lines(path))
+
+
+def test_a_python_without_zstd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, b"a\n", ".zst")
+    for name in ("backports", "backports.zstd", "compression", "compression.zstd"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(TfmError, match=r"a\.txt\.zst: to read it, pip install 'tfm\[zst\]'"):
         list(read_lines(path))
