@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tfm.runtime.scripts import is_spaced
 
 from .document import AlignedText, Segment, Split, check_count
-from .sentences import split_sentences
+from .sentences import is_cut, split_sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class TextDocument:
         text: the whole of it
         segments: its sentences
         spaced: the target language has spaces between sentences
-        notes: none: any text is one
+        notes: which sentences were too long and are translated in parts
     """
 
     text: str
@@ -77,7 +77,28 @@ def parse_text(
         split: finds the sentences: where each begins and ends
     """
     segments = tuple(Segment(text[begin:end], begin, end) for begin, end in split(text))
-    return TextDocument(text, segments, is_spaced(target))
+    return TextDocument(text, segments, is_spaced(target), tuple(_cut(text, segments)))
+
+
+def _cut(text: str, segments: Sequence[Segment]) -> Iterator[str]:
+    """A note for each sentence that was cut into parts."""
+    line, counted = 1, 0
+    number = 0
+    while number < len(segments):
+        first = last = number
+        while last + 1 < len(segments) and is_cut(
+            text, segments[last].end, segments[last + 1].begin
+        ):
+            last += 1
+        number = last + 1
+        if last > first:
+            begin, end = segments[first].begin, segments[last].end
+            line += text.count("\n", counted, begin)
+            counted = begin
+            yield (
+                f"line {line}: a sentence of {end - begin} characters is translated in"
+                f" {last - first + 1} parts"
+            )
 
 
 def between_sentences(between: str, spaced: bool) -> str:

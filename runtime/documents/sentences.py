@@ -64,6 +64,15 @@ def split_sentences(text: str) -> list[Span]:
     ]
 
 
+def is_cut(text: str, end: int, begin: int) -> bool:
+    """Whether two parts of a text, to `end` and from `begin` on, are of a sentence that was
+    too long: between them is no line break and no stop."""
+    if _LINE.fullmatch(text, end, begin) is None and end < begin:
+        return False
+    before = max(0, end - 8)
+    return all(found.end() < end for found in _STOPS.finditer(text, before, end))
+
+
 def _sentences(text: str, begin: int, end: int) -> Iterator[Span]:
     marker = _MARKER.match(text, begin, end)
     begin = marker.end() if marker else begin

@@ -58,3 +58,18 @@ def test_one_translation_for_each_segment() -> None:
 def test_another_splitter() -> None:
     document = parse_text("a|b", "en", "zh", split=lambda text: [(0, 1), (2, 3)])
     assert document.assemble([Said("甲"), Said("乙")]) == "甲|乙"
+
+
+def test_what_was_cut_is_noted() -> None:
+    text = (
+        "你好。我们走。\n\n一\n二\n"
+        + "我们今天去公园玩，" * 20
+        + "\n"
+        + "word " * 120
+        + ". Yes.\nA\tb"
+    )
+    document = parse_text(text, "zh", "en")
+    assert document.notes == (
+        "line 5: a sentence of 180 characters is translated in 2 parts",
+        "line 6: a sentence of 601 characters is translated in 2 parts",
+    )

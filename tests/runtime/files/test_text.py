@@ -1,4 +1,4 @@
-"""Lines of text files: plain and compressed read the same, and what is wrong is said in one line."""
+"""Lines of text files: compressed ones read as plain ones do; what is wrong is said in one line."""
 
 import gzip
 import lzma
