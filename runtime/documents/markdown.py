@@ -7,6 +7,7 @@ link definitions, front matter and HTML's tags stay. A link whose text is its ow
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ _KEPT = re.compile(
     r"\$\$[^$]+\$\$|\$[^$\s](?:[^$\n]*[^$\s])?\$|(?:https?|ftp|mailto):[^\s<>()\u3000-\u303f"
     r"\u4e00-\u9fff\uff00-\uffef]+|\{\{.*?\}\}|\{%.*?%\}|\{[#.][^{}\n]*\}|\[\^[^\]\s]+\]"
 )
+_EMPHASIS = frozenset({"strong", "em", "s"})
+# Before delimiters until their neighbours are known; of the private use area.
+_OPENING, _CLOSING = "\uf8f0", "\uf8f1"
+_MARKS = f"{_OPENING}{_CLOSING}"
 _LABEL = re.compile(r"\[(?:[^\[\]\\]|\\.)*\]", re.DOTALL)
 _HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
 _WOULD_BE_MARKUP = re.compile(
@@ -73,7 +78,7 @@ class MarkdownDocument:
                 between = whole.emit(position, sentence.begin)
                 if translation.text != sentence.text and number:
                     between = sentence.between(position, self.spaced, whole.emit)
-                rendered = sentence.render(translation, _escape, whole.emit)
+                rendered = _render(sentence, translation, whole)
                 if translation.text != sentence.text and not number:
                     rendered = _escape_block(rendered, whole.emit(sentence.begin, sentence.end))
                 parts += [between, rendered]
@@ -323,6 +328,40 @@ class _Inline:
         self.walk(inside)
         self.blocks[-1].add_close("link", self._places[self._at], self._places[end])
         self._at = end
+
+
+def _render(sentence: MarkedSentence, translation: AlignedText, whole: Replacements) -> str:
+    """The translation of a sentence, in which delimiters are still those of emphasis."""
+    if translation.text == sentence.text:
+        return whole.emit(sentence.begin, sentence.end)
+    emphasis = [item for item in sentence.items if item.partner and item.name in _EMPHASIS]
+    sides = {item.begin: _OPENING if item.opens else _CLOSING for item in emphasis}
+
+    def emit(begin: int, end: int) -> str:
+        return sides.get(begin, "") + whole.emit(begin, end)
+
+    text = sentence.render(translation, _escape, emit)
+    return _flanked(text) if sides else text
+
+
+def _flanked(text: str) -> str:
+    """Put spaces where a delimiter would not be one, as between a full stop and an ideograph
+    (CommonMark 0.31, "left-flanking delimiter run")."""
+    parts: list[str] = []
+    position = 0
+    for mark in re.finditer(f"([{_OPENING}{_CLOSING}])([*_~]+)", text):
+        parts.append(text[position : mark.start()])
+        position = mark.end()
+        before, after = text[: mark.start()].rstrip(_MARKS)[-1:], text[position:].lstrip(_MARKS)[:1]
+        outside, inside = (before, after) if mark[1] == _OPENING else (after, before)
+        needs_space = _is_punctuation(inside) and outside.isalnum()
+        opens = mark[1] == _OPENING
+        parts += [" " * (needs_space and opens), mark[2], " " * (needs_space and not opens)]
+    return "".join([*parts, text[position:]])
+
+
+def _is_punctuation(char: str) -> bool:
+    return bool(char) and unicodedata.category(char)[0] in "PS"
 
 
 def _up_to_close(tokens: Sequence["MarkdownToken"]) -> Iterator["MarkdownToken"]:

@@ -1,21 +1,15 @@
 """Formats by name, and the text of files in the encodings that they come in."""
 
 import codecs
-from dataclasses import dataclass
 
 import pytest
+from helpers.documents import Said
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tfm.runtime.documents.formats import FORMATS, decode, find_format, read_document
 
 TEXT = "第一行，很长很长的一行。\r\n第二行。\n"
-
-
-@dataclass(frozen=True)
-class Said:
-    text: str
-    alignment: None = None
 
 
 @pytest.mark.parametrize(

@@ -2,38 +2,16 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.documents import Said, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfm.runtime.alignment import Alignment
 from tfm.runtime.documents import Segment, parse_html
-
-
-@dataclass(frozen=True)
-class Said:
-    text: str
-    alignment: Alignment | None = None
-
-
-def said(source: str, *words: tuple[str, str]) -> Said:
-    """A translation as (word, the source word that it comes from) in its order."""
-    target = "".join(word for word, _ in words)
-    spans, ends = [], 0
-    for word, _ in words:
-        spans.append((ends, ends + len(word)))
-        ends += len(word)
-    sources = sorted({origin for _, origin in words}, key=source.index)
-    places = tuple((source.index(origin), source.index(origin) + len(origin)) for origin in sources)
-    weights = np.array(
-        [[float(origin == place) for place in sources] for _, origin in words], np.float32
-    )
-    return Said(target, Alignment(source, target, places, tuple(spans), weights))
 
 
 def test_a_tag_moves_with_its_word() -> None:

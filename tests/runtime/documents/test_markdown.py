@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.documents import Said, said
 from helpers.needs import needs_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,12 +13,6 @@ from hypothesis import strategies as st
 from tfm.runtime.documents.markdown import parse_markdown
 
 markdown_it = needs_module("markdown_it")
-
-
-@dataclass(frozen=True)
-class Said:
-    text: str
-    alignment: None = None
 
 
 def translated(text: str, say: Callable[[str], str]) -> str:
@@ -70,6 +64,19 @@ def test_markup_stays_around_its_words() -> None:
         )
         == '**Hello.** [Bye.](http://a.b/x_(1) "标") Do `f(x)`.'
     )
+
+
+@pytest.mark.parametrize("mark", ["**", "*", "~~"])
+def test_emphasis_stays_between_ideographs(mark: str) -> None:
+    text = f"You {mark}must, please,{mark} go."
+    document = parse_markdown(text, "en", "zh")
+    words = ("你", "You"), ("（请）一定", "must, please,"), ("去。", "go.")
+    result = document.assemble([said(document.segments[0].text, *words)])
+    assert result == f"你 {mark}（请）一定{mark}去。"
+    assert structure(result) == structure(text)
+    words = ("你", "You"), ("一定！", "must, please,"), ("去。", "go.")
+    result = document.assemble([said(document.segments[0].text, *words)])
+    assert structure(result) == structure(text)
 
 
 def test_a_link_that_is_its_own_label_stays() -> None:

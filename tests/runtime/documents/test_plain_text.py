@@ -1,18 +1,11 @@
 """What is not a sentence stays as it was."""
 
-from dataclasses import dataclass
-
 import pytest
+from helpers.documents import Said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfm.runtime.documents import parse_text
-
-
-@dataclass(frozen=True)
-class Said:
-    text: str
-    alignment: None = None
 
 
 def translated(text: str, source: str, target: str, **sentences: str) -> str:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
+from helpers.documents import Said
 from helpers.needs import needs_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,12 +30,6 @@ SRT = """1
 - 你来吗？
 - 我不来。
 """
-
-
-@dataclass(frozen=True)
-class Said:
-    text: str
-    alignment: None = None
 
 
 def translated(text: str, say: Callable[[str], str], target: str = "en") -> str:
