@@ -347,6 +347,7 @@ def _render(sentence: MarkedSentence, translation: AlignedText, whole: Replaceme
 def _flanked(text: str) -> str:
     """Put spaces where a delimiter would not be one, as between a full stop and an ideograph
     (CommonMark 0.31, "left-flanking delimiter run")."""
+    text = re.sub(rf"{_OPENING}([*_~]+){_CLOSING}\1", "", text)  # around nothing they are text
     parts: list[str] = []
     position = 0
     for mark in re.finditer(f"([{_OPENING}{_CLOSING}])([*_~]+)", text):

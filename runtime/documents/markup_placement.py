@@ -118,6 +118,8 @@ class Places:
         begin = end = 0
         if node.begin < node.end:
             begin, end = self._largest_run(node.begin, node.end)
+            if begin >= end:  # nothing came of these words: their neighbours have their place
+                begin, end = self._nearest(node)
         if begin >= end:
             begin = end = self._after(node.begin)
         else:
@@ -156,6 +158,15 @@ class Places:
         while first < last and self.target[last - 1].isspace():
             last -= 1
         return first, last
+
+    def _nearest(self, node: Node) -> Span:
+        """What came of the source nearest to a node."""
+        middle = (node.begin + node.end) / 2
+        spans = [span for span in self.spans if self.target[slice(*span[1])].strip()]
+        if not spans:
+            return 0, 0
+        _, (begin, end) = min(spans, key=lambda span: (abs(sum(span[0]) / 2 - middle), -span[0][0]))
+        return begin + self.target[begin:end].startswith(" "), end
 
     def _after(self, source_position: int) -> int:
         """Where the translation of what precedes a place in the source ends."""

@@ -39,6 +39,12 @@ def test_crossing_words_never_cross_tags() -> None:
     assert text_of(result) == "1 3 2 4"
 
 
+def test_an_element_whose_words_were_dropped_holds_a_neighbour() -> None:
+    document = parse_html("我<b>真的</b>爱你。", "zh", "en")
+    translation = said("我真的爱你。", ("I", "我"), (" love", "爱"), (" you", "你"), (".", "。"))
+    assert document.assemble([translation]) == "I <b>love</b> you."
+
+
 def test_an_element_over_two_sentences() -> None:
     document = parse_html("我<b>爱你。他</b>走。", "zh", "en")
     first = said("我爱你。", ("I", "我"), (" love", "爱"), (" you", "你"), (".", "。"))
