@@ -1,0 +1,212 @@
+"""`tfm serve`: translate for other programs, over HTTP."""
+
+import ipaddress
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .model_options import several_models_options
+from .options import decoding_options, usage_errors
+
+if TYPE_CHECKING:
+    from tfm.runtime.serve.keys import ApiKeys
+    from tfm.runtime.serve.limits import Limits
+
+# Port 5000 is LibreTranslate's, which the clients of its API try by themselves.
+_PORT = 5000
+_NEEDED = ("starlette", "uvicorn", "prometheus_client", "python_multipart")
+_LIMITS = (
+    ("char-limit", -1, "Characters of one text."),
+    ("batch-limit", -1, "Texts of one request."),
+    ("alternatives-limit", 10, "Alternatives that may be asked for."),
+    ("req-limit", -1, "Texts a minute of one client: an API key, or an address."),
+    ("concurrency-limit", 1000, "Requests in work at the same time."),
+)
+
+
+def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for name, default, text in reversed(_LIMITS):
+        command = click.option(
+            f"--{name}",
+            type=click.IntRange(-1),
+            default=default,
+            show_default=True,
+            help=f"{text} -1 is no limit.",
+        )(command)
+    return command
+
+
+@click.command()
+@several_models_options
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen at; 0.0.0.0 or :: lets other machines in.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=_PORT,
+    show_default=True,
+    help="Port to listen at; 0 is any that is free.",
+)
+@_limit_options
+@click.option(
+    "--body-limit",
+    type=click.IntRange(1),
+    default=1_000_000,
+    show_default=True,
+    help="Bytes of one request.",
+)
+@click.option(
+    "--api-keys",
+    "key_file",
+    type=click.File(encoding="utf-8"),
+    help="Let in only who has one of the keys in this file, one in each line. The environment"
+    " variable TFM_API_KEYS has them with spaces between them.",
+)
+@click.option(
+    "--cors-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="A web site whose pages may use the service, such as https://example.org; 'none' for no"
+    " other than its own page. May be given several times.  [default: all]",
+)
+@click.option(
+    "--trusted-proxies",
+    default="",
+    metavar="ADDRESS,...",
+    help="Of these the header X-Forwarded-For says who the client is.",
+)
+@click.option(
+    "--shutdown-timeout",
+    type=click.IntRange(0),
+    default=30,
+    show_default=True,
+    help="Seconds that requests have to end after SIGTERM or Ctrl-C.",
+)
+@click.option(
+    "--log",
+    type=click.Choice(["text", "json", "off"]),
+    default="text",
+    show_default=True,
+    help="A line on stderr for each request; never its text.",
+)
+@partial(decoding_options, without=("num_hypotheses", "target_prefix"))
+def serve(**arguments: Any) -> None:
+    """Translate for other programs, over HTTP, and show a page at /.
+
+    Speaks the API of LibreTranslate (/translate, ...), DeepL (/v2/translate), DeepLX (/deeplx),
+    Immersive Translate (/imme) and MTranServer (/translate/batch). What is asked at the same time
+    is translated in the same batches. /openapi.json has the details, /metrics what Prometheus
+    reads. Ctrl-C or SIGTERM ends it once what was accepted is answered.
+
+    \b
+        tfm serve
+        curl localhost:5000/translate -d q=我爱你。 -d source=auto -d target=en
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `tfm run`
+    from importlib import import_module
+
+    for module in _NEEDED:  # before anything is read: all or nothing
+        import_module(module)
+    _run(**arguments)
+
+
+def _run(
+    *,
+    models: tuple[Path, ...],
+    device: str,
+    variant: str | None,
+    threads: int,
+    host: str,
+    port: int,
+    key_file: Any,
+    origins: tuple[str, ...],
+    trusted_proxies: str,
+    shutdown_timeout: int,
+    log: str,
+    decoding: dict[str, Any],
+    **limits: int,
+) -> None:
+    import asyncio
+
+    from tfm.runtime.bundled import BUNDLED_MODELS, bundled_model
+    from tfm.runtime.serve.app import create_app
+    from tfm.runtime.serve.models import Models, model_names
+    from tfm.runtime.serve.server import listen, serve_until_signal, url_of
+    from tfm.runtime.serve.service import Service
+
+    served = Models(models or [bundled_model(name) for name in BUNDLED_MODELS])
+    service = Service(served, limits=_limits(limits), keys=_read_keys(key_file))
+    _log_as(log)
+    listener = listen(host, port)
+    click.echo(
+        f"{url_of(listener)} translates with {model_names(served.models)}; Ctrl-C ends it", err=True
+    )
+    if not service.keys.required and not _is_loopback(listener.getsockname()[0]):
+        click.echo("Warning: whoever reaches this machine may use it: see --api-keys", err=True)
+
+    def load() -> None:
+        with usage_errors():
+            service.load(decoding, device=device, variant=variant, intra_threads=threads)
+
+    try:
+        app = create_app(service, origins=() if "none" in origins else origins or ("*",))
+        asyncio.run(
+            serve_until_signal(
+                app,
+                listener,
+                load,
+                shutdown_timeout=shutdown_timeout,
+                trusted_proxies=trusted_proxies,
+            )
+        )
+    finally:
+        served.close()
+
+
+def _limits(values: dict[str, int]) -> "Limits":
+    from tfm.runtime.serve.limits import Limits
+
+    return Limits(**values)
+
+
+def _read_keys(file: Any) -> "ApiKeys":
+    from tfm.runtime.serve.keys import ApiKeys, read_keys
+
+    keys = os.environ.get("TFM_API_KEYS", "").split()
+    if file is not None:
+        found = read_keys(file.read())
+        if not found:
+            raise click.UsageError(f"{file.name} has no API key in it: one in each line")
+        keys += found
+    return ApiKeys(keys)
+
+
+def _log_as(kind: str) -> None:
+    """Let records of requests, and warnings of everything else, be lines on stderr."""
+    from tfm.runtime.serve.logs import JsonLines, access
+
+    access.setLevel(logging.CRITICAL if kind == "off" else logging.INFO)
+    access.handlers.clear()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter("%(message)s"))
+    access.addHandler(handler)
+    access.propagate = False
+    if kind == "json":
+        root = logging.getLogger()
+        root.handlers.clear()
+        root.addHandler(handler)
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
