@@ -66,6 +66,13 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Bytes of one request.",
 )
 @click.option(
+    "--body-timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Seconds in which a request must have come.",
+)
+@click.option(
     "--api-keys",
     "key_file",
     type=click.File(encoding="utf-8"),
@@ -135,7 +142,7 @@ def _run(
     shutdown_timeout: int,
     log: str,
     decoding: dict[str, Any],
-    **limits: int,
+    **limits: Any,
 ) -> None:
     import asyncio
 
@@ -174,7 +181,7 @@ def _run(
         served.close()
 
 
-def _limits(values: dict[str, int]) -> "Limits":
+def _limits(values: dict[str, Any]) -> "Limits":
     from tfm.runtime.serve.limits import Limits
 
     return Limits(**values)

@@ -41,7 +41,7 @@ def find_code(code: str, known: Iterable[str]) -> str | None:
     if asked in _SIMPLIFIED and _CHINESE in by_name:
         return by_name[_CHINESE]
     language, *subtags = asked.split("-")
-    if not subtags or (language == _CHINESE and _TRADITIONAL & set(subtags)):
+    if not all(map(str.isalnum, subtags)) or (language == _CHINESE and _TRADITIONAL & set(subtags)):
         return None
     return by_name.get(language)
 

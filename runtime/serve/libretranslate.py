@@ -13,7 +13,7 @@ from .languages import AUTO, language_name, libretranslate_code
 from .service import Call, Endpoint, Service, unless_left
 from .text_service import TextRequest, TranslatedText
 
-FORMATS = ("text", "html")
+FORMATS = ("text", "html", "")
 _KEY_MISSING = 400
 
 

@@ -9,22 +9,28 @@ def best_combinations(scores: Sequence[Sequence[float]], count: int) -> list[tup
 
     A sum can only be among the best if another one that takes one step back in one sentence is
     better, so that few combinations are looked at (Huang and Chiang 2005, better k-best parsing,
-    algorithm 2).
+    algorithm 2). And only the count - 1 sentences whose second hypotheses cost least can differ
+    from their best: of any other, as many single changes come first.
 
     Args:
         scores: of each sentence's hypotheses, best first
         count: how many; there are fewer if there are not so many combinations
     """
-    first = (0,) * len(scores)
-    waiting = [(-sum(options[0] for options in scores), first)]
+    gaps = [(options[0] - options[1], at) for at, options in enumerate(scores) if len(options) > 1]
+    places = [at for _, at in heapq.nsmallest(count - 1, gaps)]
+    first = (0,) * len(places)
+    waiting = [(0.0, first)]
     seen = {first}
     best: list[tuple[int, ...]] = []
     while waiting and len(best) < count:
         cost, chosen = heapq.heappop(waiting)
-        best.append(chosen)
-        for sentence, options in enumerate(scores):
-            rank = chosen[sentence] + 1
-            following = (*chosen[:sentence], rank, *chosen[sentence + 1 :])
+        whole = [0] * len(scores)
+        for at, rank in zip(places, chosen, strict=True):
+            whole[at] = rank
+        best.append(tuple(whole))
+        for index, at in enumerate(places):
+            rank, options = chosen[index] + 1, scores[at]
+            following = (*chosen[:index], rank, *chosen[index + 1 :])
             if rank < len(options) and following not in seen:
                 seen.add(following)
                 heapq.heappush(waiting, (cost + options[rank - 1] - options[rank], following))

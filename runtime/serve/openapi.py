@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 
 _TEXT: Schema = {"type": "string"}
 _BOOLEAN: Schema = {"type": "boolean"}
+_KEY: Schema = {"description": "An API key, where one is needed."}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean", "default": False}
@@ -66,9 +67,9 @@ def _libretranslate(service: Service) -> Schema:
             "q": text_or_list,
             "source": {"enum": [AUTO, *languages]},
             "target": {"enum": languages},
-            "format": {"enum": list(FORMATS), "default": FORMATS[0]},
+            "format": {"enum": [*FORMATS, None], "default": FORMATS[0]},
             "alternatives": _alternatives(service),
-            "api_key": _TEXT,
+            "api_key": _KEY,
         },
         ("q", "source", "target"),
     )
@@ -91,7 +92,7 @@ def _libretranslate(service: Service) -> Schema:
             "language": _object({"source": named, "target": named}),
         }
     )
-    detect = _object({"q": text_or_list, "api_key": _TEXT}, ("q",))
+    detect = _object({"q": text_or_list, "api_key": _KEY}, ("q",))
     return {
         "/translate": _post("Translate a text or a list of texts", translate, answer, error),
         "/detect": _post("In which language is this?", detect, _array(detected), error),
@@ -106,8 +107,8 @@ def _deepl(service: Service) -> Schema:
         {
             "text": _list_of_texts(service, MOST_TEXTS),
             "target_lang": {"enum": targets},
-            "source_lang": {"enum": [deepl_code(code) for code in service.models.languages]},
-            "tag_handling": {"enum": ["html", "xml"]},
+            "source_lang": {"enum": ["", None, *map(deepl_code, service.models.languages)]},
+            "tag_handling": {"enum": ["html", "xml", "", None]},
         },
         ("text", "target_lang"),
     )
@@ -137,7 +138,10 @@ def _others(service: Service) -> Schema:
     languages = service.models.languages
     text, texts = _limited_text(service), _list_of_texts(service)
     maybe_auto = {"enum": [AUTO, *languages]}
-    pair = {"source_lang": maybe_auto, "target_lang": {"enum": languages}}
+    pair = {
+        "source_lang": {"enum": [AUTO, "", None, *languages]},
+        "target_lang": {"enum": languages},
+    }
     deeplx_answer = _object(
         {
             **_all(("code", "id"), _COUNT),
@@ -280,7 +284,7 @@ def _post(
 ) -> Schema:
     content = {_JSON: {"schema": body}}
     if forms:
-        content[_FORM] = {"schema": body}
+        content[_FORM] = {"schema": _as_form(body)}
     return {
         "post": {
             "summary": summary,
@@ -288,6 +292,19 @@ def _post(
             "responses": _answers(answer, error),
         }
     }
+
+
+def _as_form(schema: Any) -> Any:
+    """The same where there is no null, and where a list of one text is that text."""
+    if isinstance(schema, list):
+        return [_as_form(part) for part in schema if part is not None]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {name: _as_form(part) for name, part in schema.items()}
+    items = changed.get("items", {})
+    if "minLength" not in items:
+        return changed
+    return {"anyOf": [{**items, "minLength": 1}, {**changed, "minItems": 2}]}
 
 
 def _get(

@@ -17,6 +17,9 @@ from .limits import Limits
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _MOST_FIELDS = 10_000
+# Of a request that is too large the rest is read, so that a client who sends it all before it looks
+# sees the answer; up to so many bytes.
+_MOST_DISCARDED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Parameters:
         value = self.values.get(name, default)
         if not self.is_json and isinstance(value, str) and value.strip().isdecimal():
             value = int(value[:20])
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # JSON does not tell 1.0 from 1
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise bad_request(f"the parameter {name} must be a whole number, at least 0")
         return value
@@ -95,9 +100,12 @@ class Parameters:
         Raises:
             RequestError: it is another
         """
-        value = self.text(name, choices[0])
-        if value not in choices:
-            raise bad_request(f"the parameter {name} must be {' or '.join(choices)}")
+        value = self.values.get(name)
+        if value is None:
+            return choices[0]
+        if not isinstance(value, str) or value not in choices:
+            named = " or ".join(filter(None, choices))
+            raise bad_request(f"the parameter {name} must be {named}")
         return value
 
     def _lines(self, text: str) -> str:
@@ -125,25 +133,22 @@ async def read_parameters(request: Request, limits: Limits) -> Parameters:
 
 
 async def _read_body(request: Request, limits: Limits) -> bytes:
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limits.body_limit:
-        raise _too_large(limits)
-    body = bytearray()
+    body, size = bytearray(), 0
     try:
         async with asyncio.timeout(limits.body_timeout):
             async for chunk in request.stream():
-                body += chunk
-                if len(body) > limits.body_limit:
-                    raise _too_large(limits)
+                size += len(chunk)
+                if size <= limits.body_limit:
+                    body += chunk
+                elif size > limits.body_limit + _MOST_DISCARDED:
+                    break
     except TimeoutError:
         raise RequestError(
             408, f"the request did not come within {limits.body_timeout:g} seconds"
         ) from None
+    if size > limits.body_limit:
+        raise RequestError(413, f"the request is too large: the limit is {limits.body_limit} bytes")
     return bytes(body)
-
-
-def _too_large(limits: Limits) -> RequestError:
-    return RequestError(413, f"the request is too large: the limit is {limits.body_limit} bytes")
 
 
 def _from_json(body: bytes) -> dict[str, Any]:

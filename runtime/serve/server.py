@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 DRAIN_SECONDS = 0.2
@@ -61,10 +62,11 @@ class GracefulServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Within it the signals end the server; one that is ignored stays so."""
+        is_main = threading.current_thread() is threading.main_thread()
         before = {
             number: signal.signal(number, self.handle_exit)
             for number in _SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN
+            if is_main and signal.getsignal(number) is not signal.SIG_IGN
         }
         try:
             yield
@@ -73,13 +75,24 @@ class GracefulServer(uvicorn.Server):
                 signal.signal(number, handler)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Answer what has been sent already, and let clients know that it was the last."""
-        self.server_state.default_headers = [
-            *self.server_state.default_headers,
-            (b"connection", b"close"),
-        ]
+        """Answer what has been sent already."""
         await asyncio.sleep(DRAIN_SECONDS)
         await super().shutdown(sockets)
+
+    def last_answers(self, app: ASGIApp) -> ASGIApp:
+        """The application, which says from the end's beginning on that an answer is the last of its
+        connection: clients who would ask again on it would lose their request."""
+
+        async def closing(scope: Scope, receive: Receive, send: Send) -> None:
+            async def closing_send(message: Message) -> None:
+                if self.should_exit and message["type"] == "http.response.start":
+                    close = (b"connection", b"close")
+                    message = {**message, "headers": [*message.get("headers", []), close]}
+                await send(message)
+
+            await app(scope, receive, closing_send)
+
+        return closing
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -147,6 +160,7 @@ async def serve_until_signal(
         h11_max_incomplete_event_size=_LARGEST_HEAD,
     )
     server = GracefulServer(config)
+    config.app = server.last_answers(app)
     loading = asyncio.create_task(asyncio.to_thread(load))
     loading.add_done_callback(lambda task: _end_if_failed(task, server))
     await server.serve(sockets=[listener])

@@ -2,13 +2,14 @@
 together again."""
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tfm.runtime.documents import Document, Segment, parse_text
+from tfm.runtime.documents import Document, Segment, parse_html, parse_text
 from tfm.runtime.placeholders import PlaceholderPatterns
 from tfm.runtime.translation import Translation
 
@@ -23,6 +24,7 @@ from .n_best import best_combinations
 # others of the same client are not behind a whole book.
 MOST_WAITING = 64
 _LONG = 2000  # characters, whose sentences are looked for in another thread
+_TAG = re.compile(r"<[^<>]*>")
 DEFAULT_LANGUAGE = "en"  # of a text without a word
 
 
@@ -131,7 +133,7 @@ class TextService:
         model = self.models.find(detected.language, target) if detected.confidence else None
         if model is None and detected.language != target and detected.confidence:
             raise bad_request(f"no model translates from {detected.language} to {target}")
-        parse = parse_text
+        parse = parse_html if request.html else parse_text
         arguments = ("" if model is None else text), detected.language, target
         if len(text) > _LONG:
             document: Document = await asyncio.to_thread(parse, *arguments)
@@ -147,7 +149,7 @@ class TextService:
         if target is None:
             raise bad_request(f"the target language {request.target!r} is not supported")
         if request.source.lower() == AUTO:
-            return self.detect(text)[0], target
+            return self.detect(_TAG.sub(" ", text) if request.html else text)[0], target
         source = find_code(request.source, self.models.languages)
         if source is None:
             raise bad_request(f"the source language {request.source!r} is not supported")
