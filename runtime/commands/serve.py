@@ -16,7 +16,7 @@ from .options import decoding_options, usage_errors
 
 if TYPE_CHECKING:
     from tfm.runtime.serve.keys import ApiKeys
-    from tfm.runtime.serve.limits import Limits
+    from tfm.runtime.serve.limits import ServiceLimits
 
 # Port 5000 is LibreTranslate's, which the clients of its API try by themselves.
 _PORT = 5000
@@ -181,10 +181,10 @@ def _run(
         served.close()
 
 
-def _limits(values: dict[str, Any]) -> "Limits":
-    from tfm.runtime.serve.limits import Limits
+def _limits(values: dict[str, Any]) -> "ServiceLimits":
+    from tfm.runtime.serve.limits import ServiceLimits
 
-    return Limits(**values)
+    return ServiceLimits(**values)
 
 
 def _read_keys(file: Any) -> "ApiKeys":

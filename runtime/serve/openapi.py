@@ -137,8 +137,8 @@ def _deepl(service: Service) -> Schema:
 def _others(service: Service) -> Schema:
     languages = service.models.languages
     text, texts = _limited_text(service), _list_of_texts(service)
-    maybe_auto = {"enum": [AUTO, *languages]}
-    pair = {
+    maybe_auto: Schema = {"enum": [AUTO, *languages]}
+    pair: dict[str, Schema] = {
         "source_lang": {"enum": [AUTO, "", None, *languages]},
         "target_lang": {"enum": languages},
     }

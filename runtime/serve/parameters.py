@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from .errors import RequestError, bad_request, missing
-from .limits import Limits
+from .limits import ServiceLimits
 
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
@@ -113,7 +113,7 @@ class Parameters:
         return text if self.is_json else text.replace("\r\n", "\n")
 
 
-async def read_parameters(request: Request, limits: Limits) -> Parameters:
+async def read_parameters(request: Request, limits: ServiceLimits) -> Parameters:
     """All parameters of a request.
 
     Raises:
@@ -132,7 +132,7 @@ async def read_parameters(request: Request, limits: Limits) -> Parameters:
     return Parameters(query | _from_json(body), is_json=True)
 
 
-async def _read_body(request: Request, limits: Limits) -> bytes:
+async def _read_body(request: Request, limits: ServiceLimits) -> bytes:
     body, size = bytearray(), 0
     try:
         async with asyncio.timeout(limits.body_timeout):
@@ -169,7 +169,7 @@ def _from_query(query: str) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
-async def _from_multipart(request: Request, body: bytes, limits: Limits) -> dict[str, Any]:
+async def _from_multipart(request: Request, body: bytes, limits: ServiceLimits) -> dict[str, Any]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 

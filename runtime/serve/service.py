@@ -15,7 +15,7 @@ from tfm.runtime.errors import CancelledError, TfmError
 
 from .errors import RequestError
 from .keys import ApiKeys, client_of, given_key
-from .limits import Limits, RateLimiter
+from .limits import ServiceLimits, RateLimiter
 from .metrics import Metrics
 from .models import Models
 from .parameters import Parameters, read_parameters
@@ -52,11 +52,11 @@ class Service:
     """The models, the limits and the counters behind all APIs."""
 
     def __init__(
-        self, models: Models, *, limits: Limits | None = None, keys: ApiKeys | None = None
+        self, models: Models, *, limits: ServiceLimits | None = None, keys: ApiKeys | None = None
     ) -> None:
         """limits, keys: without them there are the default limits, and everyone is let in."""
         self.models = models
-        self.limits, self.keys = limits or Limits(), keys or ApiKeys()
+        self.limits, self.keys = limits or ServiceLimits(), keys or ApiKeys()
         self.metrics = Metrics()
         self.texts = TextService(models, self.metrics)
         self.rates = RateLimiter(self.limits.req_limit)

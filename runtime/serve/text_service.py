@@ -4,7 +4,7 @@ together again."""
 import asyncio
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Hashable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,8 @@ from .languages import AUTO, find_code
 from .metrics import Metrics
 from .models import Models, ServedModel
 from .n_best import best_combinations
+
+Parse = Callable[[str, str, str], Document]
 
 # Sentences of one request that may wait at a time: enough for a full batch, and few enough that
 # others of the same client are not behind a whole book.
@@ -133,10 +135,10 @@ class TextService:
         model = self.models.find(detected.language, target) if detected.confidence else None
         if model is None and detected.language != target and detected.confidence:
             raise bad_request(f"no model translates from {detected.language} to {target}")
-        parse = parse_html if request.html else parse_text
+        parse: Parse = parse_html if request.html else parse_text
         arguments = ("" if model is None else text), detected.language, target
         if len(text) > _LONG:
-            document: Document = await asyncio.to_thread(parse, *arguments)
+            document = await asyncio.to_thread(parse, *arguments)
         else:
             document = parse(*arguments)
         if model is not None:

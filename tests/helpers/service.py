@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,15 +88,19 @@ class RunningService:
 
 @contextmanager
 def running_service(
-    *arguments: str, wait: bool = True, **environment: str
+    *arguments: str,
+    wait: bool = True,
+    program: Sequence[str] = ("-m", "tfm"),
+    **environment: str,
 ) -> Iterator[RunningService]:
     """`tfm serve` at a free port, until the block is left.
 
     Args:
+        program: of Python, that has the command
         wait: until its models are loaded
     """
     process = subprocess.Popen(
-        [sys.executable, "-m", "tfm", "serve", "--port", "0", *arguments],
+        [sys.executable, *program, "serve", "--port", "0", *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

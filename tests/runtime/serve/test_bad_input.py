@@ -129,7 +129,7 @@ def test_too_much_text(service: RunningService, api: Api) -> None:
 @each_api
 def test_the_wrong_method(service: RunningService, api: Api) -> None:
     for method in ("GET", "PUT", "DELETE", "PATCH"):
-        status, answer, headers = service.ask(api.path, method=method)
+        status, _, headers = service.ask(api.path, method=method)
         assert (status, headers["Allow"]) == (405, "POST"), method
 
 

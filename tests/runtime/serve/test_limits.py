@@ -5,7 +5,7 @@ from helpers.needs import needs_module
 
 from tfm.runtime.serve.errors import RequestError
 from tfm.runtime.serve.keys import ApiKeys, client_of, given_key, read_keys
-from tfm.runtime.serve.limits import Limits, RateLimiter
+from tfm.runtime.serve.limits import ServiceLimits, RateLimiter
 
 needs_module("starlette")
 
@@ -74,7 +74,7 @@ def test_it_forgets_clients() -> None:
 
 
 def test_texts() -> None:
-    limits = Limits(char_limit=3, batch_limit=2, alternatives_limit=4)
+    limits = ServiceLimits(char_limit=3, batch_limit=2, alternatives_limit=4)
     limits.check_texts(["abc", "好好好"])
     limits.check_alternatives(4)
     for wrong in (["abcd"], ["a"] * 3):
@@ -83,7 +83,7 @@ def test_texts() -> None:
         assert caught.value.status == 413
     with pytest.raises(RequestError):
         limits.check_alternatives(5)
-    Limits().check_texts(["a" * 10**6] * 1000)
+    ServiceLimits().check_texts(["a" * 10**6] * 1000)
 
 
 def test_keys() -> None:
