@@ -1,9 +1,7 @@
 """`tfm serve`: translate for other programs, over HTTP."""
 
 import ipaddress
-import logging
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,8 +13,11 @@ from .model_options import several_models_options
 from .options import decoding_options, usage_errors
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from tfm.runtime.serve.keys import ApiKeys
     from tfm.runtime.serve.limits import ServiceLimits
+    from tfm.runtime.serve.service import Service
 
 # Port 5000 is LibreTranslate's, which the clients of its API try by themselves.
 _PORT = 5000
@@ -144,41 +145,55 @@ def _run(
     decoding: dict[str, Any],
     **limits: Any,
 ) -> None:
-    import asyncio
-
     from tfm.runtime.bundled import BUNDLED_MODELS, bundled_model
-    from tfm.runtime.serve.app import create_app
-    from tfm.runtime.serve.models import Models, model_names
-    from tfm.runtime.serve.server import listen, serve_until_signal, url_of
+    from tfm.runtime.serve.logs import log_requests
+    from tfm.runtime.serve.models import Models
+    from tfm.runtime.serve.server import listen
     from tfm.runtime.serve.service import Service
 
     served = Models(models or [bundled_model(name) for name in BUNDLED_MODELS])
     service = Service(served, limits=_limits(limits), keys=_read_keys(key_file))
-    _log_as(log)
-    listener = listen(host, port)
-    click.echo(
-        f"{url_of(listener)} translates with {model_names(served.models)}; Ctrl-C ends it", err=True
-    )
-    if not service.keys.required and not _is_loopback(listener.getsockname()[0]):
-        click.echo("Warning: whoever reaches this machine may use it: see --api-keys", err=True)
 
     def load() -> None:
         with usage_errors():
             service.load(decoding, device=device, variant=variant, intra_threads=threads)
 
-    try:
-        app = create_app(service, origins=() if "none" in origins else origins or ("*",))
-        asyncio.run(
-            serve_until_signal(
-                app,
-                listener,
+    with log_requests(log):
+        try:
+            _listen_and_serve(
+                service,
+                listen(host, port),
                 load,
+                origins=origins,
                 shutdown_timeout=shutdown_timeout,
                 trusted_proxies=trusted_proxies,
             )
-        )
-    finally:
-        served.close()
+        finally:
+            served.close()
+
+
+def _listen_and_serve(
+    service: "Service",
+    listener: "socket",
+    load: Callable[[], None],
+    *,
+    origins: tuple[str, ...],
+    **how: Any,
+) -> None:
+    import asyncio
+
+    from tfm.runtime.serve.app import create_app, page_folder
+    from tfm.runtime.serve.logs import events
+    from tfm.runtime.serve.models import model_names
+    from tfm.runtime.serve.server import serve_until_signal, url_of
+
+    names = model_names(service.models.models)
+    events.info("%s translates with %s; Ctrl-C ends it", url_of(listener), names)
+    if not service.keys.required and not _is_loopback(listener.getsockname()[0]):
+        events.warning("Warning: whoever reaches this machine may use it: see --api-keys")
+    allowed = () if "none" in origins else origins or ("*",)
+    app = create_app(service, origins=allowed, page=page_folder())
+    asyncio.run(serve_until_signal(app, listener, load, **how))
 
 
 def _limits(values: dict[str, Any]) -> "ServiceLimits":
@@ -197,22 +212,6 @@ def _read_keys(file: Any) -> "ApiKeys":
             raise click.UsageError(f"{file.name} has no API key in it: one in each line")
         keys += found
     return ApiKeys(keys)
-
-
-def _log_as(kind: str) -> None:
-    """Let records of requests, and warnings of everything else, be lines on stderr."""
-    from tfm.runtime.serve.logs import JsonLines, access
-
-    access.setLevel(logging.CRITICAL if kind == "off" else logging.INFO)
-    access.handlers.clear()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter("%(message)s"))
-    access.addHandler(handler)
-    access.propagate = False
-    if kind == "json":
-        root = logging.getLogger()
-        root.handlers.clear()
-        root.addHandler(handler)
 
 
 def _is_loopback(address: str) -> bool:

@@ -22,11 +22,14 @@ from .openapi import specification
 from .service import Service
 
 
-def create_app(service: Service, *, origins: Sequence[str] = ("*",)) -> Starlette:
+def create_app(
+    service: Service, *, origins: Sequence[str] = ("*",), page: Path | None = None
+) -> Starlette:
     """The application.
 
     Args:
         origins: web sites whose pages may use the service; "*" is all of them
+        page: the folder of the page that is shown at /
     """
     apis: list[Route] = [
         *LibreTranslate(service).routes(),
@@ -47,17 +50,17 @@ def create_app(service: Service, *, origins: Sequence[str] = ("*",)) -> Starlett
             allow_private_network=True,
         ),
     ]
-    routes: list[BaseRoute] = [*apis, *_page()]
+    routes: list[BaseRoute] = [*apis]
+    if page is not None:
+        routes.append(Mount("/", StaticFiles(directory=page, html=True)))
     handlers: Any = {HTTPException: _http_error, Exception: _bug}
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
-def _page() -> list[BaseRoute]:
-    """The page and its files, where this installation has them."""
+def page_folder() -> Path | None:
+    """Where the page's files are, if this installation has them."""
     folder = Path(str(files("tfm.runtime").joinpath("web", "assets")))
-    if not (folder / "index.html").is_file():
-        return []
-    return [Mount("/", StaticFiles(directory=folder, html=True))]
+    return folder if (folder / "index.html").is_file() else None
 
 
 async def _http_error(_request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ _MOST_CLIENTS = 10_000  # that are remembered
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLimits:
-    """ServiceLimits of the service; -1 is none, as in LibreTranslate.
+    """Limits of the service; -1 is none, as in LibreTranslate.
 
     Attributes:
         char_limit: characters of one text

@@ -1,14 +1,16 @@
 """What the service writes of each request, as text or JSON; never texts, keys or query strings."""
 
+import contextlib
 import json
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .metrics import Metrics
 
+events = logging.getLogger("tfm.serve")
 access = logging.getLogger("tfm.serve.access")
 OTHER = "other"
 
@@ -68,3 +70,26 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=True)
+
+
+@contextlib.contextmanager
+def log_requests(kind: str) -> Iterator[None]:
+    """Within it events of the service and requests are lines on stderr.
+
+    Args:
+        kind: "text"; "json", in which warnings of everything else come, too; or "off", without
+            requests
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if kind == "json" else logging.Formatter("%(message)s"))
+    events.setLevel(logging.INFO)
+    events.propagate = False
+    access.setLevel(logging.WARNING if kind == "off" else logging.NOTSET)
+    loggers = [events, logging.getLogger()] if kind == "json" else [events]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)

@@ -15,7 +15,7 @@ from tfm.runtime.errors import CancelledError, TfmError
 
 from .errors import RequestError
 from .keys import ApiKeys, client_of, given_key
-from .limits import ServiceLimits, RateLimiter
+from .limits import RateLimiter, ServiceLimits
 from .metrics import Metrics
 from .models import Models
 from .parameters import Parameters, read_parameters
@@ -117,43 +117,46 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         request = Request(scope, receive)
-        try:
-            response = await self._answer(request)
-        except RequestError as error:
-            response = JSONResponse(self.error_body(error), error.status, error.headers)
-        except ClientDisconnect:
-            response = Response(status_code=CLIENT_LEFT)
-        except CancelledError as error:
-            failed = RequestError(503, str(error))
-            response = JSONResponse(self.error_body(failed), 503)
-        except TfmError as error:
-            logger.error("%s: %s", scope["path"], error)
-            failed = RequestError(500, str(error))
-            response = JSONResponse(self.error_body(failed), 500)
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
-        if request.method not in self.methods:
-            error = RequestError(405, f"{request.method} is not for this address")
-            return JSONResponse(
-                self.error_body(error), 405, {"Allow": ", ".join(sorted(self.methods))}
-            )
         service = self.service
-        if not self.is_open and service.in_progress >= service.limits.concurrency_limit >= 0:
-            raise RequestError(503, "too many requests are in work", retry_after=1)
         service.in_progress += 1
         try:
-            parameters = await read_parameters(request, service.limits)
-            key = given_key(request.headers, request.query_params, parameters.values)
-            if not self.is_open:
-                service.check_key(key, self.status_if_no_key)
-                service.check_loaded()
-            address = request.client.host if request.client else ""
-            known = key if service.keys.required else None
-            call = Call(request, parameters, client_of(known, address), key)
-            return await self.handler(call)
+            response = await self._answer(request)
+            await response(scope, receive, send)
         finally:
             service.in_progress -= 1
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self.handler(await self._let_in(request))
+        except ClientDisconnect:
+            return Response(status_code=CLIENT_LEFT)
+        except RequestError as error:
+            return self._refusal(error)
+        except CancelledError as error:
+            return self._refusal(RequestError(503, str(error)))
+        except TfmError as error:
+            logger.error("%s: %s", request.url.path, error)
+            return self._refusal(RequestError(500, str(error)))
+
+    def _refusal(self, error: RequestError) -> Response:
+        return JSONResponse(self.error_body(error), error.status, error.headers)
+
+    async def _let_in(self, request: Request) -> Call:
+        if request.method not in self.methods:
+            raise RequestError(
+                405, f"{request.method} is not for this address", allow=sorted(self.methods)
+            )
+        service = self.service
+        if not self.is_open and 0 <= service.limits.concurrency_limit < service.in_progress:
+            raise RequestError(503, "too many requests are in work", retry_after=1)
+        parameters = await read_parameters(request, service.limits)
+        key = given_key(request.headers, request.query_params, parameters.values)
+        if not self.is_open:
+            service.check_key(key, self.status_if_no_key)
+            service.check_loaded()
+        address = request.client.host if request.client else ""
+        client = client_of(key if service.keys.required else None, address)
+        return Call(request, parameters, client, key)
 
     def at(self, path: str) -> Route:
         """The route to it."""

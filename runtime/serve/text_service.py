@@ -160,12 +160,18 @@ class TextService:
     def _options(
         self, model: ServedModel, source: str, target: str, request: TextRequest
     ) -> dict[str, Any]:
-        beams = model.service.translator.options.beam_size
+        options = model.service.translator.options
+        beams = options.beam_size
         how: dict[str, Any] = {"source_language": source, "target_language": target}
         if request.alternatives and not request.html:
             # Whoever wants fewer than the beam has is in one batch with those who want all of it.
             count = max(beams, request.alternatives + 1)
-            how |= {"num_hypotheses": count, "beam_size": count}
+            wanted = {"num_hypotheses": count, "beam_size": count}
+            try:
+                options.changed(**wanted)
+            except ValueError as error:
+                raise bad_request(f"alternatives is {request.alternatives}: {error}") from error
+            how |= wanted
         elif beams == 1:
             how["with_scores"] = False  # which greedy search would need a second pass for
         if request.placeholders is not None:

@@ -111,7 +111,7 @@ def running_service(
     try:
         assert process.stderr is not None
         first = process.stderr.readline()
-        found = re.match(r"(http://\S+) translates with", first)
+        found = re.search(r"(http://[^\s\"]+) translates with", first)
         assert found, first + process.stderr.read()
         service = RunningService(process, found[1], [first])
         stderr = process.stderr
