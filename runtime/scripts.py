@@ -165,6 +165,17 @@ def is_spaced(language: str) -> bool:
     return not scripts or not _NO_SPACES.issuperset(scripts)
 
 
+def count_units(text: str, language: str | None = None) -> int:
+    """Words, or characters of scripts without spaces, in the scripts of a language; addresses do
+    not count.
+
+    Args:
+        language: None counts those of all scripts
+    """
+    scripts = tuple(_LETTERS) if language is None else scripts_of(language)
+    return len(_patterns(scripts).right.findall(_ADDRESS.sub(" ", text))) if scripts else 0
+
+
 def warn_of_other_script(sentences: Sequence[str], source: str, target: str) -> None:
     """Log a warning if at least half of the sentences are in another script than the source's.
 

@@ -20,7 +20,9 @@ SOURCES = (
     *("pyproject.toml", "README.md", "LICENSE"),
 )
 GRAPHS = ("translate", "greedy", "score", "encoder", "decoder", "compact")
+# What needs an extra.
 DRAWING = ("tfm.runtime.explain.fonts", "tfm.runtime.explain.picture")
+SERVING = "tfm.runtime.serve."
 TORCHLESS = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors", "sacrebleu")
 
 
@@ -114,12 +116,15 @@ def test_the_wheel_holds_only_what_users_need(environment: Environment) -> None:
 
 
 def test_every_runtime_module_imports(environment: Environment) -> None:
-    """But for those that draw, which need the extra `explain`."""
+    """But for those that draw or serve, which need the extras `explain` and `serve`."""
     code = (
         "import importlib, pkgutil, tfm.runtime\n"
         "names = [m.name for m in pkgutil.walk_packages(tfm.runtime.__path__, 'tfm.runtime.')]\n"
         "for name in names:\n"
-        f"    name.endswith('__main__') or name in {DRAWING} or importlib.import_module(name)\n"
+        "    if not (\n"
+        f"        name.endswith('__main__') or name in {DRAWING} or name.startswith({SERVING!r})\n"
+        "    ):\n"
+        "        importlib.import_module(name)\n"
         "print(tfm.runtime.__file__, *names, sep='\\n')\n"
     )
     done = call(environment.python, "-c", code, cwd=environment.away)
@@ -185,7 +190,7 @@ def test_help_and_info(environment: Environment, toy_model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "import", "export", "evaluate", "convert", "experiments"]
+    "command", ["train", "import", "export", "evaluate", "convert", "experiments", "serve"]
 )
 def test_what_to_install(environment: Environment, toy_model: Path, command: str) -> None:
     arguments = {
@@ -195,6 +200,7 @@ def test_what_to_install(environment: Environment, toy_model: Path, command: str
         "experiments": [toy_model / "config.json", "--out", environment.away / "study"],
         "import": [toy_model, environment.away / "checkpoint"],
         "convert": [toy_model, environment.away / "model", "--to", "ctranslate2"],
+        "serve": ["--port", "0"],
     }[command]
     status, stdout, stderr = environment.tfm(command, *arguments)
     assert (status, stdout) == (1, "")

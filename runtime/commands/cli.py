@@ -8,6 +8,7 @@ from .explain import explain
 from .info import info
 from .run import run
 from .score import score
+from .serve import serve
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,3 +22,4 @@ cli.add_command(info)
 cli.add_command(score)
 cli.add_command(explain)
 cli.add_command(document)
+cli.add_command(serve)

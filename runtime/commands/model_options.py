@@ -5,19 +5,32 @@ import click
 from .model_argument import ModelPath
 from .options import Command
 
-_OPTIONS = (
-    click.option(
-        "-m",
-        "--model",
-        type=ModelPath(),
-        envvar="TFM_MODEL",
-        show_envvar=True,
-        help="Folder written by `tfm export`, or a bundled model: zh-en, en-zh.  [default: zh-en]",
-    ),
+_MODEL = click.option(
+    "-m",
+    "--model",
+    type=ModelPath(),
+    envvar="TFM_MODEL",
+    show_envvar=True,
+    help="Folder written by `tfm export`, or a bundled model: zh-en, en-zh.  [default: zh-en]",
+)
+_MODELS = click.option(
+    "-m",
+    "--model",
+    "models",
+    type=ModelPath(),
+    multiple=True,
+    envvar="TFM_MODEL",
+    show_envvar=True,
+    help="Folder written by `tfm export`, or a bundled model. May be given several times."
+    "  [default: zh-en and en-zh]",
+)
+_LANGUAGES = (
     click.option(
         "--source-language", help="Of the text, where the model reads several: see `tfm info`."
     ),
     click.option("--target-language", help="Of the translation, where the model writes several."),
+)
+_DEVICE = (
     click.option(
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
     ),
@@ -35,6 +48,16 @@ _OPTIONS = (
 def model_options(command: Command) -> Command:
     """Give a command the arguments `model`, `source_language`, `target_language`, `device`,
     `variant` and `threads`."""
-    for option in reversed(_OPTIONS):
+    return _with(command, _MODEL, *_LANGUAGES, *_DEVICE)
+
+
+def several_models_options(command: Command) -> Command:
+    """Give a command that uses several models the arguments `models`, a tuple of folders that is
+    empty where none is named, and `device`, `variant` and `threads`."""
+    return _with(command, _MODELS, *_DEVICE)
+
+
+def _with(command: Command, *options: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command

@@ -1,0 +1,1 @@
+"""`tfm serve`: the HTTP service, and the APIs of others that it speaks."""
