@@ -4,6 +4,7 @@ import click
 
 from .command_group import CommandGroup
 from .document import document
+from .doctor import doctor
 from .explain import explain
 from .info import info
 from .run import run
@@ -21,3 +22,4 @@ cli.add_command(info)
 cli.add_command(score)
 cli.add_command(explain)
 cli.add_command(document)
+cli.add_command(doctor)
