@@ -7,6 +7,7 @@ from .document import document
 from .doctor import doctor
 from .explain import explain
 from .info import info
+from .ray_folder import ray_folder
 from .run import run
 from .score import score
 
@@ -23,3 +24,4 @@ cli.add_command(score)
 cli.add_command(explain)
 cli.add_command(document)
 cli.add_command(doctor)
+cli.add_command(ray_folder)

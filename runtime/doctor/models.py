@@ -76,7 +76,9 @@ def _graph_findings(check: str, experiment: trial_process.Experiment) -> Iterato
     counts = Counter(report["variant"] for report in good)
     if good:
         opened = ", ".join(f"{variant} {count}" for variant, count in sorted(counts.items()))
-        yield ok(f"{check} graphs", f"opened, and as config.json says: {opened}", opened=dict(counts))
+        yield ok(
+            f"{check} graphs", f"opened, and as config.json says: {opened}", opened=dict(counts)
+        )
     known = [report for report in graphs if "opsets" in report]
     if known:
         newest = max(report["ir"] for report in known)
