@@ -194,6 +194,8 @@ class FolderJob:
     def _plan(self, path: Path, rows_per_task: int) -> None:
         name = self._name(path)
         output = self.output / name
+        if output.exists() and output.samefile(path):
+            raise TfmError(f"{output} is read, and would be overwritten: choose another output")
         facts = path.stat()
         state = {"bytes": facts.st_size, "mtime_ns": facts.st_mtime_ns}
         before = self._journal.get(name)

@@ -89,7 +89,8 @@ class ParquetFormat:
     def _read(self, path: Path, piece: Piece) -> Any:
         """The rows, from no more row groups than have them."""
         with import_module("pyarrow.parquet").ParquetFile(path) as file:
-            begin, first, groups = 0, 0, []
+            begin = first = 0
+            groups: list[int] = []
             for group in range(file.num_row_groups):
                 end = begin + file.metadata.row_group(group).num_rows
                 if begin < piece.end and end > piece.begin:

@@ -4,9 +4,10 @@ import contextlib
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
@@ -69,7 +70,7 @@ class PieceWorker:
 
 def run_tasks(
     tasks: Sequence[PieceTask], translator: TableTranslator, actors: Actors
-) -> Iterator[tuple[PieceTask, dict[str, Any]]]:
+) -> Generator[tuple[PieceTask, dict[str, Any]], None, None]:
     """Each task with what its actor says, as they are done.
 
     An actor that dies is started again, and its tasks as well.
@@ -85,7 +86,8 @@ def run_tasks(
     data = import_module("ray.data")
     rows = [{"task": json.dumps(asdict(task))} for task in tasks]
     kwargs = {"translator": translator, "fingerprint": translator.translator().fingerprint}
-    with _ray_errors(ray), _connected(ray, actors):
+    # What Ray prints, that a worker died for one, is no output of ours.
+    with contextlib.redirect_stdout(sys.stderr), _ray_errors(ray), _connected(ray, actors):
         context = data.DataContext.get_current()
         context.enable_progress_bars = False
         results = data.from_items(

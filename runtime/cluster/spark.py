@@ -1,6 +1,7 @@
 """A user-defined function for Spark, which calls a TableTranslator with the batches of a task."""
 
 import importlib
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,8 +30,8 @@ def spark_udf(translator: TableTranslator) -> Any:
 
     # Spark reads from the annotations what it passes in.
     translated.__annotations__ = {
-        "batches": Iterator[pandas.Series],
-        "return": Iterator[pandas.DataFrame],
+        "batches": operator.getitem(Iterator, pandas.Series),
+        "return": operator.getitem(Iterator, pandas.DataFrame),
     }
     fields = f"`{translator.output_column}` string, `{translator.error_column}` string"
     return functions.pandas_udf(translated, returnType=fields)

@@ -86,7 +86,7 @@ class TableTranslator:
         self._how = HowToOpen(_everywhere(model), device, variant, intra_threads)
         self._split = split
         self._languages = {"source_language": source_language, "target_language": target_language}
-        self._options = options
+        self._options: dict[str, Any] = options
 
     def __reduce__(self) -> tuple[Any, ...]:
         arguments = {
@@ -182,9 +182,8 @@ class TableTranslator:
         if not sentences:
             return {}
         try:
-            translations = translator.translate_batch(
-                sentences, with_scores=False, **self._languages, **self._options
-            )
+            how = {**self._languages, **self._options}
+            translations = translator.translate_batch(sentences, with_scores=False, **how)
         except (ModelError, CancelledError):
             raise
         except (TfmError, ValueError) as error:
