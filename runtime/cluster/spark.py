@@ -1,7 +1,6 @@
 """A user-defined function for Spark, which calls a TableTranslator with the batches of a task."""
 
 import importlib
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,9 +28,10 @@ def spark_udf(translator: TableTranslator) -> Any:
             ]
 
     # Spark reads from the annotations what it passes in.
+    of: Any = Iterator
     translated.__annotations__ = {
-        "batches": operator.getitem(Iterator, pandas.Series),
-        "return": operator.getitem(Iterator, pandas.DataFrame),
+        "batches": of[pandas.Series],
+        "return": of[pandas.DataFrame],
     }
     fields = f"`{translator.output_column}` string, `{translator.error_column}` string"
     return functions.pandas_udf(translated, returnType=fields)

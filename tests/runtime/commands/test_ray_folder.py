@@ -136,7 +136,8 @@ def test_a_job_that_is_stopped(tmp_path: Path, number: signal.Signals, status: i
     job = Job(*arguments)
     job.wait_until_parts(out, 2)
     os.kill(job.process.pid, number)
-    assert job.end() == (status, "")
+    ended, stderr = job.end()
+    assert (ended, "Traceback" in stderr) == (status, False)
     assert [row["translation"] for row in read_rows(out / "a.jsonl")] == ["Hello."] * 3
     assert not (out / "b.jsonl").exists()
     left = len(list((out / ".tfm-parts").rglob("*_*_*")))
