@@ -3,8 +3,8 @@
 import click
 
 from .command_group import CommandGroup
-from .document import document
 from .doctor import doctor
+from .document import document
 from .explain import explain
 from .info import info
 from .ray_folder import ray_folder

@@ -93,7 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     lines = SENTENCES.read_text("utf-8").splitlines()
-    texts = [f"{lines[n % len(lines)]}{n}。" for n in range(arguments.rows)]
+    texts = [f"第{n}，{lines[n % len(lines)]}" for n in range(arguments.rows)]
     numbers = [int(number) for number in arguments.actors.split(",")]
     found: dict[int, list[Measured]] = {number: [] for number in numbers}
     for _ in range(arguments.rounds):
