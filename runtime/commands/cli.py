@@ -3,9 +3,11 @@
 import click
 
 from .command_group import CommandGroup
+from .doctor import doctor
 from .document import document
 from .explain import explain
 from .info import info
+from .ray_folder import ray_folder
 from .run import run
 from .score import score
 from .serve import serve
@@ -23,3 +25,5 @@ cli.add_command(score)
 cli.add_command(explain)
 cli.add_command(document)
 cli.add_command(serve)
+cli.add_command(doctor)
+cli.add_command(ray_folder)

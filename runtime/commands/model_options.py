@@ -35,26 +35,31 @@ _DEVICE = (
         "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
     ),
     click.option("--variant", help="int8, fp32, ...  [default: the best for the device]"),
-    click.option(
-        "--threads",
-        type=click.IntRange(0),
-        default=0,
-        help="Threads to compute with, on a CPU each with lines of its own.  [default: as many as"
-        " pay, at most one for each core that other programs leave free]",
-    ),
+)
+_THREADS = click.option(
+    "--threads",
+    type=click.IntRange(0),
+    default=0,
+    help="Threads to compute with, on a CPU each with lines of its own.  [default: as many as"
+    " pay, at most one for each core that other programs leave free]",
 )
 
 
 def model_options(command: Command) -> Command:
     """Give a command the arguments `model`, `source_language`, `target_language`, `device`,
     `variant` and `threads`."""
+    return _with(command, _MODEL, *_LANGUAGES, *_DEVICE, _THREADS)
+
+
+def model_options_without_threads(command: Command) -> Command:
+    """The same without `threads`."""
     return _with(command, _MODEL, *_LANGUAGES, *_DEVICE)
 
 
 def several_models_options(command: Command) -> Command:
     """Give a command that uses several models the arguments `models`, a tuple of folders that is
     empty where none is named, and `device`, `variant` and `threads`."""
-    return _with(command, _MODELS, *_DEVICE)
+    return _with(command, _MODELS, *_DEVICE, _THREADS)
 
 
 def _with(command: Command, *options: Command) -> Command:
