@@ -18,6 +18,7 @@ def service() -> Iterator[RunningService]:
         needs_module(module)
     with running_service("--threads", "1") as running:
         yield running
+    assert not [line for line in running.lines if "Traceback" in line or "Exception" in line]
 
 
 @pytest.fixture(scope="session")

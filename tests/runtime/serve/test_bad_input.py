@@ -227,6 +227,21 @@ class TestSlowClients:
     def test_binary_is_no_request(self, connect: Callable[[bytes], socket.socket]) -> None:
         assert connect(b"\x16\x03\x01\x00\xff\x00" * 50).recv(100).startswith(b"HTTP/1.1 400")
 
+    @pytest.mark.slow
+    def test_a_head_that_does_not_end(
+        self, service: RunningService, connect: Callable[[bytes], socket.socket]
+    ) -> None:
+        connection = connect(b"POST /translate HTTP/1.1\r\nHost: x\r\n")
+        begun = time.monotonic()
+        connection.settimeout(3)
+        with pytest.raises(OSError):
+            while time.monotonic() - begun < 30:
+                connection.sendall(b"X-More: 1\r\n")
+                time.sleep(0.5)
+                if service.process.poll() is not None:
+                    break
+        assert 5 < time.monotonic() - begun < 20
+
     def test_a_body_that_does_not_come(self) -> None:
         with running_service("-m", "zh-en", "--body-timeout", "0.5", "--threads", "1") as running:
             host, port = running.url.removeprefix("http://").split(":")
