@@ -88,7 +88,7 @@ class FileInHand:
     output: Path
     state: dict[str, int]
     tasks: list[PieceTask]
-    left: int
+    left: set[PieceTask]
 
 
 class FolderJob:
@@ -111,7 +111,7 @@ class FolderJob:
         rows_per_task: int,
         overwrite: bool = False,
     ) -> None:
-        """Look at both folders. Nothing is written yet.
+        """Look at both folders. Nothing is written yet; with `overwrite`, old parts are deleted.
 
         Args:
             source: a folder, whose folders are looked into as well, or a file
@@ -127,8 +127,9 @@ class FolderJob:
         self.tasks: list[PieceTask] = []
         self.finished = 0
         self._settings, self._translator = dict(settings), translator
-        self._journal = {} if overwrite else self._read_journal()
         self._overwrite = overwrite
+        self._outdated: set[str] = set()  # outputs that --overwrite has yet to replace
+        self._journal = {} if overwrite else self._read_journal()
         self._in_hand: dict[str, FileInHand] = {}
         for path in self._input_files():
             self._plan(path, rows_per_task)
@@ -139,8 +140,8 @@ class FolderJob:
         file = self._in_hand.get(name)
         if file is None:
             return
-        file.left -= 1
-        if file.left == 0:
+        file.left.discard(task)
+        if not file.left:
             self._finish(name, file)
 
     def fail(self, task: PieceTask, error: str) -> None:
@@ -164,9 +165,10 @@ class FolderJob:
                 raise TfmError(f"{self.output}: another process is writing it")
             try:
                 if self._overwrite:
+                    self._outdated |= self._in_hand.keys()
                     self._write_journal()
                 for name, file in list(self._in_hand.items()):
-                    if file.left == 0:
+                    if not file.left:
                         self._finish(name, file)
                 yield
                 if not self.failed and not self._in_hand:
@@ -205,7 +207,7 @@ class FolderJob:
             self.counts[name] = Counts(before["rows"], before["errors"])
             self.finished += 1
             return
-        if output.exists() and not self._overwrite:
+        if output.exists() and not self._overwrite and name not in self._outdated:
             raise TfmError(f"{output} is there, and is of no earlier run: {_ANEW}")
         try:
             pieces = FORMATS[path.suffix].split(path, self._translator.column, rows_per_task)
@@ -218,7 +220,7 @@ class FolderJob:
             shutil.rmtree(parts, ignore_errors=True)
         tasks = [PieceTask(str(path), piece.begin, piece.end, str(parts)) for piece in pieces]
         left = [task for task in tasks if task.find() is None]
-        self._in_hand[name] = FileInHand(path, output, state, tasks, len(left))
+        self._in_hand[name] = FileInHand(path, output, state, tasks, set(left))
         self.tasks += left
 
     def _finish(self, name: str, file: FileInHand) -> None:
@@ -231,6 +233,7 @@ class FolderJob:
         counts = Counts(sum(c.rows for _, c in found), sum(c.errors for _, c in found))
         self.counts[name] = counts
         self._journal[name] = {**file.state, **asdict(counts)}
+        self._outdated.discard(name)
         self._write_journal()
         del self._in_hand[name]
         for path in paths:
@@ -247,6 +250,7 @@ class FolderJob:
         try:
             journal = json.loads(read_regular(path, _MOST_JOURNAL_BYTES))
             settings, files = journal["settings"], dict(journal["files"])
+            self._outdated = set(journal["outdated"])
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError) as error:
@@ -260,7 +264,11 @@ class FolderJob:
         return files
 
     def _write_journal(self) -> None:
-        journal = {"settings": self._settings, "files": self._journal}
+        journal = {
+            "settings": self._settings,
+            "files": self._journal,
+            "outdated": sorted(self._outdated),
+        }
         write_text(self.output / JOURNAL, json.dumps(journal, indent=1, ensure_ascii=False))
 
 

@@ -19,6 +19,7 @@ from .pieces import READ_ERRORS, Counts
 from .table_translator import TableTranslator
 
 _MOST_BLOCKS = 10_000
+_LONGEST_FOLDER = 40  # characters
 _STORE_BYTES = 100 << 20  # Ray's shared memory, which only gets names of tasks and counts here
 
 
@@ -118,7 +119,8 @@ def _connected(ray: Any, actors: Actors) -> Iterator[None]:
                 num_cpus=actors.number * actors.threads,
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
-                _temp_dir=folder,
+                # The sockets in it have paths of at most 107 bytes; None is Ray's own folder.
+                _temp_dir=folder if len(folder) <= _LONGEST_FOLDER else None,
                 **quiet,
             )
         else:

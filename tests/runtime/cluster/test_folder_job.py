@@ -90,6 +90,15 @@ def test_finished_files_are_left_alone(source: Path) -> None:
     assert not os.path.samestat((out / "a.jsonl").stat(), before)
 
 
+def test_overwriting_that_stopped_goes_on(source: Path) -> None:
+    run(job(source))
+    run(job(source, overwrite=True), 3)  # a.jsonl, but not sub/b.jsonl
+    again = job(source)
+    assert (again.finished, len(again.tasks)) == (1, 1)
+    run(again)
+    assert job(source).finished == 2
+
+
 @pytest.mark.parametrize("most", [0, 1, 2, 3])
 def test_a_run_that_stopped_goes_on(source: Path, most: int) -> None:
     first = job(source)

@@ -1,12 +1,14 @@
 """`tfm ray` on real Ray in this machine: whole folders, an actor that dies, Ctrl-C."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,10 @@ from helpers.needs import needs_module
 from helpers.processes import command_line, descendants
 
 from tfm.runtime import Translator
+from tfm.runtime.cluster import TableTranslator
 
 ACTOR = "ray::MapWorker"
+HOW = ("--column", "zh", "--beam-size", "1")
 SECONDS = 400  # that a job may take beside other work
 
 
@@ -40,13 +44,38 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+class KillOne(threading.Thread):
+    """Kills one of two actors below this process, once a piece is translated.
+
+    Attributes:
+        killed: its process
+    """
+
+    def __init__(self, out: Path) -> None:
+        super().__init__(daemon=True)
+        self._out = out
+        self.killed: int | None = None
+
+    def run(self) -> None:
+        """Wait for the moment, for as long as a job may take."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end:
+            below = descendants(os.getpid())
+            actors = [pid for pid in below if command_line(pid).startswith(ACTOR)]
+            if len(actors) >= 2 and count_parts(self._out):
+                os.kill(actors[0], signal.SIGKILL)
+                self.killed = actors[0]
+                return
+            time.sleep(0.02)
+
+
 class Job:
     """The command in a process of its own."""
 
     def __init__(self, *arguments: str) -> None:
         code = "from tfm.runtime.commands.program import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", code, "ray", *arguments, "--column", "zh", "--beam-size", "1"],
+            [sys.executable, "-c", code, "ray", *arguments, *HOW],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -57,45 +86,43 @@ class Job:
     def wait_until_parts(self, folder: Path, count: int) -> None:
         """Until so many pieces are translated."""
         end = time.monotonic() + SECONDS
-        while len(list((folder / ".tfm-parts").rglob("*_*_*"))) < count:
+        while count_parts(folder) < count:
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < end
             time.sleep(0.02)
 
-    def actors(self) -> list[int]:
-        """Processes that translate."""
+    def end(self) -> tuple[int, str, str]:
+        """Exit status, stdout and stderr."""
         below = descendants(self.process.pid)
-        return [pid for pid in below if command_line(pid).startswith(ACTOR)]
-
-    def end(self) -> tuple[int, str]:
-        """Exit status and stderr."""
         try:
             stdout, stderr = self.process.communicate(timeout=SECONDS)
-        finally:
-            for pid in [*descendants(self.process.pid), self.process.pid]:
-                if self.process.poll() is None:
-                    os.kill(pid, signal.SIGKILL)
-        assert stdout == ""
-        return self.process.returncode, stderr
+        except subprocess.TimeoutExpired:
+            for pid in [self.process.pid, *below]:
+                os.kill(pid, signal.SIGKILL)
+            raise
+        return self.process.returncode, stdout, stderr
 
 
-def check_that_an_actor_may_die(tmp_path: Path, rows: int, rows_per_task: int) -> None:
+def count_parts(folder: Path) -> int:
+    """Pieces that are translated, of files that are not finished."""
+    return len(list((folder / ".tfm-parts").rglob("*_*_*")))
+
+
+def check_that_an_actor_may_die(
+    tmp_path: Path, run: Callable[..., tuple[int, str, str]], rows: int, rows_per_task: int
+) -> None:
     """Two actors, one of them killed in the middle: every row is there, in its order."""
-    needs_module("ray")
     texts = [f"我有{n}本书。" if n % 100 else None for n in range(rows)]
     half = rows // 2
     write_rows(tmp_path / "in" / "a.parquet", texts[:half])
     write_rows(tmp_path / "in" / "sub" / "b.jsonl", texts[half:])
     out = tmp_path / "out"
-    job = Job(
-        *(str(tmp_path / "in"), str(out), "--actors", "2", "--rows-per-task", str(rows_per_task))
-    )
-    job.wait_until_parts(out, 1)
-    actors = job.actors()
-    assert len(actors) == 2
-    os.kill(actors[0], signal.SIGKILL)
-    status, stderr = job.end()
-    assert status == 0, stderr
+    killer = KillOne(out)
+    killer.start()
+    arguments = (str(tmp_path / "in"), str(out), "--actors", "2")
+    status, stdout, stderr = run(*arguments, "--rows-per-task", str(rows_per_task))
+    assert (status, stdout) == (0, ""), stderr
+    assert killer.killed is not None
     assert stderr.splitlines()[-1] == f"2 files in {out}, {rows} rows"
     assert "Traceback" not in stderr
 
@@ -111,15 +138,62 @@ def check_that_an_actor_may_die(tmp_path: Path, rows: int, rows_per_task: int) -
     assert sorted(path.name for path in out.iterdir()) == ["_tfm.json", "a.parquet", "sub"]
 
 
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    """Ray in this machine, which both tests use: it takes longest to start."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    module: Any = needs_module("ray")
+    module.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=100 << 20,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    yield module
+    module.shutdown()
+
+
+@pytest.mark.filterwarnings("ignore")  # of Ray about its own code
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for the actor")
-def test_an_actor_that_dies(tmp_path: Path) -> None:
-    check_that_an_actor_may_die(tmp_path, rows=1200, rows_per_task=100)
+def test_an_actor_that_dies(tmp_path: Path, ray: Any) -> None:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return tfm("ray", *arguments, *HOW)
+
+    check_that_an_actor_may_die(tmp_path, run, rows=2000, rows_per_task=100)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch_format", ["pyarrow", "numpy"])
+def test_a_dataset(ray: Any, batch_format: str) -> None:
+    data: Any = needs_module("ray.data")
+    data.DataContext.get_current().enable_progress_bars = False
+    texts = [f"我有{n}本书。" if n % 9 else None for n in range(60)]
+    rows = [{"id": n, "zh": text} for n, text in enumerate(texts)]
+    dataset = data.from_items(rows, override_num_blocks=3).map_batches(
+        TableTranslator,
+        fn_constructor_kwargs={"column": "zh", "beam_size": 1},
+        batch_size=7,
+        batch_format=batch_format,
+        compute=data.ActorPoolStrategy(size=1),
+    )
+    found = sorted(dataset.take_all(), key=lambda row: row["id"])
+    with Translator() as alone:
+        expected = [text and alone.translate(text, beam_size=1).text for text in texts]
+    assert [row["zh"] for row in found] == texts
+    assert [row["translation"] for row in found] == expected
+    assert [row["error"] for row in found] == [None] * len(texts)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc for the actor")
 def test_an_actor_that_dies_in_20000_rows(tmp_path: Path) -> None:
-    check_that_an_actor_may_die(tmp_path, rows=20_000, rows_per_task=500)
+    needs_module("ray")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        return Job(*arguments).end()
+
+    check_that_an_actor_may_die(tmp_path, run, rows=20_000, rows_per_task=500)
 
 
 @pytest.mark.slow
@@ -136,15 +210,14 @@ def test_a_job_that_is_stopped(tmp_path: Path, number: signal.Signals, status: i
     job = Job(*arguments)
     job.wait_until_parts(out, 2)
     os.kill(job.process.pid, number)
-    ended, stderr = job.end()
-    assert (ended, "Traceback" in stderr) == (status, False)
+    ended, stdout, stderr = job.end()
+    assert (ended, stdout, "Traceback" in stderr) == (status, "", False)
     assert [row["translation"] for row in read_rows(out / "a.jsonl")] == ["Hello."] * 3
     assert not (out / "b.jsonl").exists()
-    left = len(list((out / ".tfm-parts").rglob("*_*_*")))
-    assert left > 0
+    assert count_parts(out) > 0
 
-    returned, stderr = Job(*arguments).end()
-    assert (returned, "1 of the files were finished before" in stderr) == (0, True)
+    ended, _, stderr = Job(*arguments).end()
+    assert (ended, "1 of the files were finished before" in stderr) == (0, True)
     assert [row["zh"] for row in read_rows(out / "b.jsonl")] == texts
 
 
