@@ -8,22 +8,14 @@ ones unless --use-fuzzy is given.
 import re
 from collections.abc import Callable, Sequence
 
-from tfm.runtime.placeholders import PlaceholderPatterns
-
 from .accelerators import Accelerator, marks_of, take_accelerator
 from .document import Split
 from .embedded import Edit, EmbeddedDocument, EmbeddedText, Entry
+from .message_placeholders import placeholders_of, what_is_lost
 from .plain_text import TextDocument, parse_text
 from .po_catalogue import Message, PoEntry, read_catalogue, spell
 from .sentences import split_sentences
 
-# Of printf (C, Python, PHP, ...), %-formatting by position and by name, and %1 of Qt.
-FORMAT_PATTERNS = (
-    r"%(?:\d+\$)?(?:\([^)\s]+\))?[-+#0']*(?:\*|\d+)?(?:\.(?:\*|\d+))?(?:hh|ll|[hlLqjzt])?"
-    r"[diouxXeEfFgGaAcspnCS@%]",
-    r"%L?\d{1,2}",
-)
-PLACEHOLDERS = PlaceholderPatterns(("urls", "tags", "braces"), FORMAT_PATTERNS)
 _PLURALS = re.compile(r"^Plural-Forms:.*\bnplurals\s*=\s*(\d{1,2})", re.IGNORECASE | re.MULTILINE)
 _ONE_FORM = frozenset({"zh", "ja", "ko", "vi", "th", "id", "ms", "lo", "my", "km", "bo", "yue"})
 
@@ -47,8 +39,8 @@ def parse_po(
         flag: flag as fuzzy what is translated
         split: finds the sentences of a message
 
-    Segments carry their placeholders (`PLACEHOLDERS`). A translation that lacks one, or that has
-    others, is left out, and noted.
+    Segments carry their placeholders (message_placeholders.py). A translation that lacks one, or
+    that has others, is left out, and noted.
     """
     notes: list[str] = []
     found = list(read_catalogue(text, notes))
@@ -61,7 +53,7 @@ def parse_po(
         marks_of(sources),
     )
     entries = [writer.entry(entry) for entry in found if _is_wanted(entry, fuzzy, obsolete)]
-    return EmbeddedDocument(text, entries, notes, _placeholders)
+    return EmbeddedDocument(text, entries, notes, placeholders_of)
 
 
 def _is_header(entry: PoEntry) -> bool:
@@ -87,13 +79,9 @@ def _forms(header: PoEntry | None, target: str) -> int:
     return 1 if re.split("[-_]", target.lower())[0] in _ONE_FORM else 2
 
 
-def _placeholders(text: str) -> tuple[str, ...]:
-    return tuple(found.text for found in PLACEHOLDERS.find(text))
-
-
 def _has_placeholders_of(text: str) -> Callable[[str], bool]:
-    kept = _placeholders(text)
-    return lambda other: _placeholders(other) == kept
+    kept = placeholders_of(text)
+    return lambda other: placeholders_of(other) == kept
 
 
 class _EntryWriter:
@@ -114,7 +102,7 @@ class _EntryWriter:
         for name in names:
             message = entry.messages[name]
             plain, accelerator = take_accelerator(message.text, self._marks)
-            if _placeholders(plain) != _placeholders(message.text):
+            if placeholders_of(plain) != placeholders_of(message.text):
                 plain, accelerator = message.text, None  # it is a part of one
             originals.append(plain)
             accelerators.append(accelerator)
@@ -124,8 +112,8 @@ class _EntryWriter:
             if list(said) == originals:
                 return [], ""
             for original, text in zip(originals, said, strict=True):
-                if not PLACEHOLDERS.are_kept(original, text):
-                    return [], _what_is_lost(entry, original, text)
+                if lost := what_is_lost(original, text):
+                    return [], f"line {entry.line}: the translation {lost}: left untranslated"
             marked = [
                 text if mark is None else mark.put_into(text, _has_placeholders_of(text))
                 for text, mark in zip(said, accelerators, strict=True)
@@ -169,11 +157,3 @@ def _fuzzy(entry: PoEntry) -> Edit:
     if entry.flags_at is not None:
         return entry.flags_at, entry.flags_at, " fuzzy,"
     return entry.keyword_at, entry.keyword_at, f"#, fuzzy{entry.newline}"
-
-
-def _what_is_lost(entry: PoEntry, original: str, text: str) -> str:
-    lost = [found.text for found in PLACEHOLDERS.lacking(original, text)]
-    added = [found.text for found in PLACEHOLDERS.added(original, text)]
-    parts = [f"lacks {' '.join(lost)}"] if lost else []
-    parts += [f"has {' '.join(added)} too much"] if added else []
-    return f"line {entry.line}: the translation {' and '.join(parts)}: left untranslated"

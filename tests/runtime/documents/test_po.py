@@ -9,7 +9,8 @@ from helpers.needs import needs_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfm.runtime.documents.po import PLACEHOLDERS, parse_po
+from tfm.runtime.documents.message_placeholders import PLACEHOLDERS
+from tfm.runtime.documents.po import parse_po
 
 polib = needs_module("polib")
 

@@ -153,7 +153,7 @@ def test_any_text_comes_back_as_it_was(text: str, delimiter: str) -> None:
 
 @pytest.mark.parametrize("part", ['"甲,', '"甲\n', '"甲\n",', '""甲,', "甲,", '"', "\n", '甲",""'])
 def test_hostile_tables_take_time_in_proportion(part: str) -> None:
-    text = part * 10_000
+    text = part * 5_000
     assert copied(parse_csv(text, "zh", "en", columns=[1])) == text
 
 
