@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from .document import AlignedText, Segment, check_count
+from .line_numbers import LineNumbers
 from .plain_text import TextDocument
 
 Edit = tuple[int, int, str]  # characters of the whole text, from and to, and what takes their place
@@ -60,12 +61,14 @@ class EmbeddedDocument:
         entries: in the order of their texts
         problems: those that were found in parsing
         find_placeholders: those of a sentence
+        first_line: the number of the text's first line in its file
     """
 
     text: str
     entries: Sequence[Entry]
     problems: Sequence[str] = ()
     find_placeholders: Callable[[str], tuple[str, ...]] = no_placeholders
+    first_line: int = 1
     segments: Sequence[Segment] = field(init=False)
     _lost: list[str] = field(init=False, default_factory=list)
 
@@ -76,6 +79,18 @@ class EmbeddedDocument:
             for text in entry.texts
             for segment in text.segments(self.find_placeholders)
         )
+        cut = [
+            (text.begin, note.partition(": ")[2])
+            for entry in self.entries
+            for text in entry.texts
+            for note in text.document.notes
+        ]
+        if cut:
+            lines = LineNumbers(self.text, self.first_line)
+            self.problems = [
+                *self.problems,
+                *(f"line {lines.at(begin)}: {problem}" for begin, problem in cut),
+            ]
 
     @property
     def notes(self) -> Sequence[str]:

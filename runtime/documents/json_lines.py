@@ -69,7 +69,7 @@ def iterate_jsonl(
     for number, line in enumerate(lines, 1):
         record = _JsonLine(line, number, wanted)
         entries = record.entries((source, target), split, 0)
-        yield EmbeddedDocument(line, entries, record.notes)
+        yield EmbeddedDocument(line, entries, record.notes, first_line=number)
 
 
 def _wanted(keys: Sequence[str], into: Sequence[str]) -> dict[str, str]:

@@ -117,7 +117,7 @@ def iterate_csv(
     reader = _CsvReader((source, target), wanted, delimiter, multiline, split)
     for record in reader.records(lines):
         entries = reader.entries(record, 0)
-        yield EmbeddedDocument(record.text, entries, record.notes)
+        yield EmbeddedDocument(record.text, entries, record.notes, first_line=record.line)
 
 
 def _has_header(columns: Sequence[str | int], into: Sequence[str], header: bool | None) -> bool:

@@ -15,10 +15,11 @@ from tfm.runtime.scripts import is_spaced
 from .document import AlignedText, Segment, Split, check_count
 from .embedded import Edit, edited
 from .html_tokens import Kind, Token, tokenize
+from .line_numbers import LineNumbers
 from .message_placeholders import placeholders_of, what_is_lost
 from .sentences import split_sentences
 from .xliff_inline import InlineContent, is_nested, parse_inline
-from .xml_text import LineNumbers, attributes_of, local_name, with_attribute, without_cdata
+from .xml_text import attributes_of, local_name, with_attribute, without_cdata
 
 _UNITS = frozenset({"trans-unit", "segment"})
 _PARTS = frozenset({"source", "seg-source", "target"})

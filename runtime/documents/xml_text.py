@@ -3,7 +3,6 @@
 
 import html
 import re
-from bisect import bisect_right
 
 from .inline_markup import Block
 
@@ -70,14 +69,3 @@ def with_attribute(tag: str, name: str, value: str) -> str:
 def local_name(name: str) -> str:
     """The name of an element without its prefix."""
     return name.rpartition(":")[2]
-
-
-class LineNumbers:
-    """Which line of a text a place is on, from 1."""
-
-    def __init__(self, text: str) -> None:
-        self._ends = [found.end() for found in re.finditer("\n", text)]
-
-    def at(self, position: int) -> int:
-        """The line that has the character there."""
-        return bisect_right(self._ends, position) + 1
