@@ -40,7 +40,7 @@ class AtomKind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class RawPiece:
     """Markup at [begin, end) of the part, in a run of a format; at None in none."""
 
     format: str | None
@@ -63,7 +63,7 @@ class Atom:
     kind: AtomKind
     said: str = ""
     format: str = ""
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[RawPiece, ...] = ()
     name: str = ""
     field: str = ""
 
@@ -138,7 +138,7 @@ def _flat(part: PartXml, first: int, after: int) -> Iterator[Atom]:
         token, start = part.tokens[number], number
         name = local_name(token.name)
         number = part.after(start)
-        place = Piece(None, *part.place(start, number))
+        place = RawPiece(None, *part.place(start, number))
         if token.kind is Kind.TEXT:
             if part.text[token.begin : token.end].strip():
                 yield Atom(AtomKind.KEPT, pieces=(place,))
@@ -148,13 +148,17 @@ def _flat(part: PartXml, first: int, after: int) -> Iterator[Atom]:
             number = start + 1
             if name == "sdtContent":
                 number += 1
-            yield Atom(AtomKind.CLOSE, pieces=(Piece(None, *part.place(start, number)),), name=name)
+            yield Atom(
+                AtomKind.CLOSE, pieces=(RawPiece(None, *part.place(start, number)),), name=name
+            )
         elif name == "r" and token.kind is Kind.OPEN:
             yield from _run(part, start + 1, number - 1)
         elif name in CONTAINERS and token.kind is Kind.OPEN and (inside := _inside(part, start)):
             number = inside
             name = "sdtContent" if name == "sdt" else name
-            yield Atom(AtomKind.OPEN, pieces=(Piece(None, *part.place(start, number)),), name=name)
+            yield Atom(
+                AtomKind.OPEN, pieces=(RawPiece(None, *part.place(start, number)),), name=name
+            )
         else:
             found = _RANGE.fullmatch(name)
             ranged = f"{found[1]} {part.attributes(token).get('id', '')}" if found else ""
@@ -184,7 +188,7 @@ def _run(part: PartXml, first: int, after: int) -> Iterator[Atom]:
         name = local_name(token.name)
         number = part.after(start)
         begin, end = part.place(start, number)
-        pieces = (Piece(properties, begin, end),)
+        pieces = (RawPiece(properties, begin, end),)
         if name == "rPr":
             properties = part.text[begin:end] if token.kind is Kind.OPEN else ""
         elif name == "t":

@@ -182,8 +182,8 @@ def test_tables_of_installed_packages_come_back_as_they_were() -> None:
 
 
 def test_what_is_translated_in_parts_is_noted() -> None:
-    text = "1,甲\n2," + "很长，" * 100 + "\n"
-    note = "line 2: a sentence of 300 characters is translated in 3 parts"
+    text = "1,甲\n2," + "很长的，" * 100 + "\n"
+    note = "line 2: a sentence of 400 characters is translated in 3 parts"
     assert parse_csv(text, "zh", "en", columns=[2]).notes == [note]
     records = list(iterate_csv(lines_of(text), "zh", "en", columns=[2]))
     assert [record.notes for record in records] == [[], [note]]
