@@ -137,7 +137,7 @@ class DocxDocument:
                 spelling = _Spelling(writer, formats)
                 parts.append(sentence.render(translation, spelling.write, emit))
             position = sentence.end
-        return "".join([*parts, emit(position, len(atoms))])
+        return writer.finished("".join([*parts, emit(position, len(atoms))]))
 
 
 def parse_docx(

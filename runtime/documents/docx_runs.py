@@ -26,6 +26,7 @@ _NAMESPACE = re.compile(
 _RANGE = re.compile(r"(bookmark|commentRange|perm|moveToRange|moveFromRange)(Start|End)")
 
 
+_MARK = "\0"  # XML has none
 _NO_BREAKS = {ord("\n"): " ", ord("\r"): " ", ord("\t"): " "}
 
 
@@ -84,6 +85,8 @@ class PartXml:
             ValueError: it is not well-formed
         """
         self.text = text
+        if _MARK in text:
+            raise ValueError("it has a character NUL")
         found = _NAMESPACE.search(text)
         self.prefix = f"{found.group(1)}:" if found and found.group(1) else ""
         self.tokens = list(tokenize(text, xml=True))
@@ -277,7 +280,7 @@ def _paired_ranges(atoms: list[Atom]) -> list[Atom]:
 
 
 class RunWriter:
-    """Writes atoms and texts as runs."""
+    """Writes atoms and texts as runs, those side by side with one format as one."""
 
     def __init__(self, prefix: str, raw: Callable[[int, int], str]) -> None:
         """
@@ -288,17 +291,18 @@ class RunWriter:
         self._prefix, self._raw = prefix, raw
 
     def text(self, text: str, formats: Sequence[str]) -> str:
-        """A text, with a format for each character."""
+        """A text, with a format for each character, as `finished` takes it."""
         parts: list[str] = []
         begin = 0
         for end in range(1, len(text) + 1):
             if end == len(text) or formats[end] != formats[begin]:
-                parts.append(self.run(formats[begin], self._element(text[begin:end])))
+                said = text[begin:end].replace(_MARK, "")
+                parts.append(f"{_MARK}{formats[begin]}{_MARK}{said}{_MARK}")
                 begin = end
         return "".join(parts)
 
     def atoms(self, atoms: Sequence[Atom]) -> str:
-        """Atoms as they were."""
+        """Atoms as they were, as `finished` takes them."""
         parts: list[str] = []
         text, formats = "", []
         for atom in atoms:
@@ -310,11 +314,24 @@ class RunWriter:
             text, formats = "", []
             for piece in atom.pieces:
                 raw = self._raw(piece.begin, piece.end)
-                parts.append(raw if piece.format is None else self.run(piece.format, raw))
+                parts.append(raw if piece.format is None else self._run(piece.format, raw))
         return "".join([*parts, self.text(text, formats)])
 
-    def run(self, properties: str, content: str) -> str:
-        """A run."""
+    def finished(self, written: str) -> str:
+        """The XML of texts and atoms behind each other."""
+        parts: list[str] = []
+        text, format = "", ""
+        fields = written.split(_MARK)
+        for number in range(0, len(fields), 3):  # markup, a format, a text, markup...
+            if text and (fields[number] or fields[number + 1 : number + 2] != [format]):
+                parts.append(self._run(format, self._element(text)))
+                text = ""
+            parts.append(fields[number])
+            if number + 2 < len(fields):
+                format, text = fields[number + 1], text + fields[number + 2]
+        return "".join(parts)
+
+    def _run(self, properties: str, content: str) -> str:
         return f"<{self._prefix}r>{properties}{content}</{self._prefix}r>"
 
     def _element(self, text: str) -> str:
