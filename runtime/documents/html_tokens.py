@@ -1,4 +1,4 @@
-"""HTML as a sequence of tags and texts with their places, in time that grows with its length.
+"""HTML or XML as a sequence of tags and texts with their places, in time that is proportional.
 
 What browsers accept is accepted (HTML Living Standard, section 13.2.5, in outline): a `<` that
 begins no tag is text, `>` in quotes does not end a tag, and an element of raw text, such as a
@@ -36,7 +36,7 @@ class Token:
     """A piece of HTML at [begin, end).
 
     Attributes:
-        name: of a tag's element, in small letters
+        name: of a tag's element, in HTML in small letters
     """
 
     kind: Kind
@@ -45,10 +45,14 @@ class Token:
     name: str = ""
 
 
-def tokenize(html: str) -> Iterator[Token]:
-    """Yield all of a text, piece by piece."""
+def tokenize(html: str, *, xml: bool = False) -> Iterator[Token]:
+    """Yield all of a text, piece by piece.
+
+    Args:
+        xml: names are as they are written, and no element is void or of raw text by its name
+    """
     position = 0
-    scanner = _Scanner(html)
+    scanner = _Scanner(html, xml)
     while position < len(html):
         token = scanner.markup(position) if html[position] == "<" else None
         if token is None:
@@ -56,7 +60,7 @@ def tokenize(html: str) -> Iterator[Token]:
             token = Token(Kind.TEXT, position, found.start() if found else len(html))
         yield token
         position = token.end
-        if token.kind is Kind.OPEN and token.name in RAW_TEXT_ELEMENTS:
+        if token.kind is Kind.OPEN and not xml and token.name in RAW_TEXT_ELEMENTS:
             end = scanner.end_tag(token.name, position)
             if end > position:
                 yield Token(Kind.TEXT, position, end)
@@ -66,8 +70,8 @@ def tokenize(html: str) -> Iterator[Token]:
 class _Scanner:
     """Finds markup, and remembers what there is no more of: nothing is searched for twice."""
 
-    def __init__(self, html: str) -> None:
-        self._html = html
+    def __init__(self, html: str, xml: bool) -> None:
+        self._html, self._xml = html, xml
         self._tag = _TAG
         self._absent: set[str] = set()
 
@@ -86,11 +90,12 @@ class _Scanner:
             match = self._tag.match(html, begin)
         if match is None:
             return None
-        name = match.group(1).lower()
+        name = match.group(1) if self._xml else match.group(1).lower()
+        void = not self._xml and name in VOID_ELEMENTS
         kind = Kind.OPEN
         if html.startswith("</", begin):
             kind = Kind.CLOSE
-        elif name in VOID_ELEMENTS or html.endswith("/>", begin, match.end()):
+        elif void or html.endswith("/>", begin, match.end()):
             kind = Kind.VOID
         return Token(kind, begin, match.end(), name)
 

@@ -7,6 +7,7 @@ translation's alignment (Garg et al. 2019; runtime/alignment.py). Elements that 
 source are nested in the translation, whatever the alignment says, and none is lost.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,9 +23,12 @@ _LONGEST_KEPT = 80  # characters
 
 class Block:
     """Text that belongs together, such as a paragraph, with its markup taken out. Several spaces
-    or line breaks count as one space, and as none between ideographs where a line ends."""
+    or line breaks count as one space, and as none between ideographs where a line ends; where lines
+    are kept, a line break or a tab stays, and ends a sentence."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep_lines: bool = False) -> None:
+        self._lines = re.compile(r"[^\n\t]+" if keep_lines else r"(?s:.+)")
+        self._breaks = "\n\t" if keep_lines else ""
         self._chars: list[str] = []
         self._places: list[Span] = []  # of each character in the whole text
         self._items: list[Item] = []
@@ -37,7 +41,7 @@ class Block:
         exact = len(text) == end - begin
         for number, char in enumerate(text):
             place = (begin + number, begin + number + 1) if exact else (begin, end)
-            if char.isspace() and char != "\xa0":
+            if char.isspace() and char != "\xa0" and char not in self._breaks:
                 self._line_ended |= char == "\n"
                 if self._chars[-1:] == [" "]:
                     continue
@@ -99,7 +103,7 @@ class Block:
             shown[item.at : item.to] = "x" * (item.to - item.at)
             hidden[item.at : item.to] = "-" * (item.to - item.at)
         spans: list[Span] = []
-        for begin, end in split("".join(shown)):
+        for begin, end in self._split("".join(shown), split):
             for item in _overlapping(kept, begin, end):
                 begin, end = min(begin, item.at), max(end, item.to)
             if spans and begin < spans[-1][1]:  # a long sentence was cut within what is kept
@@ -110,6 +114,13 @@ class Block:
             if any(map(str.isalpha, hidden[begin:end])):
                 sentences.append(self._sentence(begin, end, sentences[-1] if sentences else None))
         return sentences
+
+    def _split(self, text: str, split: Split) -> list[Span]:
+        return [
+            (line.start() + begin, line.start() + end)
+            for line in self._lines.finditer(text)
+            for begin, end in split(line.group())
+        ]
 
     def _sentence(
         self, begin: int, end: int, previous: "MarkedSentence | None"

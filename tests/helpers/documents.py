@@ -1,6 +1,8 @@
 """Translations of a document's sentences, as tests have them."""
 
+import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,3 +28,39 @@ def said(source: str, *words: tuple[str, str]) -> Said:
         [[float(origin == place) for place in sources] for _, origin in words], np.float32
     )
     return Said(target, Alignment(source, target, places, tuple(spans), weights))
+
+
+def copied(document: Any) -> Any:
+    """The document with each sentence in its own place again."""
+    return document.assemble([Said(segment.text) for segment in document.segments])
+
+
+def translated(document: Any, **texts: str) -> Any:
+    """The document with some translations; other sentences in capitals."""
+    return document.assemble(
+        [Said(texts.get(segment.text, segment.text.upper())) for segment in document.segments]
+    )
+
+
+def shuffled(text: str, seed: int) -> Said:
+    """Words w0, w1... for the characters of a text, in another order, with their alignment."""
+    places = [number for number, char in enumerate(text) if not char.isspace()]
+    random.Random(seed).shuffle(places)
+    words = [f"{' ' if number else ''}w{number}" for number in range(len(places))]
+    spans, end = [], 0
+    for word in words:
+        spans.append((end, end + len(word)))
+        end += len(word)
+    target = "".join(words)
+    sources = tuple((place, place + 1) for place in sorted(places))
+    weights = np.zeros((len(places), len(places)), np.float32)
+    for row, place in enumerate(places):
+        weights[row, sorted(places).index(place)] = 1
+    return Said(target, Alignment(text, target, sources, tuple(spans), weights))
+
+
+def shuffled_all(document: Any) -> Any:
+    """The document with all sentences' words in another order."""
+    return document.assemble(
+        [shuffled(segment.text, seed) for seed, segment in enumerate(document.segments)]
+    )
