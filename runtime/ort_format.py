@@ -208,9 +208,7 @@ def _check_usable(config: ModelConfig) -> None:
     names = [name for name, _, spec in declared_options() if spec.graph]
     route = choose_route(options, "cpu", names)
     if not route.by_graph:
-        raise ModelError(
-            f"{config.name} cannot be written as .ort: it decodes {route.reason}"
-        )
+        raise ModelError(f"{config.name} cannot be written as .ort: it decodes {route.reason}")
     if options.target_prefix:
         raise ModelError(
             f"{config.name} cannot be written as .ort: decoding.target_prefix is"

@@ -36,7 +36,7 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
     ctranslate2 and transformers: for other engines, with the tokenizer. transformers has classes
     for Marian (what `tfm train` made post-norm) and for what `tfm import` read.
 
-    ort: of a model folder, its graphs in ONNX Runtime's own format with the list of their operators,
+    ort: of a model folder, its graphs in ONNX Runtime's own format and the list of their operators,
     for phones and reduced builds. Needs no extra.
 
     checkpoint: of a model folder, to fine-tune it with `tfm train --init`. From fp32 where it has
