@@ -9,6 +9,7 @@ import json
 import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -80,7 +81,9 @@ def write_operators(models: Sequence[Path], output: Path) -> None:
 
     try:  # onnxruntime's tools set up the logging of the whole program
         logging.disable(logging.INFO)
-        create_config_from_models(models, output, True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # they leave files to the collector
+            create_config_from_models(models, output, True)
     finally:
         logging.disable(logging.NOTSET)
         root.level, root.handlers[:] = before

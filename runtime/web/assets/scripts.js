@@ -135,9 +135,7 @@ export function detectLanguage(text, languages) {
   let most = 0;
   for (const language of new Set(languages)) {
     const scripts = scriptsOf(language);
-    // A word of a script without spaces has about two characters.
-    const weight = scripts.every((script) => NO_SPACES.includes(script)) ? 0.5 : 1;
-    const units = scripts.length ? weight * count(text, pattern("units", scripts)) : 0;
+    const units = scripts.length ? count(text, pattern("units", scripts)) : 0;
     if (units > most) [best, most] = [language, units];
   }
   return best;

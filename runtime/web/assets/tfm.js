@@ -203,11 +203,23 @@ async function pairOf({ sourceLanguage, targetLanguage }) {
   const response = await fetch(new URL("models.json", BASE));
   if (!response.ok) throw new DOMException("models.json cannot be fetched", "NetworkError");
   const { models } = await response.json();
-  const [source, target] = [sourceLanguage, targetLanguage].map(
-    (language) => new Intl.Locale(language).language,
-  );
-  const found = models.find((model) => model.source === source && model.target === target);
-  return found ? { source, target } : null;
+  const wanted = [sourceLanguage, targetLanguage];
+  for (const reading of [String, primary]) {
+    const [source, target] = wanted.map(reading);
+    if (models.some((model) => model.source === source && model.target === target)) {
+      return { source, target };
+    }
+  }
+  return null;
+}
+
+/** en of en-US; what is no language tag stays as it is. */
+function primary(language) {
+  try {
+    return new Intl.Locale(language).language;
+  } catch {
+    return language;
+  }
 }
 
 function nameOf({ source, target }) {
