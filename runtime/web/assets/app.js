@@ -118,23 +118,21 @@ class App {
       this.#settled();
       return;
     }
-    const { limit } = this.#engine;
-    if (limit >= 0 && Array.from(missing.join("\n")).length > limit) {
-      this.#fail(new Error(`This server translates at most ${limit} characters at once`));
-      return;
-    }
     this.#running = new AbortController();
     const { signal } = this.#running;
     this.#target.isBusy = true;
     this.#say("Translating…");
     try {
       await this.#prepare();
-      await this.#engine.translate(missing, {
-        ...this.#request,
-        ...{ alignment: true, doubts: true, signal },
-        onPartial: (index, text) => this.#received(missing[index], null, text, signal),
-        onResult: (index, result) => this.#received(missing[index], result, "", signal),
-      });
+      for (const [first, batch] of batchesOf(missing, this.#engine.limit)) {
+        const sentenceOf = (index) => missing[first + index];
+        await this.#engine.translate(batch, {
+          ...this.#request,
+          ...{ alignment: true, doubts: true, signal },
+          onPartial: (index, text) => this.#received(sentenceOf(index), null, text, signal),
+          onResult: (index, result) => this.#received(sentenceOf(index), result, "", signal),
+        });
+      }
       if (!signal.aborted) this.#settled();
     } catch (error) {
       if (!signal.aborted) this.#fail(error);
