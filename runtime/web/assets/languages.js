@@ -97,7 +97,7 @@ export class Languages {
     const sources = [...new Set(this.#models.map(({ source }) => source))];
     const targets = [...new Set(this.#models.map(({ target }) => target))];
     this.#sourceList.replaceChildren(
-      new Option("Detect language", AUTO),
+      new Option("Auto", AUTO),
       ...sources.map((language) => new Option(nameOf(language), language)),
     );
     this.#targetList.replaceChildren(
@@ -107,7 +107,7 @@ export class Languages {
   }
 
   #show() {
-    this.#sourceList.options[0].textContent = `Detected: ${nameOf(this.#detected)}`;
+    this.#sourceList.options[0].textContent = `Auto: ${nameOf(this.#detected)}`;
     this.#sourceList.value = this.#source;
     this.#targetList.value = this.#target;
   }
