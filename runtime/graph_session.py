@@ -120,7 +120,7 @@ class GraphSession:
                 contextlib.nullcontext() if cancellation is None else cancellation.run() as options
             ):
                 yield options
-        except _errors_of_onnxruntime() as error:
+        except errors_of_onnxruntime() as error:
             if cancellation is not None:
                 cancellation.check()
             text = str(error) or "out of memory"
@@ -158,7 +158,7 @@ def _reason(text: str) -> str:
     return line if line.isprintable() else ascii(line)
 
 
-def _errors_of_onnxruntime() -> tuple[type[Exception], ...]:
+def errors_of_onnxruntime() -> tuple[type[Exception], ...]:
     """What onnxruntime raises: exceptions of its own, which have no common base, and Python's for
     a run with bindings, too little memory, and text that is not UTF-8."""
     state = load_onnxruntime().capi.onnxruntime_pybind11_state
@@ -220,7 +220,7 @@ def _load(path: Path, weights: Path, device: str, threads: int) -> Any:
             )
     except OSError as error:
         raise ModelError(f"cannot copy {weights}, which is a link: {error.strerror}") from error
-    except _errors_of_onnxruntime() as error:
+    except errors_of_onnxruntime() as error:
         reason = _reason(str(error) or "out of memory")
         raise ModelError(f"onnxruntime {ort.__version__} cannot load {path}: {reason}") from error
     if cuda and CUDA_PROVIDER not in session.get_providers():

@@ -104,7 +104,7 @@ def test_the_wheel_holds_only_what_users_need(environment: Environment) -> None:
     files = {name for name in names if not name.startswith("tfm-")}
     modules = {f"tfm/{path}" for path in package_files("*.py") | package_files("py.typed")}
     assert files >= modules
-    assert files - modules == {f"tfm/{path}" for path in package_files("explain/assets/*")} | {
+    assert files - modules == {f"tfm/{path}" for path in package_files("*/assets/*")} | {
         f"tfm/models/{model}/{name}"
         for model in BUNDLED_MODELS
         for name in (

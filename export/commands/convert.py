@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tfm.trainer.data.vocabulary import Vocabulary
     from tfm.trainer.model import Transformer
 
+_READABLE = (FolderKind.CHECKPOINT, FolderKind.MODEL_FOLDER)
+
 
 @click.command()
 @click.argument("source", type=ModelPath())
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--to",
     required=True,
-    type=click.Choice(["checkpoint", "ctranslate2", "transformers"]),
+    type=click.Choice(["checkpoint", "ctranslate2", "ort", "transformers"]),
     help="Which format to write.",
 )
 @click.option(
@@ -34,6 +36,9 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
     ctranslate2 and transformers: for other engines, with the tokenizer. transformers has classes
     for Marian (what `tfm train` made post-norm) and for what `tfm import` read.
 
+    ort: of a model folder, its graphs in ONNX Runtime's own format and the list of their operators,
+    for phones and reduced builds. Needs no extra.
+
     checkpoint: of a model folder, to fine-tune it with `tfm train --init`. From fp32 where it has
     that, else from the 8-bit weights.
 
@@ -41,21 +46,33 @@ def convert(source: Path, folder: Path, to: str, quantization: str | None) -> No
         tfm convert checkpoint my-marian --to transformers
         tfm convert checkpoint my-ct2 --to ctranslate2 --quantization int8
         tfm convert my-model checkpoint --to checkpoint
+        tfm convert zh-en my-phone-model --to ort
     """
-    from tfm.export.formats.read_model_folder import load_model
-
     if quantization and to != "ctranslate2":
         raise click.UsageError("--quantization is for --to ctranslate2")
-    if problem := wrong_kind(source, FolderKind.CHECKPOINT, FolderKind.MODEL_FOLDER):
+    kinds = [FolderKind.MODEL_FOLDER] if to == "ort" else list(_READABLE)
+    if problem := wrong_kind(source, *kinds):
         raise click.ClickException(problem)
     if folder.exists():
         raise click.ClickException(f"{folder} exists: choose a new folder")
+    if to == "ort":
+        from tfm.runtime.ort_format import write_ort_folder
+
+        with new_folder(folder) as partial:
+            write_ort_folder(source, partial)
+    else:
+        _convert(source, folder, to, quantization)
+    click.echo(f"wrote {folder}", err=True)
+
+
+def _convert(source: Path, folder: Path, to: str, quantization: str | None) -> None:
+    from tfm.export.formats.read_model_folder import load_model
+
     if to == "ctranslate2":
         import ctranslate2  # noqa: F401 (reports a missing extra before the model is read)
     model, vocabulary = load_model(source)
     with new_folder(folder) as partial:
         _write(model, vocabulary, partial, source, to, quantization)
-    click.echo(f"wrote {folder}", err=True)
 
 
 def _write(

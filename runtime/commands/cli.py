@@ -11,6 +11,7 @@ from .ray_folder import ray_folder
 from .run import run
 from .score import score
 from .serve import serve
+from .web import web
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,3 +28,4 @@ cli.add_command(document)
 cli.add_command(serve)
 cli.add_command(doctor)
 cli.add_command(ray_folder)
+cli.add_command(web)

@@ -4,6 +4,7 @@ environment variable TFM_TEST_EVERYTHING is 1, as in CI, its absence is a failur
 import importlib
 import os
 import shutil
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -22,7 +23,18 @@ def needs_program(*names: str) -> str:
     for name in names:
         if path := shutil.which(name):
             return path
-    reason = f"no {' or '.join(names)} on the PATH: install it"
+    raise _missing(f"no {' or '.join(names)} on the PATH: install it")
+
+
+def needs_path(path: Path, how: str) -> Path:
+    """A file or folder that is made by what `how` says."""
+    if path.exists():
+        return path
+    raise _missing(f"no {path}: {how}")
+
+
+def _missing(reason: str) -> BaseException:
+    """What pytest raises for a failure or a skip."""
     if os.environ.get("TFM_TEST_EVERYTHING") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason, allow_module_level=True)
+        return pytest.fail.Exception(reason)
+    return pytest.skip.Exception(reason, allow_module_level=True)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from helpers.command import python
 from helpers.conversion import convert, save
 
 from tfm.trainer import checkpoint as files
@@ -44,3 +45,23 @@ def test_ssru_is_refused_in_one_line(
         "convert a model whose decoder has attention\n",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_ort_is_of_model_folders_and_needs_no_torch(
+    tiny_model: Transformer, tiny_vocabulary: Vocabulary, tiny_folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = save(tiny_model, tiny_vocabulary, tmp_path / "checkpoint")
+    result = convert(checkpoint, tmp_path / "out", "--to", "ort")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {checkpoint} is a checkpoint, not a model folder: ")
+    done = python(
+        "import sys\n"
+        "sys.modules.update(torch=None, onnx=None)\n"
+        "from tfm.runtime.commands.cli import cli\n"
+        f"cli(['convert', {str(tiny_folder)!r}, {str(tmp_path / 'out')!r}, '--to', 'ort'])\n"
+    )
+    assert (done.returncode, done.stderr) == (0, f"wrote {tmp_path / 'out'}\n")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("translate.ort", "score.ort", "source.spm", "target.spm", "model.json"),
+        "required_operators_and_types.config",
+    }
