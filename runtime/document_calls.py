@@ -13,7 +13,7 @@ class DocumentCalls:
 
     def translate_document(
         self: "DocumentTranslator",
-        text: str,
+        text: "str | bytes",
         format: str = "text",
         *,
         split: "Split | None" = None,
@@ -24,10 +24,12 @@ class DocumentCalls:
         """Translate a whole text, sentence by sentence, and give it back with its layout.
 
         Args:
-            format: "text", "srt", "vtt", "markdown", "html" or another of documents/formats.py
+            text: the whole of it; of a .docx its bytes
+            format: "text", "srt", "html" or another name of documents/formats.py
             split: finds the sentences: where each begins and ends; None is tfm's own rules
             progress: called with the number of sentences done, and of all
-            format_options: of the format, such as {"line_length": 32} for subtitles
+            format_options: of the format, such as {"line_length": 32} for subtitles, and
+                {"columns": ["zh"]} for tables
             how: as for `translate_batch`
 
         Raises:

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,18 @@ class _How:
 @click.option(
     "--line-length", type=click.IntRange(8), help="Columns of a line of subtitles.  [default: 42]"
 )
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    help="What to translate: of csv, tsv a name of the header or a number from 1, of jsonl a key."
+    " May be given several times.",
+)
+@click.option(
+    "--into",
+    multiple=True,
+    help="A new column or key for the translations of each --column.  [default: in its place]",
+)
 @click.option("--resume", is_flag=True, help="Continue where an interrupted run stopped.")
 @translation_options
 @model_options
@@ -87,6 +99,8 @@ def document(
     encoding: str | None,
     bilingual: bool,
     line_length: int | None,
+    columns: tuple[str, ...],
+    into: tuple[str, ...],
     resume: bool,
     extras: dict[str, Any],
     model: Path | None,
@@ -119,14 +133,17 @@ def document(
 
     with usage_errors():
         for name in inputs:
-            _format(format_name, name)  # before a model is loaded
+            format = _format(format_name, name)  # before a model is loaded
+            if "columns" in format.options and not columns:
+                raise click.UsageError(f"{name}: --column says what to translate of {format.name}")
     translator = Translator(model, device=device, variant=variant, intra_threads=threads)
     with usage_errors():
         translator.config.languages.prefixes(source_language, target_language)
         options = translator.options.changed(**{"num_hypotheses": 1, **decoding})
         options.check_vocabulary(translator.config.architecture.target_vocab_size)
     languages = source_language, target_language
-    format_options = {"line_length": line_length} if line_length else {}
+    given = {"line_length": line_length, "columns": columns, "into": into}
+    format_options = {name: value for name, value in given.items() if value}
     how = _How(
         translator, options, languages, extras, format_name, format_options, encoding, bilingual,
         resume,
@@ -193,6 +210,7 @@ def _read(name: str) -> bytes:
 def _translate(name: str, output: Path | None, how: _How) -> None:
     """Translate one document, and write it."""
     from tfm.runtime.documents.formats import read_document
+    from tfm.runtime.documents.translate import notes_on
     from tfm.runtime.files.atomic import write_bytes
 
     content = _read(name)
@@ -212,8 +230,8 @@ def _translate(name: str, output: Path | None, how: _How) -> None:
         )
     except ValueError as error:
         raise TfmError(f"{name}: {error}") from error
-    for note in document.notes:
-        click.echo(printable(f"{name}: {note}"), err=True)
+    _say_notes(name, document.notes)
+    known = len(document.notes)
     with _journal(output, content, how, options) as journal:
         translations = _translations(document, journal, how, name)
         result = document.assemble(translations, bilingual=how.bilingual)
@@ -222,7 +240,7 @@ def _translate(name: str, output: Path | None, how: _How) -> None:
             sys.stdout.buffer.flush()
         else:
             write_bytes(output, result)
-    _say_notes(name, document, translations)
+    _say_notes(name, [*document.notes[known:], *notes_on(document.segments, translations)])
 
 
 @contextlib.contextmanager
@@ -235,7 +253,8 @@ def _journal(
         yield None
         return
     settings = output_settings(how.translator, how.options, how.languages, how.extras)
-    settings |= {"--format": how.format, "--encoding": how.encoding, **options}
+    settings |= {"--format": how.format, "--encoding": how.encoding}
+    settings |= {name: str(value) for name, value in options.items()}
     with open_journal(output, content, settings, resume=how.resume) as journal:
         try:
             yield journal
@@ -280,10 +299,7 @@ def _is_quiet() -> bool:
     return not sys.stderr.isatty() or sys.stdout.isatty()
 
 
-def _say_notes(name: str, document: "FileDocument", translations: "list[AlignedText]") -> None:
-    from tfm.runtime.documents.translate import notes_on
-
-    notes = list(notes_on(document.segments, translations))
+def _say_notes(name: str, notes: Sequence[str]) -> None:
     for note in notes[:_MOST_NOTES]:
         click.echo(printable(f"{name}: {note}"), err=True)
     if notes[_MOST_NOTES:]:

@@ -28,14 +28,16 @@ class Format:
         suffixes: how names of such files end
         parse: (text, source, target, split=..., **options) to a document
         options: names of further arguments of `parse`
+        is_text: `parse` takes text; it takes bytes otherwise
         bilingual: a document of it can be assembled with both languages
     """
 
     name: str
     suffixes: tuple[str, ...]
-    parse: Callable[..., Document]
+    parse: Callable[..., Any]
     options: tuple[str, ...] = ()
     bilingual: bool = False
+    is_text: bool = True
 
 
 def _text(*args: Any, **options: Any) -> Document:
@@ -62,6 +64,50 @@ def _markdown(*args: Any, **options: Any) -> Document:
     return parse_markdown(*args, **options)
 
 
+def _po(*args: Any, **options: Any) -> Document:
+    from .po import parse_po
+
+    return parse_po(*args, **options)
+
+
+def _xliff(*args: Any, **options: Any) -> Document:
+    from .xliff import parse_xliff
+
+    return parse_xliff(*args, **options)
+
+
+def _docx(*args: Any, **options: Any) -> Any:
+    from .docx import parse_docx
+
+    return parse_docx(*args, **options)
+
+
+def _csv(*args: Any, columns: Sequence[str] = (), **options: Any) -> Document:
+    from .tables import parse_csv
+
+    document = parse_csv(*args, columns=[_column(name) for name in columns], **options)
+    wrong = [note for note in document.notes if note.startswith(("there is no", "there is a"))]
+    if wrong:  # of the header: nothing would be translated
+        raise ValueError(wrong[0])
+    return document
+
+
+def _tsv(*args: Any, **options: Any) -> Document:
+    return _csv(*args, delimiter="\t", **options)
+
+
+def _jsonl(*args: Any, columns: Sequence[str] = (), **options: Any) -> Document:
+    from .json_lines import parse_jsonl
+
+    return parse_jsonl(*args, keys=columns, **options)
+
+
+def _column(name: str) -> str | int:
+    """A column by its number, from 1, or by its name."""
+    return int(name) if name.isascii() and name.isdigit() else name
+
+
+_TABLE = ("columns", "into")
 FORMATS = {
     format.name: format
     for format in (
@@ -70,6 +116,12 @@ FORMATS = {
         Format("vtt", (".vtt",), _subtitles, ("line_length",), bilingual=True),
         Format("markdown", (".md", ".markdown"), _markdown),
         Format("html", (".html", ".htm", ".xhtml"), _html),
+        Format("po", (".po", ".pot"), _po),
+        Format("xliff", (".xliff", ".xlf"), _xliff),
+        Format("docx", (".docx",), _docx, is_text=False),
+        Format("csv", (".csv",), _csv, _TABLE),
+        Format("tsv", (".tsv",), _tsv, _TABLE),
+        Format("jsonl", (".jsonl", ".ndjson"), _jsonl, _TABLE),
     )
 }
 
@@ -101,19 +153,25 @@ class FileDocument:
         encoding: of its text, and of what is written
         mark: the byte order mark that it begins with
         document: its text, taken apart
-        notes: what was wrong with it, in one line each
+        unreadable: its lines that are not in this encoding, a note for each
     """
 
     format: Format
     encoding: str
     mark: bytes
-    document: Document
-    notes: tuple[str, ...]
+    document: Any
+    unreadable: tuple[str, ...]
 
     @property
     def segments(self) -> Sequence[Segment]:
         """The sentences to translate; one with bytes that could not be read is to stay."""
-        return self.document.segments
+        segments: Sequence[Segment] = self.document.segments
+        return segments
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was wrong with the file and, after `assemble`, with its translation, a line each."""
+        return (*self.unreadable, *self.document.notes)
 
     def assemble(self, translations: Sequence[AlignedText], *, bilingual: bool = False) -> bytes:
         """The bytes of the file with the translations; see `Document.assemble`.
@@ -127,9 +185,11 @@ class FileDocument:
         if bilingual and not self.format.bilingual:
             able = ", ".join(name for name, format in FORMATS.items() if format.bilingual)
             raise ValueError(f"{self.format.name} has no bilingual form; these have: {able}")
-        document: Any = self.document
-        text = document.assemble(translations, **({"bilingual": True} if bilingual else {}))
-        return self.mark + encode(text, self.encoding)
+        both = {"bilingual": True} if bilingual else {}
+        assembled = self.document.assemble(translations, **both)
+        if isinstance(assembled, bytes):
+            return assembled
+        return self.mark + encode(assembled, self.encoding)
 
 
 def read_document(
@@ -153,9 +213,12 @@ def read_document(
     Raises:
         ValueError: the content is not in this encoding, or an option is wrong
     """
+    if not format.is_text:
+        document = format.parse(content, source, target, split=split, **options)
+        return FileDocument(format, "", b"", document, ())
     text, encoding, mark = decode(content, encoding)
     document = format.parse(text, source, target, split=split, **options)
-    return FileDocument(format, encoding, mark, document, (*_unreadable(text), *document.notes))
+    return FileDocument(format, encoding, mark, document, tuple(_unreadable(text)))
 
 
 def decode(content: bytes, encoding: str | None) -> tuple[str, str, bytes]:

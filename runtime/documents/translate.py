@@ -42,13 +42,13 @@ class TranslatedDocument:
     """What a document became.
 
     Attributes:
-        text: the whole of it
+        text: the whole of it; bytes of a .docx
         segments: its sentences, with their places in the source
         translations: of each of them
         notes: what was wrong with it, and what stayed untranslated, a line each
     """
 
-    text: str
+    text: Any
     segments: tuple[Segment, ...]
     translations: tuple[AlignedText, ...]
     notes: tuple[str, ...]
@@ -105,7 +105,7 @@ def notes_on(segments: Sequence[Segment], translations: Sequence[AlignedText]) -
 
 def translate_document(
     translator: DocumentTranslator,
-    text: str,
+    text: str | bytes,
     format: str,
     *,
     split: Split | None,
@@ -115,7 +115,12 @@ def translate_document(
 ) -> TranslatedDocument:
     """See `Translator.translate_document`."""
     languages = translator.config.languages
-    document = find_format(format).parse(
+    kind = find_format(format)
+    if kind.is_text != isinstance(text, str):
+        raise ValueError(
+            f"a document of the format {format} is {'text' if kind.is_text else 'bytes'}"
+        )
+    document = kind.parse(
         text,
         how.get("source_language") or languages.source,
         how.get("target_language") or languages.target,
@@ -127,8 +132,9 @@ def translate_document(
         translations += chunk
         if progress is not None:
             progress(len(translations), len(document.segments))
+    whole = document.assemble(translations)
     return TranslatedDocument(
-        document.assemble(translations),
+        whole,
         tuple(document.segments),
         tuple(translations),
         (*document.notes, *notes_on(document.segments, translations)),

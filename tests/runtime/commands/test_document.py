@@ -137,6 +137,7 @@ def test_alignments_survive_an_interruption(tmp_path: Path) -> None:
         (["nothing.txt"], 1, "nothing.txt: No such file or directory"),
         (["a.pdf"], 2, "a.pdf: the name does not say what it is: give a format, one of text, "),
         (["--format", "pdf", "-"], 2, "there is no format 'pdf': choose one of text, "),
+        (["a.csv"], 2, "a.csv: --column says what to translate of csv"),
         (["--resume", "-"], 2, "--resume continues a file: it needs -o"),
         (["a.txt", "b.txt"], 2, "several files need -o FOLDER"),
         (["a.txt", "x/a.txt", "-o", "."], 2, "two files would be written as a.txt: rename one"),

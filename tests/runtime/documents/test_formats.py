@@ -78,3 +78,28 @@ def test_both_languages() -> None:
     assert document.assemble([Said("Hi.")], bilingual=True) == cue + b"Hi.\n"
     with pytest.raises(ValueError, match=r"html has no bilingual form; these have: text, srt, vtt"):
         read_document(b"", FORMATS["html"], "zh", "en").assemble([], bilingual=True)
+
+
+def test_tables_have_columns() -> None:
+    content = "id,zh\n1,你好。\n".encode()
+    document = read_document(content, FORMATS["csv"], "zh", "en", columns=["zh"], into=["en"])
+    assert document.assemble([Said("Hi.")]) == "id,zh,en\n1,你好。,Hi.\n".encode()
+    document = read_document(b"1\tA is. B is.\n", FORMATS["tsv"], "en", "zh", columns=["2"])
+    assert document.assemble([Said("甲。"), Said("乙。")]) == "1\t甲。乙。\n".encode()
+    document = read_document('{"a": "你好"}'.encode(), FORMATS["jsonl"], "zh", "en", columns=["a"])
+    assert document.assemble([Said("Hi")]) == b'{"a": "Hi"}'
+    with pytest.raises(ValueError, match="there is no column 'b': the table has 'id', 'zh'"):
+        read_document(content, FORMATS["csv"], "zh", "en", columns=["b"])
+
+
+def test_what_was_lost_in_assembling_is_noted() -> None:
+    catalogue = b'msgid "go to %s"\nmsgstr ""\n'
+    document = read_document(catalogue, FORMATS["po"], "en", "zh")
+    assert document.notes == ()
+    assert document.assemble([Said("走吧")]) == catalogue
+    assert len(document.notes) == 1 and "%s" in document.notes[0]
+
+
+def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(ValueError, match=r"\.docx|archive|Word"):
+        read_document(b"no archive", FORMATS["docx"], "zh", "en")
