@@ -1,22 +1,17 @@
 """The page in a real browser: Chromium by way of Playwright, where both are installed."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.browser import chromium
 from helpers.numerals import chinese
 
 from tfm.runtime import Translator
 from tfm.runtime.explain import Explanation, explain, write_explanation
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install it")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
-]
+pytestmark = pytest.mark.slow
 
 HOSTILE = chinese(3052) + "</script><b>&amp;😀"
 SIZES = {"desk": (1200, 900), "phone": (390, 800)}
@@ -24,10 +19,8 @@ SIZES = {"desk": (1200, 900), "phone": (390, 800)}
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
