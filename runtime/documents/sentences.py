@@ -34,7 +34,7 @@ _STOPS = re.compile(rf"[。｡！？!?….．；]+[{_CLOSING}]*")
 _WIDE = re.compile("[。｡！？…．；]")
 _GOES_ON = re.compile(r"[，、,：:;；。！？]")
 _ADDRESS = re.compile(
-    r"(?:[a-zA-Z][a-zA-Z0-9+.-]*://|www\.)[^\s\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]+"
+    r"(?:[a-zA-Z][a-zA-Z0-9+.-]{0,30}://|www\.)[^\s\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]+"
 )
 _OPENING = re.compile(r"[“‘「『（《【〈［｛\"'(\[{]*")
 _WORD_BEFORE = re.compile(r"[^\s“‘「『（《【〈\"'(\[{—–-]*$")

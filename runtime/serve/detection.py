@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tfm.runtime.scripts import count_units, scripts_of
 
-MOST_CHARACTERS = 5000  # that are looked at
+MOST_CHARACTERS = 2000  # that are looked at
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from helpers.service import RunningService, running_service
 
+from tfm.runtime.documents import parse_html, parse_text
+from tfm.runtime.serve.detection import detect_languages
+
 HUGE = "今天天气很好。" * 50_000  # 1 MB in UTF-8
 
 
@@ -262,3 +265,16 @@ def _all_of(connection: socket.socket) -> bytes:
             break
         received += part
     return received
+
+
+@pytest.mark.parametrize(
+    "part", ["a", "a.", "a+.", "http://", "( a ", "1. ", '?"', "“", "a@", "<", "&"]
+)
+def test_no_text_is_hard_to_take_apart(part: str) -> None:
+    """Regular expressions hold the interpreter's lock: one that takes minutes stops everyone."""
+    text = part * (100_000 // len(part))
+    begun = time.process_time()
+    parse_text(text, "en", "zh")
+    detect_languages(text, ["en", "zh"])
+    parse_html(text[:50_000], "en", "zh")
+    assert time.process_time() - begun < 5
