@@ -18,6 +18,8 @@ from .model_argument import ModelPath
     "models",
     type=ModelPath(),
     multiple=True,
+    envvar="TFM_MODEL",
+    show_envvar=True,
     help="Folder written by `tfm export`, or a bundled model; may be given several times, once for"
     " each pair of languages.  [default: zh-en and en-zh]",
 )

@@ -94,8 +94,7 @@ class App {
     this.#changed(0);
   }
 
-  #keyOf(sentence) {
-    const { source, target } = this.#request;
+  #keyOf(sentence, { source, target } = this.#request) {
     return `${source} ${target} ${sentence}`;
   }
 
@@ -120,17 +119,18 @@ class App {
     }
     this.#running = new AbortController();
     const { signal } = this.#running;
+    const request = this.#request;
     this.#target.isBusy = true;
     this.#say("Translating…");
     try {
-      await this.#prepare();
+      await this.#prepare(request);
       for (const [first, batch] of batchesOf(missing, this.#engine.limit)) {
-        const sentenceOf = (index) => missing[first + index];
+        const keyOf = (index) => this.#keyOf(missing[first + index], request);
         await this.#engine.translate(batch, {
-          ...this.#request,
+          ...request,
           ...{ alignment: true, doubts: true, signal },
-          onPartial: (index, text) => this.#received(sentenceOf(index), null, text, signal),
-          onResult: (index, result) => this.#received(sentenceOf(index), result, "", signal),
+          onPartial: (index, text) => this.#received(keyOf(index), null, text),
+          onResult: (index, result) => this.#received(keyOf(index), result, ""),
         });
       }
       if (!signal.aborted) this.#settled();
@@ -140,8 +140,7 @@ class App {
   }
 
   /** Load the model, and show how far it is. */
-  async #prepare() {
-    const { source, target } = this.#request;
+  async #prepare({ source, target }) {
     const progress = find("#progress");
     const shown = setTimeout(() => (progress.hidden = false), 300);
     try {
@@ -156,16 +155,15 @@ class App {
     }
   }
 
-  #received(sentence, result, partial, signal) {
-    if (signal.aborted && result === null) return;
-    const key = this.#keyOf(sentence);
+  /** What has come of a sentence: kept, even if the reader has gone on to other text. */
+  #received(key, result, partial) {
     if (result === null) this.#partials.set(key, partial);
     else {
       this.#partials.delete(key);
       this.#keep(key, result);
     }
     this.#segments.forEach((segment, index) => {
-      if (segment.text === sentence) this.#target.update(index, this.#stateOf(segment));
+      if (this.#keyOf(segment.text) === key) this.#target.update(index, this.#stateOf(segment));
     });
   }
 
@@ -299,9 +297,8 @@ class App {
   }
 
   async #translateDocument(sentences, text, signal, onResult) {
-    this.#languages.read(text.slice(0, 20_000));
-    const request = this.#request;
-    await this.#prepare();
+    const request = this.#languages.pairOf(text.slice(0, 20_000));
+    await this.#prepare(request);
     const { limit } = this.#engine;
     for (const [first, batch] of batchesOf(sentences, limit)) {
       await this.#engine.translate(batch, {
@@ -380,7 +377,10 @@ function* batchesOf(sentences, limit) {
 /** Keep the page for visits without a network, where the engine needs none. */
 function keepForOffline() {
   const isStatic = document.documentElement.dataset.engine === "browser";
-  if (isStatic && "serviceWorker" in navigator) navigator.serviceWorker.register("sw.js");
+  if (!isStatic || !("serviceWorker" in navigator)) return;
+  navigator.serviceWorker.register("sw.js").catch((error) => {
+    console.info(`This page is not kept for offline use: ${error.message}`); // in private windows
+  });
 }
 
 new App().start();

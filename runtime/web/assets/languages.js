@@ -31,7 +31,8 @@ export class Languages {
     this.#fill();
     this.#sourceList.addEventListener("change", () => {
       this.#source = this.#sourceList.value;
-      this.#fit();
+      this.#target = this.#fitting(this.source);
+      this.#show();
       onChange(false);
     });
     this.#targetList.addEventListener("change", () => {
@@ -55,13 +56,16 @@ export class Languages {
   /** Take note of the text, whose language is found where it is not chosen. */
   read(text) {
     if (this.#source !== AUTO) return;
-    const sources = this.#models.map(({ source }) => source);
-    const found = detectLanguage(text, sources);
-    if (found !== null && found !== this.#detected) {
-      this.#detected = found;
-      this.#fit();
-    }
+    ({ source: this.#detected, target: this.#target } = this.pairOf(text));
     this.#show();
+  }
+
+  /** The languages that another text would be translated from and into. */
+  pairOf(text) {
+    if (this.#source !== AUTO) return { source: this.#source, target: this.#target };
+    const sources = this.#models.map(({ source }) => source);
+    const source = detectLanguage(text, sources) ?? this.#detected;
+    return { source, target: this.#fitting(source) };
   }
 
   #swap(onChange) {
@@ -77,12 +81,10 @@ export class Languages {
     return this.#models.some((model) => model.source === source && model.target === target);
   }
 
-  /** A target that the source can be translated into. */
-  #fit() {
-    if (!this.#has(this.source, this.#target)) {
-      this.#target = this.#models.find(({ source }) => source === this.source).target;
-    }
-    this.#show();
+  /** The target, or another one that a source can be translated into. */
+  #fitting(source) {
+    if (this.#has(source, this.#target)) return this.#target;
+    return this.#models.find((model) => model.source === source).target;
   }
 
   /** A source that can be translated into the target. */

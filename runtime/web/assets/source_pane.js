@@ -11,8 +11,10 @@ export class SourcePane {
     this.#onPoint = onPoint;
     this.#area.addEventListener("input", (event) => {
       this.highlight([]);
-      onInput(event.inputType);
+      // What an input method has not finished is no text yet: Pinyin is no English.
+      if (!event.isComposing) onInput(event.inputType);
     });
+    this.#area.addEventListener("compositionend", () => onInput(""));
     this.#area.addEventListener("pointermove", (event) => onPoint(this.#placeAt(event)));
     this.#area.addEventListener("pointerleave", () => onPoint(null));
     document.addEventListener("selectionchange", () => this.#pointAtCaret());

@@ -142,6 +142,34 @@ def test_the_direction_follows_the_script_and_can_be_swapped(
     expect(page.locator("#target")).to_have_text("我爱你。", timeout=LOADING)
 
 
+def test_what_an_input_method_has_not_finished_is_no_text(visit: Visit) -> None:
+    compose = """(area, [text, isComposing]) => {
+      area.value = text;
+      area.dispatchEvent(new InputEvent("input", { isComposing, bubbles: true }));
+    }"""
+    source = visit.page.locator("#source")
+    source.evaluate(compose, ["wo ai ni", True])
+    visit.page.wait_for_timeout(600)
+    assert visit.page.locator(".sentence").count() == 0
+    assert visit.page.locator("#target-language").input_value() == "en"
+    source.evaluate(compose, ["我爱你。", True])
+    source.dispatch_event("compositionend")
+    expect(visit.page.locator("#target")).to_have_text("I love you.", timeout=LOADING)
+
+
+def test_a_late_answer_counts_for_its_own_languages(visit: Visit) -> None:
+    page = visit.page
+    visit.translate("我爱你。")
+    page.select_option("#source-language", "zh")
+    page.fill("#source", "OK. 你好。" + "今天天气很好。" * 3)
+    page.wait_for_timeout(260)  # it has been asked for
+    page.select_option("#source-language", "en")
+    page.wait_for_timeout(1000)
+    page.select_option("#source-language", "zh")
+    expect(page.locator("#target")).to_contain_text("The weather", timeout=LOADING)
+    expect(page.locator(".sentence.waiting")).to_have_count(0, timeout=LOADING)
+
+
 def test_alternatives_are_the_best_hypotheses(
     visit: Visit, translators: dict[str, Translator]
 ) -> None:

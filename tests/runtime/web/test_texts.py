@@ -75,6 +75,9 @@ def test_sentences_of_the_shared_cases() -> None:
 
 def test_sentences_are_those_of_python() -> None:
     texts = random_texts(PARTS, 3000) + random_texts(PARTS, 100, longest=600)
+    texts += random_texts(
+        [*"我他我他", "word ", "，", "😀", ", ", "—", "ab", " - "], 100, longest=900
+    )
     lines = committed_lines()
     texts += ["".join(lines[start : start + 6]) for start in range(0, len(lines), 6)]
     expected = [[text[begin:end] for begin, end in split_sentences(text)] for text in texts]
