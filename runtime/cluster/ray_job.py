@@ -4,8 +4,10 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -113,6 +115,7 @@ def _connected(ray: Any, actors: Actors) -> Iterator[None]:
         yield
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with tempfile.TemporaryDirectory(prefix="tfm-", ignore_cleanup_errors=True) as folder:
         if actors.address is None:
             ray.init(
@@ -126,6 +129,8 @@ def _connected(ray: Any, actors: Actors) -> Iterator[None]:
         else:
             ray.init(address=actors.address, **quiet)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
+        if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own there
         try:
             yield
         finally:

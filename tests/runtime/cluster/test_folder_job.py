@@ -124,9 +124,10 @@ def test_a_run_that_stopped_before_the_parts_were_joined(source: Path) -> None:
 
 def test_parts_of_an_older_input_are_not_used(source: Path) -> None:
     run(job(source), 1)
-    (source / "a.jsonl").write_text('{"text": "abc"}\n', "utf-8")
+    before = (source / "a.jsonl").read_text("utf-8")
+    (source / "a.jsonl").write_text(before.replace("a ", "c "), "utf-8")  # of the same size
     run(job(source))
-    assert translations(source.parent / "out" / "a.jsonl") == ["cba"]
+    assert translations(source.parent / "out" / "a.jsonl") == [f"c {n}"[::-1] for n in range(25)]
     assert not (source.parent / "out" / PARTS).exists()
 
 
