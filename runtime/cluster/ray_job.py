@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -22,6 +23,7 @@ from .table_translator import TableTranslator
 
 _MOST_BLOCKS = 10_000
 _LONGEST_FOLDER = 40  # characters
+_CONNECT_SECONDS = 10
 _STORE_BYTES = 100 << 20  # Ray's shared memory, which only gets names of tasks and counts here
 
 
@@ -82,6 +84,8 @@ def run_tasks(
         TfmError: Ray cannot start, or gives up
         ModuleNotFoundError: there is no Ray
     """
+    if actors.address is not None:
+        _check_address(actors.address)
     # Ray reports its use to its makers unless this is said before it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes on stderr
@@ -105,6 +109,17 @@ def run_tasks(
         )
         for row in results.iter_rows():
             yield PieceTask(**json.loads(row["task"])), row
+
+
+def _check_address(address: str) -> None:
+    """Raises TfmError if nobody listens there: Ray itself would try for many minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():  # "auto" looks for a cluster in this machine
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise TfmError(f"no Ray cluster answers at {address}: {error}") from error
 
 
 @contextlib.contextmanager

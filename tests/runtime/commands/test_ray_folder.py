@@ -220,7 +220,8 @@ def test_a_job_that_is_stopped(tmp_path: Path, number: signal.Signals, status: i
     assert count_parts(out) > 0
 
     ended, _, stderr = Job(*arguments).end()
-    assert (ended, "1 of the files were finished before" in stderr) == (0, True)
+    assert ended == 0, stderr
+    assert "1 of the files were finished before" in stderr
     assert [row["zh"] for row in read_rows(out / "b.jsonl")] == texts
 
 
@@ -234,6 +235,9 @@ def test_bad_input_is_one_line(tmp_path: Path) -> None:
     assert (status, "--target-language is 'fr': this model has en" in stderr) == (2, True)
     status, _, stderr = tfm("ray", given, out, "--column", "error")
     assert (status, "each needs its own name" in stderr) == (2, True)
+    status, _, stderr = tfm("ray", given, out, "--column", "zh", "--address", "127.0.0.1:1")
+    assert (status, stderr.count("\n")) == (1, 1)
+    assert "no Ray cluster answers at 127.0.0.1:1" in stderr
     status, _, stderr = tfm("ray", given, given)
     assert (status, stderr.count("\n")) == (1, 1)
     # Where nothing is left to do, Ray is not started.
