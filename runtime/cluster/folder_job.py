@@ -128,7 +128,7 @@ class FolderJob:
         self.finished = 0
         self._settings, self._translator = dict(settings), translator
         self._overwrite = overwrite
-        self._outdated: set[str] = set()  # outputs that --overwrite has yet to replace
+        self._unfinished: set[str] = set()  # outputs that a job may make or replace
         self._journal = {} if overwrite else self._read_journal()
         self._in_hand: dict[str, FileInHand] = {}
         for path in self._input_files():
@@ -164,9 +164,9 @@ class FolderJob:
             if not try_lock(lock):
                 raise TfmError(f"{self.output}: another process is writing it")
             try:
-                if self._overwrite:
-                    self._outdated |= self._in_hand.keys()
-                    self._write_journal()
+                # First: a run that dies may leave a file that is not in the journal yet.
+                self._unfinished |= self._in_hand.keys()
+                self._write_journal()
                 for name, file in list(self._in_hand.items()):
                     if not file.left:
                         self._finish(name, file)
@@ -207,7 +207,7 @@ class FolderJob:
             self.counts[name] = Counts(before["rows"], before["errors"])
             self.finished += 1
             return
-        if output.exists() and not self._overwrite and name not in self._outdated:
+        if output.exists() and not self._overwrite and name not in self._unfinished:
             raise TfmError(f"{output} is there, and is of no earlier run: {_ANEW}")
         try:
             pieces = FORMATS[path.suffix].split(path, self._translator.column, rows_per_task)
@@ -233,7 +233,7 @@ class FolderJob:
         counts = Counts(sum(c.rows for _, c in found), sum(c.errors for _, c in found))
         self.counts[name] = counts
         self._journal[name] = {**file.state, **asdict(counts)}
-        self._outdated.discard(name)
+        self._unfinished.discard(name)
         self._write_journal()
         del self._in_hand[name]
         for path in paths:
@@ -250,7 +250,7 @@ class FolderJob:
         try:
             journal = json.loads(read_regular(path, _MOST_JOURNAL_BYTES))
             settings, files = journal["settings"], dict(journal["files"])
-            self._outdated = set(journal["outdated"])
+            self._unfinished = set(journal["unfinished"])
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError) as error:
@@ -267,7 +267,7 @@ class FolderJob:
         journal = {
             "settings": self._settings,
             "files": self._journal,
-            "outdated": sorted(self._outdated),
+            "unfinished": sorted(self._unfinished),
         }
         write_text(self.output / JOURNAL, json.dumps(journal, indent=1, ensure_ascii=False))
 

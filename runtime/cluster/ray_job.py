@@ -4,8 +4,11 @@ import contextlib
 import json
 import logging
 import os
+import signal
+import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +23,7 @@ from .table_translator import TableTranslator
 
 _MOST_BLOCKS = 10_000
 _LONGEST_FOLDER = 40  # characters
+_CONNECT_SECONDS = 10
 _STORE_BYTES = 100 << 20  # Ray's shared memory, which only gets names of tasks and counts here
 
 
@@ -80,6 +84,8 @@ def run_tasks(
         TfmError: Ray cannot start, or gives up
         ModuleNotFoundError: there is no Ray
     """
+    if actors.address is not None:
+        _check_address(actors.address)
     # Ray reports its use to its makers unless this is said before it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes on stderr
@@ -105,6 +111,17 @@ def run_tasks(
             yield PieceTask(**json.loads(row["task"])), row
 
 
+def _check_address(address: str) -> None:
+    """Raises TfmError if nobody listens there: Ray itself would try for many minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal():  # "auto" looks for a cluster in this machine
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise TfmError(f"no Ray cluster answers at {address}: {error}") from error
+
+
 @contextlib.contextmanager
 def _connected(ray: Any, actors: Actors) -> Iterator[None]:
     """Ray in this machine, with a folder of its own that is deleted, or a running cluster; or one
@@ -113,6 +130,7 @@ def _connected(ray: Any, actors: Actors) -> Iterator[None]:
         yield
         return
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     with tempfile.TemporaryDirectory(prefix="tfm-", ignore_cleanup_errors=True) as folder:
         if actors.address is None:
             ray.init(
@@ -126,6 +144,8 @@ def _connected(ray: Any, actors: Actors) -> Iterator[None]:
         else:
             ray.init(address=actors.address, **quiet)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
+        if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)  # Ray has put its own there
         try:
             yield
         finally:

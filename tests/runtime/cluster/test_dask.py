@@ -7,7 +7,9 @@ from tfm.runtime import Translator
 from tfm.runtime.cluster import TableTranslator
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes"])
+@pytest.mark.parametrize(
+    "scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)]
+)
 def test_partitions(scheduler: str) -> None:
     pandas = needs_module("pandas")
     dataframe = needs_module("dask.dataframe")

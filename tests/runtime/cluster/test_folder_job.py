@@ -122,11 +122,31 @@ def test_a_run_that_stopped_before_the_parts_were_joined(source: Path) -> None:
     assert sum(counts.rows for counts in again.counts.values()) == 30
 
 
+def test_a_run_that_died_before_a_file_was_recorded(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_self: FolderJob) -> None:
+        if (source.parent / "out" / "a.jsonl").exists():
+            raise KeyboardInterrupt
+
+    write = FolderJob._write_journal
+    monkeypatch.setattr(FolderJob, "_write_journal", lambda self: (die(self), write(self))[1])
+    with pytest.raises(KeyboardInterrupt):
+        run(job(source))
+    monkeypatch.undo()
+    again = job(source)
+    assert len(again.tasks) == 1  # of sub/b.jsonl: the parts of a.jsonl are there
+    run(again)
+    assert translations(source.parent / "out" / "a.jsonl") == [f"a {n}"[::-1] for n in range(25)]
+    assert files(source.parent / "out") == {"a.jsonl", "sub/b.jsonl", JOURNAL}
+
+
 def test_parts_of_an_older_input_are_not_used(source: Path) -> None:
     run(job(source), 1)
-    (source / "a.jsonl").write_text('{"text": "abc"}\n', "utf-8")
+    before = (source / "a.jsonl").read_text("utf-8")
+    (source / "a.jsonl").write_text(before.replace("a ", "c "), "utf-8")  # of the same size
     run(job(source))
-    assert translations(source.parent / "out" / "a.jsonl") == ["cba"]
+    assert translations(source.parent / "out" / "a.jsonl") == [f"c {n}"[::-1] for n in range(25)]
     assert not (source.parent / "out" / PARTS).exists()
 
 
