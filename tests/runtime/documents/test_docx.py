@@ -402,3 +402,14 @@ def test_what_would_be_out_of_order_is_left_and_noted() -> None:
     assert document.notes == [
         "word/document.xml: the markup of a paragraph would be out of order, so it is left: '前。'"
     ]
+
+
+def test_text_boxes_in_too_many_others_stay() -> None:
+    depth = 300
+    begin = "".join(f"<w:p>{run(f'第{number}')}<w:r><w:pict>" for number in range(depth))
+    content = archive(begin + "</w:pict></w:r></w:p>" * depth)
+    document = parse_docx(content, "zh", "en")
+    assert document.notes == ["word/document.xml: 290 text boxes within 10 others stay as they are"]
+    result = body_of(document.assemble([Said("x") for _ in document.segments]))
+    assert result.count("<w:t>x</w:t>") == 10
+    assert result.count("第") == 290
