@@ -15,7 +15,7 @@ from tfm.runtime.scripts import is_spaced
 
 from .document import AlignedText, Segment, Split, check_count
 from .docx_formats import formats_of
-from .docx_runs import Atom, AtomKind, PartXml, RunWriter, atoms_of
+from .docx_runs import DEEPEST, Atom, AtomKind, PartXml, RunWriter, atoms_of
 from .docx_shape import shape_of
 from .inline_markup import Block, MarkedSentence
 from .sentences import split_sentences
@@ -177,6 +177,10 @@ def parse_docx(
                 paragraphs.append(_DocxParagraph(first, after, sentences))
                 segments += [_segment(sentence, atoms, position) for sentence in sentences]
             position += sum(len(atom.said) for atom in atoms if not atom.field) + 1
+        if xml.too_deep:
+            notes.append(
+                f"{name}: {xml.too_deep} text boxes within {DEEPEST} others stay as they are"
+            )
         parts.append(_DocxPart(name, encoding, xml, paragraphs))
     return DocxDocument(segments, notes, is_spaced(target), archive, parts)
 

@@ -15,6 +15,7 @@ from .xml_text import attributes_of, escape_xml, local_name, unescape_xml
 
 # Elements around runs whose text is translated, and what they begin with.
 CONTAINERS = frozenset({"hyperlink", "ins", "moveTo", "sdt", "smartTag", "customXml", "dir", "bdo"})
+DEEPEST = 10  # paragraphs around one that is translated: text boxes in text boxes
 _PROPERTIES = frozenset({"sdtPr", "sdtEndPr", "smartTagPr", "customXmlPr"})
 _BREAKS = {"tab": "\t", "ptab": "\t", "br": "\n", "cr": "\n"}
 # What Word notes about the last layout and spelling: it finds it out again.
@@ -76,6 +77,7 @@ class PartXml:
         prefix: of WordprocessingML's names, such as "w:"
         tokens: all of it
         ends: the token that ends an element, by the one that begins it
+        too_deep: paragraphs that were passed over so far
     """
 
     def __init__(self, text: str) -> None:
@@ -91,6 +93,7 @@ class PartXml:
         self.prefix = f"{found.group(1)}:" if found and found.group(1) else ""
         self.tokens = list(tokenize(text, xml=True))
         self.ends: dict[int, int] = {}
+        self.too_deep = 0
         opened: list[int] = []
         for number, token in enumerate(self.tokens):
             if token.kind is Kind.OPEN:
@@ -104,9 +107,17 @@ class PartXml:
             raise ValueError(f"<{self.tokens[opened[-1]].name}> does not end")
 
     def paragraphs(self) -> Iterator[tuple[int, int]]:
-        """The first token of each paragraph's content, and the one behind the last."""
+        """The first token of each paragraph's content, and the one behind the last; not of those
+        within DEEPEST others, which are written anew once for each."""
+        around: list[int] = []  # where the paragraphs end that are open
         for number, end in sorted(self.ends.items()):
             if self.tokens[number].name == f"{self.prefix}p":
+                while around and around[-1] < number:
+                    around.pop()
+                around.append(end)
+                if len(around) > DEEPEST:
+                    self.too_deep += 1
+                    continue
                 first = number + 1
                 while first < end and self._is_properties(first):
                     first = self.after(first)

@@ -244,6 +244,9 @@ def test_archives_with_data_descriptors() -> None:
     result = translated(document, 甲="one")
     with zipfile.ZipFile(io.BytesIO(result)) as file:
         assert file.testzip() is None
+        for entry in file.infolist():
+            flags = int.from_bytes(result[entry.header_offset + 6 :][:2], "little")
+            assert flags == entry.flag_bits
     assert body_of(result) == paragraph(run("one"))
 
 
@@ -346,3 +349,67 @@ def test_hostile_documents_take_time_in_proportion(part: str) -> None:
     document = parse_docx(content, "zh", "en")
     assert copied(document) == content
     document.assemble([Said("x") for _ in document.segments])
+
+
+def test_a_word_has_one_format_and_sentences_of_chinese_no_space_between() -> None:
+    document = parse_docx(archive(paragraph(run("甲"), run("乙", "<w:b/>"))), "zh", "en")
+    alignment = Alignment(
+        "甲乙", "oneish", ((0, 1), (1, 2)), ((0, 2), (2, 6)), np.eye(2, dtype=np.float32)
+    )
+    assert body_of(document.assemble([Said("oneish", alignment)])) == paragraph(
+        run("oneish", "<w:b/>")
+    )
+    document = parse_docx(archive(paragraph(run("Hello. Bye."))), "en", "zh")
+    assert body_of(translated(document, **{"Hello.": "你好。", "Bye.": "再见。"})) == paragraph(
+        run("你好。再见。")
+    )
+
+
+def test_fields_that_end_in_another_element_stay_in_their_order() -> None:
+    kinds = {
+        kind: f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>'
+        for kind in ("begin", "separate", "end")
+    }
+    content = archive(
+        paragraph(
+            kinds["begin"], kinds["separate"],
+            f'<w:hyperlink r:id="1">{run("甲")}{kinds["end"]}</w:hyperlink>', run("乙。"),
+        )
+    )  # fmt: skip
+    document = parse_docx(content, "zh", "en")
+    assert [s.text for s in document.segments] == ["甲乙。"]
+    result = body_of(
+        document.assemble([said("甲乙。", ("One", "甲"), (" two", "乙"), (".", "。"))])
+    )
+    assert not document.notes
+    assert re.findall('fldCharType="(.*?)"', result) == ["begin", "separate", "end"]
+
+
+def test_what_would_be_out_of_order_is_left_and_noted() -> None:
+    marks = [
+        f'<w:bookmark{kind} w:id="{number}"/>' for kind in ("Start", "End") for number in (1, 2)
+    ]
+    words = [run(word) for word in "甲乙丙丁"]
+    content = "".join(part for pair in zip(marks, words, strict=True) for part in pair)
+    document = parse_docx(archive(paragraph(run("前。") + content)), "zh", "en")
+    translations = [
+        said("甲乙丙丁", ("d", "丁"), (" c", "丙"), (" b", "乙"), (" a", "甲"))
+        if segment.text == "甲乙丙丁"
+        else Said(segment.text)
+        for segment in document.segments
+    ]
+    assert body_of(document.assemble(translations)) == paragraph(run("前。") + content)
+    assert document.notes == [
+        "word/document.xml: the markup of a paragraph would be out of order, so it is left: '前。'"
+    ]
+
+
+def test_text_boxes_in_too_many_others_stay() -> None:
+    depth = 300
+    begin = "".join(f"<w:p>{run(f'第{number}')}<w:r><w:pict>" for number in range(depth))
+    content = archive(begin + "</w:pict></w:r></w:p>" * depth)
+    document = parse_docx(content, "zh", "en")
+    assert document.notes == ["word/document.xml: 290 text boxes within 10 others stay as they are"]
+    result = body_of(document.assemble([Said("x") for _ in document.segments]))
+    assert result.count("<w:t>x</w:t>") == 10
+    assert result.count("第") == 290

@@ -4,7 +4,7 @@ import random
 from collections import Counter
 
 import pytest
-from helpers.documents import Said, copied, shuffled_all, translated
+from helpers.documents import Said, copied, shuffled, shuffled_all, translated
 from helpers.needs import needs_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -246,3 +246,18 @@ def test_files_of_translate_toolkit() -> None:
     assert [unit.source for unit in read.units] == [unit.source for unit in store.units]
     assert all(unit.target for unit in read.units)
     assert [unit.target for unit in read.units][::5] == [unit.target for unit in store.units][::5]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '甲<bx id="1"/>乙<g id="2">丙<ex id="1"/>丁</g>戊',
+        "甲" + "<g id='1'><mrk mtype='x'>" * 60 + "乙丙" + "</mrk></g>" * 60 + "丁",
+    ],
+)
+def test_elements_that_cross_or_are_deep_stay_well_formed(source: str) -> None:
+    document = first(f'<trans-unit id="1"><source>{source}</source></trans-unit>')
+    for seed in range(10):
+        result = document.assemble([shuffled(s.text, seed) for s in document.segments])
+        etree.fromstring(result.encode())
+        assert (result == document.text) == bool(document.notes)
