@@ -11,7 +11,7 @@ from helpers.paths import ROOT
 DOCUMENTS = sorted(
     path
     for path in (*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md"))
-    if "build" not in path.parts and ".egg-info" not in str(path)
+    if not {"build", "node_modules"} & {*path.parts} and ".egg-info" not in str(path)
 )
 
 
