@@ -26,7 +26,7 @@ const STOPS = new RegExp(`[。｡！？!?….．；]+[${CLOSING}]*`, "gu");
 const WIDE = /[。｡！？…．；]/u;
 const GOES_ON = /^[，、,：:;；。！？]/u;
 const ADDRESS = new RegExp(
-  `(?:[a-zA-Z][a-zA-Z0-9+.-]*://|www\\.)[^${SPACE}\\u3000-\\u303f\\u4e00-\\u9fff\\uff00-\\uffef]+`,
+  `(?:[a-zA-Z][a-zA-Z0-9+.-]{0,30}://|www\\.)[^${SPACE}\\u3000-\\u303f\\u4e00-\\u9fff\\uff00-\\uffef]+`,
   "gu",
 );
 const OPENS = /^[“‘「『（《【〈［｛"'(\[{]*$/u;
