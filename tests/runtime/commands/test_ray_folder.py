@@ -86,10 +86,10 @@ class Job:
             start_new_session=True,
         )
 
-    def wait_until(self, finished: Path) -> None:
+    def wait_until_finished(self, name: str, folder: Path) -> None:
         """Until a file is finished, and pieces of another are translated."""
         end = time.monotonic() + SECONDS
-        while not finished.exists() or not count_parts(finished.parent):
+        while name not in finished_files(folder) or not count_parts(folder):
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < end
             time.sleep(0.02)
@@ -104,6 +104,14 @@ class Job:
                 os.kill(pid, signal.SIGKILL)
             raise
         return self.process.returncode, stdout, stderr
+
+
+def finished_files(folder: Path) -> list[str]:
+    """Those that the job has recorded."""
+    try:
+        return list(json.loads((folder / "_tfm.json").read_text("utf-8"))["files"])
+    except FileNotFoundError:
+        return []
 
 
 def count_parts(folder: Path) -> int:
@@ -211,7 +219,7 @@ def test_a_job_that_is_stopped(tmp_path: Path, number: signal.Signals, status: i
     out = tmp_path / "out"
     arguments = (str(tmp_path / "in"), str(out), "--rows-per-task", "200")
     job = Job(*arguments)
-    job.wait_until(out / "a.jsonl")
+    job.wait_until_finished("a.jsonl", out)
     os.kill(job.process.pid, number)
     ended, stdout, stderr = job.end()
     assert (ended, stdout, "Traceback" in stderr) == (status, "", False)
