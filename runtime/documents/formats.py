@@ -29,6 +29,7 @@ class Format:
         parse: (text, source, target, split=..., **options) to a document
         options: names of further arguments of `parse`
         is_text: `parse` takes text; it takes bytes otherwise
+        needs: a module that does not come with tfm
         bilingual: a document of it can be assembled with both languages
     """
 
@@ -38,6 +39,7 @@ class Format:
     options: tuple[str, ...] = ()
     bilingual: bool = False
     is_text: bool = True
+    needs: str | None = None
 
 
 def _text(*args: Any, **options: Any) -> Document:
@@ -114,7 +116,7 @@ FORMATS = {
         Format("text", (".txt", ".text"), _text, bilingual=True),
         Format("srt", (".srt",), _subtitles, ("line_length",), bilingual=True),
         Format("vtt", (".vtt",), _subtitles, ("line_length",), bilingual=True),
-        Format("markdown", (".md", ".markdown"), _markdown),
+        Format("markdown", (".md", ".markdown"), _markdown, needs="markdown_it"),
         Format("html", (".html", ".htm", ".xhtml"), _html),
         Format("po", (".po", ".pot"), _po),
         Format("xliff", (".xliff", ".xlf"), _xliff),

@@ -77,7 +77,7 @@ def translate_segments(
             if with_alignment:
                 changes["with_alignment"] = True
             if with_placeholders:
-                changes["placeholders"] = _patterns([chunk[number] for number in numbers])
+                changes["placeholders"] = patterns_of([chunk[number] for number in numbers])
             found = translator.translate_batch(
                 [chunk[number].text for number in numbers], *args, **{**how, **changes}
             )
@@ -86,7 +86,8 @@ def translate_segments(
         yield translated
 
 
-def _patterns(segments: Sequence[Segment]) -> PlaceholderPatterns:
+def patterns_of(segments: Sequence[Segment]) -> PlaceholderPatterns:
+    """What must stay in the translations of some sentences."""
     texts = {text for segment in segments for text in segment.placeholders}
     longest_first = sorted(texts, key=lambda text: (-len(text), text))
     return PlaceholderPatterns((), ["|".join(map(re.escape, longest_first))])

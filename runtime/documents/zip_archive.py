@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 
+MOST_BYTES = 200_000_000  # of one entry
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
@@ -42,12 +43,16 @@ class ZipArchive:
         """What an entry holds.
 
         Raises:
-            ValueError: its data are broken
+            ValueError: its data are broken, or many more than MOST_BYTES
         """
         try:
-            return self._file.read(name)
+            with self._file.open(name) as entry:
+                content = entry.read(MOST_BYTES + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ValueError(f"{name} is broken: {error}") from error
+        if len(content) > MOST_BYTES:  # a small archive may hold anything
+            raise ValueError(f"{name} has more than {MOST_BYTES} bytes")
+        return content
 
     def replaced(self, contents: Mapping[str, bytes]) -> bytes:
         """The archive with other contents for some entries.

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 AUTO = "auto"
 # Chinese in other characters than the models write.
 _TRADITIONAL = {"hant", "tw", "hk", "mo"}
+_OLD_TRADITIONAL = {"zt", "cmn-hant", "zho-hant"}  # zt is LibreTranslate's
 _SIMPLIFIED = {"zh-hans", "zh-cn", "zh-sg", "zh-hans-cn", "cmn", "cmn-hans", "zho", "zho-hans"}
 _CHINESE = "zh"
 _NAME_LIST = (
@@ -24,9 +25,10 @@ _NAMES = dict(pair.split("=") for pair in _NAME_LIST.split())
 _DEEPL_TARGETS = {"en": ("EN-GB", "EN-US"), "zh": ("ZH", "ZH-HANS"), "pt": ("PT-BR", "PT-PT")}
 
 
-def find_code(code: str, known: Iterable[str]) -> str | None:
+def find_code(code: str, known: Iterable[str], *, is_source: bool = False) -> str | None:
     """The model's code for what a client calls a language, in any case: the same code, or the
-    same language in another region; None if there is none.
+    same language in another region; None if there is none. Traditional Chinese is read, and not
+    written.
 
     Example:
         >>> find_code("zh-CN", ["zh", "en"]), find_code("EN_us", ["zh", "en"])
@@ -38,10 +40,13 @@ def find_code(code: str, known: Iterable[str]) -> str | None:
     asked = code.strip().lower().replace("_", "-")
     if asked in by_name:
         return by_name[asked]
+    if is_source and asked in _OLD_TRADITIONAL and _CHINESE in by_name:
+        return by_name[_CHINESE]
     if asked in _SIMPLIFIED and _CHINESE in by_name:
         return by_name[_CHINESE]
     language, *subtags = asked.split("-")
-    if not all(map(str.isalnum, subtags)) or (language == _CHINESE and _TRADITIONAL & set(subtags)):
+    is_traditional = language == _CHINESE and bool(_TRADITIONAL & set(subtags))
+    if not all(map(str.isalnum, subtags)) or (is_traditional and not is_source):
         return None
     return by_name.get(language)
 

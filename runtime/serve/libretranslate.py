@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -9,9 +10,10 @@ from starlette.routing import Route
 from . import mtran
 from .detection import DetectedLanguage
 from .errors import RequestError
+from .files import FileStore
 from .languages import AUTO, language_name, libretranslate_code
 from .service import Call, Endpoint, Service, unless_left
-from .text_service import TextRequest, TranslatedText
+from .text_service import TextRequest, TranslatedText, file_endings
 
 FORMATS = ("text", "html", "")
 _KEY_MISSING = 400
@@ -27,6 +29,7 @@ class LibreTranslate:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._files = FileStore()
 
     def routes(self) -> list[Route]:
         """Where they are."""
@@ -42,7 +45,8 @@ class LibreTranslate:
             post(self._translate).at("/translate"),
             post(self._detect).at("/detect"),
             post(self._refuse).at("/suggest"),
-            post(self._refuse).at("/translate_file"),
+            post(self._translate_file).at("/translate_file"),
+            get(self._download).at("/download_file/{name:path}"),
             get(self._languages).at("/languages"),
             get(self._settings).at("/frontend/settings"),
         ]
@@ -72,9 +76,31 @@ class LibreTranslate:
         found = self._service.texts.detect("\n".join(texts))
         return JSONResponse([_detected(language) for language in found])
 
-    async def _refuse(self, call: Call) -> Response:
-        what = "files are" if call.request.url.path.endswith("file") else "suggestions are"
-        raise RequestError(403, f"{what} not taken by this service")
+    async def _translate_file(self, call: Call) -> Response:
+        parameters, service = call.parameters, self._service
+        file = parameters.file("file")
+        request = TextRequest(
+            source=parameters.text("source"), target=parameters.text("target"), client=call.client
+        )
+        service.count(call, 1)
+        work = service.texts.translate_file(file.content, file.name, request)
+        content = await unless_left(call.request, work)
+        stem, dot, ending = file.name.rpartition(".")
+        name = self._files.add(f"{stem}.{request.target}{dot}{ending}", content)
+        base = str(call.request.base_url)
+        return JSONResponse({"translatedFileUrl": f"{base}download_file/{quote(name)}"})
+
+    async def _download(self, call: Call) -> Response:
+        file = self._files.find(call.request.path_params["name"])
+        if file is None:
+            raise RequestError(404, "there is no such file, or not any more")
+        # As an attachment: a page of somebody's is not to run here.
+        disposition = f"attachment; filename*=UTF-8''{quote(file.name)}"
+        headers = {"Content-Disposition": disposition, "X-Content-Type-Options": "nosniff"}
+        return Response(file.content, media_type="application/octet-stream", headers=headers)
+
+    async def _refuse(self, _call: Call) -> Response:
+        raise RequestError(403, "suggestions are not taken by this service")
 
     async def _languages(self, _call: Call) -> Response:
         models = self._service.models
@@ -98,7 +124,7 @@ class LibreTranslate:
             {
                 "apiKeys": self._service.keys.required,
                 "charLimit": self._service.limits.char_limit,
-                "filesTranslation": False,
+                "filesTranslation": True,
                 "frontendTimeout": 500,
                 "keyRequired": self._service.keys.required,
                 "language": {
@@ -109,7 +135,7 @@ class LibreTranslate:
                     },
                 },
                 "suggestions": False,
-                "supportedFilesFormat": [],
+                "supportedFilesFormat": file_endings(),
             }
         )
 

@@ -20,6 +20,7 @@ _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean", "default": False}
 _JSON, _FORM = "application/json", "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
 _ERRORS = {
     400: "The request is wrong.",
     401: "An API key is needed.",
@@ -93,8 +94,20 @@ def _libretranslate(service: Service) -> Schema:
         }
     )
     detect = _object({"q": text_or_list, "api_key": _KEY}, ("q",))
+    upload = _object(
+        {
+            "file": {"type": "string", "format": "binary"},
+            "source": {"enum": [AUTO, *languages]},
+            "target": {"enum": languages},
+            "api_key": _KEY,
+        },
+        ("file", "source", "target"),
+    )
+    file = _post("Translate a document", upload, _object({"translatedFileUrl": _TEXT}), error)
+    file["post"]["requestBody"]["content"] = {_MULTIPART: {"schema": upload}}
     return {
         "/translate": _post("Translate a text or a list of texts", translate, answer, error),
+        "/translate_file": file,
         "/detect": _post("In which language is this?", detect, _array(detected), error),
         "/languages": _get("The languages, and into what each is translated", _array(language)),
         "/frontend/settings": _get("What a page must know of this service", settings),

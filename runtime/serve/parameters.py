@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,16 +24,36 @@ _MOST_DISCARDED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class UploadedFile:
+    """A file of a multipart form: its name, without folders, and its content."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """Values by name, those of the body before those of the query.
 
     Attributes:
         values: in a form and a query all are texts, or lists of them where a name comes twice
         is_json: they come from JSON, where types count
+        files: of a multipart form, by name
     """
 
     values: dict[str, Any]
     is_json: bool
+    files: dict[str, UploadedFile] = field(default_factory=dict)
+
+    def file(self, name: str) -> UploadedFile:
+        """A file.
+
+        Raises:
+            RequestError: it is missing
+        """
+        if name not in self.files:
+            raise missing(name)
+        return self.files[name]
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text that is not empty.
@@ -124,7 +145,8 @@ async def read_parameters(request: Request, limits: ServiceLimits) -> Parameters
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     query = _from_query(request.url.query)
     if kind == _MULTIPART:
-        return Parameters(query | await _from_multipart(request, body, limits), is_json=False)
+        values, files = await _from_multipart(request, body, limits)
+        return Parameters(query | values, False, files)
     if kind == _FORM:
         return Parameters(query | _from_query(_decoded(body)), is_json=False)
     if not body.strip():
@@ -169,7 +191,9 @@ def _from_query(query: str) -> dict[str, Any]:
     return {name: values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
-async def _from_multipart(request: Request, body: bytes, limits: ServiceLimits) -> dict[str, Any]:
+async def _from_multipart(
+    request: Request, body: bytes, limits: ServiceLimits
+) -> tuple[dict[str, Any], dict[str, UploadedFile]]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
@@ -181,12 +205,16 @@ async def _from_multipart(request: Request, body: bytes, limits: ServiceLimits) 
     except (MultiPartException, KeyError, UnicodeDecodeError):
         raise bad_request("the body is no multipart form") from None
     found: dict[str, list[str]] = {}
+    files: dict[str, UploadedFile] = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
+            file_name = PurePosixPath((value.filename or "").replace("\\", "/")).name
+            files[name] = UploadedFile(file_name, await value.read())
             await value.close()
         else:
             found.setdefault(name, []).append(value)
-    return {name: values if len(values) > 1 else values[0] for name, values in found.items()}
+    values = {name: texts if len(texts) > 1 else texts[0] for name, texts in found.items()}
+    return values, files
 
 
 def _decoded(body: bytes) -> str:

@@ -2,6 +2,7 @@
 together again."""
 
 import asyncio
+import importlib.util
 import re
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
@@ -10,6 +11,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tfm.runtime.documents import Document, Segment, parse_html, parse_text
+from tfm.runtime.documents.document import AlignedText
+from tfm.runtime.documents.formats import (
+    FORMATS,
+    FileDocument,
+    find_format,
+    is_readable,
+    read_document,
+)
+from tfm.runtime.documents.translate import Untranslated, patterns_of
 from tfm.runtime.placeholders import PlaceholderPatterns
 from tfm.runtime.translation import Translation
 
@@ -121,6 +131,37 @@ class TextService:
             begin = end
         return results
 
+    async def translate_file(self, content: bytes, name: str, request: TextRequest) -> bytes:
+        """A document in, the same document in the other language out.
+
+        Args:
+            name: of the file, whose end says what it is
+
+        Raises:
+            RequestError: a language or direction is not known, or it is no such document
+        """
+        document = await asyncio.to_thread(_read_file, content, name, "", request.target)
+        # Of a text in any language the same sentences are found, so these tell which it is.
+        sentences = "\n".join(segment.text for segment in document.segments)
+        detected, target = self._direction(sentences, request)
+        model = self._model(detected, target)
+        if model is None:
+            return content
+        languages = detected.language, target
+        document = await asyncio.to_thread(_read_file, content, name, *languages)
+        options = self._options(model, *languages, request)
+        self.metrics.text_came(*languages, len(sentences))
+        plan = PlannedText("", detected, target, model, document.document, options)
+        jobs = [(plan, s) for s in document.segments if is_readable(s.text)]
+        found: dict[Segment, AlignedText] = {}
+        async with aclosing(self.in_order(jobs, request.client)) as translations:
+            for (_, segment), translation in zip(
+                jobs, [one async for one in translations], strict=True
+            ):
+                found[segment] = translation
+        whole = [found.get(segment, Untranslated(segment.text)) for segment in document.segments]
+        return await asyncio.to_thread(document.assemble, whole)
+
     async def plan(self, text: str, request: TextRequest, **how: Any) -> PlannedText:
         """Find a text's language, model and sentences.
 
@@ -131,10 +172,7 @@ class TextService:
             RequestError: a language or direction is not known
         """
         detected, target = self._direction(text, request)
-        # What has no word in a script of these languages would become nonsense.
-        model = self.models.find(detected.language, target) if detected.confidence else None
-        if model is None and detected.language != target and detected.confidence:
-            raise bad_request(f"no model translates from {detected.language} to {target}")
+        model = self._model(detected, target)
         parse: Parse = parse_html if request.html else parse_text
         arguments = ("" if model is None else text), detected.language, target
         if len(text) > _LONG:
@@ -146,13 +184,21 @@ class TextService:
             how = self._options(model, detected.language, target, request) | how
         return PlannedText(text, detected, target, model, document, how)
 
+    def _model(self, detected: DetectedLanguage, target: str) -> ServedModel | None:
+        """The model of a direction; None for text that is to stay as it is."""
+        # What has no word in a script of these languages would become nonsense.
+        model = self.models.find(detected.language, target) if detected.confidence else None
+        if model is None and detected.language != target and detected.confidence:
+            raise bad_request(f"no model translates from {detected.language} to {target}")
+        return model
+
     def _direction(self, text: str, request: TextRequest) -> tuple[DetectedLanguage, str]:
         target = find_code(request.target, self.models.languages)
         if target is None:
             raise bad_request(f"the target language {request.target!r} is not supported")
         if request.source.lower() == AUTO:
             return self.detect(_TAG.sub(" ", text) if request.html else text)[0], target
-        source = find_code(request.source, self.models.languages)
+        source = find_code(request.source, self.models.languages, is_source=True)
         if source is None:
             raise bad_request(f"the source language {request.source!r} is not supported")
         return DetectedLanguage(source, 100.0), target
@@ -199,6 +245,8 @@ class TextService:
     async def _sentence(self, plan: PlannedText, segment: Segment, client: Hashable) -> Translation:
         assert plan.model is not None  # a text without a model has no segments
         how = plan.options | {"with_alignment": True} if segment.marks else plan.options
+        if segment.placeholders:
+            how = how | {"placeholders": patterns_of([segment])}
         self.metrics.sentence_waits()
         done = False
         try:
@@ -207,6 +255,29 @@ class TextService:
         finally:
             self.metrics.sentence_ended(plan.detected.language, plan.target, translated=done)
         return translation
+
+
+def file_endings() -> list[str]:
+    """How the names of files end that can be translated."""
+    return [
+        ending
+        for format in FORMATS.values()
+        if "columns" not in format.options
+        and (format.needs is None or importlib.util.find_spec(format.needs))
+        for ending in format.suffixes
+    ]
+
+
+def _read_file(content: bytes, name: str, source: str, target: str) -> FileDocument:
+    try:
+        format = find_format(None, name)
+        if "columns" in format.options:
+            raise ValueError(f"{name}: tables are not translated here")
+        return read_document(content, format, source, target)
+    except ValueError as error:
+        raise bad_request(str(error)) from None
+    except ModuleNotFoundError as error:
+        raise bad_request(f"{name}: this service lacks {error.name} for such files") from None
 
 
 def assembled(plan: PlannedText, translations: Sequence[Translation]) -> str:

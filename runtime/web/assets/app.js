@@ -43,7 +43,11 @@ class App {
     find("#where").textContent = this.#engine.where;
     find("#about").textContent = this.#engine.about();
     this.#languages = new Languages(this.#engine.models, (swapped) => this.#turned(swapped));
-    new Documents((...request) => this.#translateDocument(...request));
+    new Documents(
+      (...request) => this.#translateDocument(...request),
+      this.#engine.documents,
+      (file, signal) => this.#translateFile(file, signal),
+    );
     find("#clear").addEventListener("click", () => this.#clear());
     find("#copy").addEventListener("click", () => this.#copy());
     find("#close").addEventListener("click", () => this.#close());
@@ -307,6 +311,11 @@ class App {
       });
     }
     return request.target;
+  }
+
+  async #translateFile(file, signal) {
+    const { source, target } = this.#request;
+    return { address: await this.#engine.translateFile(file, source, target, signal), target };
   }
 
   #clear() {

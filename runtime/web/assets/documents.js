@@ -1,4 +1,4 @@
-// Text files that are translated whole.
+// Documents that are translated whole: text files by either engine, others by the server.
 
 import { assemble, segmentsOf } from "./plain_text.js";
 
@@ -10,11 +10,22 @@ export class Documents {
   #card = document.querySelector("#documents");
   #list = document.querySelector("#document-list");
   #translate;
+  #endings;
+  #translateFile;
 
-  /** translate(sentences, text, signal, onResult) gives the target language */
-  constructor(translate) {
+  /**
+   * translate(sentences, text, signal, onResult) gives the target language;
+   * translateFile(file, signal) gives where a document with one of these endings is fetched, and the
+   * target language
+   */
+  constructor(translate, endings, translateFile) {
     this.#translate = translate;
+    [this.#endings, this.#translateFile] = [endings, translateFile];
     const input = document.querySelector("#file");
+    if (endings.length) {
+      input.accept = endings.join(",");
+      document.querySelector('label[for="file"]').textContent = "Open a file";
+    }
     input.addEventListener("change", () => {
       this.add(input.files);
       input.value = "";
@@ -60,10 +71,10 @@ export class Documents {
     const stopped = new AbortController();
     action.addEventListener("click", () => stopped.abort());
     try {
-      const { text, target } = await this.#translated(file, stopped.signal, (part) => {
+      const link = await this.#linkTo(file, stopped.signal, (part) => {
         progress.value = part;
       });
-      action.replaceWith(savingLink(file.name, target, text));
+      action.replaceWith(link);
     } catch (error) {
       action.remove();
       const message = document.createElement("p");
@@ -75,9 +86,21 @@ export class Documents {
     progress.remove();
   }
 
+  async #linkTo(file, signal, onProgress) {
+    const name = file.name.toLowerCase();
+    if (!ENDING.test(name) && this.#endings.some((ending) => name.endsWith(ending))) {
+      const { address, target } = await this.#translateFile(file, signal);
+      return savingLink(file.name, target, address);
+    }
+    const { text, target } = await this.#translated(file, signal, onProgress);
+    const blob = new Blob([text], { type: "text/plain;charset=utf-8" });
+    return savingLink(file.name, target, URL.createObjectURL(blob));
+  }
+
   async #translated(file, signal, onProgress) {
     if (!ENDING.test(file.name)) {
-      throw new Error(`${file.name}: only text files (.txt) are translated here`);
+      const known = this.#endings.length ? this.#endings.join(", ") : "text files (.txt)";
+      throw new Error(`${file.name}: only ${known} are translated here`);
     }
     if (file.size > MOST_BYTES) {
       throw new Error(`${file.name} has ${Math.ceil(file.size / 1e6)} MB, at most ${MOST_BYTES / 1e6} MB are read`);
@@ -115,11 +138,11 @@ function decode(content, name) {
   throw new Error(`${name} is in an unknown encoding: save it as UTF-8`);
 }
 
-function savingLink(name, target, text) {
+function savingLink(name, target, address) {
   const link = document.createElement("a");
   link.className = "button";
   link.textContent = "Save";
-  link.download = name.replace(ENDING, `.${target}.txt`);
-  link.href = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  link.download = name.replace(/(\.[^.]*)?$/, `.${target}$1`);
+  link.href = address;
   return link;
 }

@@ -45,6 +45,7 @@ class BrowserEngine {
     this.#facts = facts;
     this.models = facts.models;
     this.limit = -1; // characters
+    this.documents = []; // ends of the names of files that are translated beside .txt
     this.where = "in this browser: your text stays on this device";
   }
 
@@ -98,6 +99,7 @@ class ServerEngine {
     this.#facts = facts;
     this.models = facts.models;
     this.limit = settings.charLimit ?? -1;
+    this.documents = settings.filesTranslation ? settings.supportedFilesFormat : [];
     this.needsKey = Boolean(settings.keyRequired);
     this.where = `by ${location.host || "a server"}`;
   }
@@ -112,6 +114,18 @@ class ServerEngine {
   }
 
   async prepare() {}
+
+  /** Translate a document; gives where the translation can be fetched. */
+  async translateFile(file, source, target, signal) {
+    const form = new FormData();
+    for (const [name, value] of Object.entries({ file, source, target })) form.append(name, value);
+    const key = sessionStorage.getItem("tfm api key");
+    if (key) form.append("api_key", key);
+    const response = await answerOf("translate_file", { method: "POST", body: form, signal });
+    const { translatedFileUrl } = await response.json();
+    // The name alone: behind a proxy the service may not know its own address.
+    return `download_file/${translatedFileUrl.split("/").pop()}`;
+  }
 
   async translate(sentences, request) {
     const { source, target, alternatives = 0, alignment = false, doubts = false, signal } = request;
@@ -222,15 +236,19 @@ async function* eventsOf(body, signal) {
   }
 }
 
-async function post(body, signal) {
+function post(body, signal) {
+  return answerOf("tfm/translate", {
+    method: "POST",
+    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
+    body: JSON.stringify(body),
+    signal,
+  });
+}
+
+async function answerOf(path, request) {
   let response;
   try {
-    response = await fetch("tfm/translate", {
-      method: "POST",
-      headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify(body),
-      signal,
-    });
+    response = await fetch(path, request);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server cannot be reached: is it running?", { cause: error });
