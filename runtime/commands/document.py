@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .sentence_journal import SentenceJournal
 
 _STDIO = "-"
-_MOST_NOTES = 100
+_MOST_NOTES = 20  # of a document
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,8 @@ def document(
             format = _format(format_name, name)  # before a model is loaded
             if "columns" in format.options and not columns:
                 raise click.UsageError(f"{name}: --column says what to translate of {format.name}")
+            if not format.is_text and output is None and sys.stdout.isatty():
+                raise click.UsageError(f"{name}: {format.name} is nothing for a terminal: give -o")
     translator = Translator(model, device=device, variant=variant, intra_threads=threads)
     with usage_errors():
         translator.config.languages.prefixes(source_language, target_language)

@@ -166,3 +166,12 @@ def test_the_source_is_never_overwritten(text_file: Path) -> None:
     status, _, stderr = tfm("document", str(text_file), "-o", str(text_file.parent))
     assert status == 1 and "would be overwritten" in stderr
     assert text_file.read_text(encoding="utf-8") == TEXT
+
+
+def test_many_notes_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xff\xfd\xe4\n" * 50 + "好。\n".encode() * 60)
+    status, _, stderr = tfm("document", str(path))
+    assert status == 0
+    assert stderr.splitlines()[-1] == f"{path}: and 1 more"
+    assert stderr.count("not in this encoding") == 20
