@@ -200,12 +200,15 @@ def render(
         key=lambda entry: entry[:3],
     )
     parts: list[str] = []
+    before: Node | None = None
     for begin, end, _, node in placed:
         begin = max(begin, position)
         end = max(begin, end)
         parts.append(escape(places.target[position:begin]))
-        if node.kept and places.would_join(node, begin - 1, 0):
+        crowded = before is not None and before.kept and before.end != node.begin
+        if node.kept and (places.would_join(node, begin - 1, 0) or (crowded and begin == position)):
             parts.append(" ")
+        before = node
         if node.opening is not None:
             parts.append(emit(node.opening.begin, node.opening.end))
         if not node.kept:

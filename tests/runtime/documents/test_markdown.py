@@ -155,10 +155,13 @@ def test_files_of_installed_packages_come_back_as_they_were() -> None:
         assert document.assemble([Said(segment.text) for segment in document.segments]) == text
         assert document.notes == ()
         upper = document.assemble([Said(segment.text + " x") for segment in document.segments])
-        before, after = structure(text), structure(upper)
-        assert {k: n for k, n in before.items() if k[0] != "html_block"} == {
-            k: n for k, n in after.items() if k[0] != "html_block"
-        }, file
+        # Without alignment emphasis within emphasis holds the same words.
+        left_out = {"html_block", "em_open", "em_close", "strong_open", "strong_close"}
+        before, after = (
+            {key: count for key, count in structure(page).items() if key[0] not in left_out}
+            for page in (text, upper)
+        )
+        assert before == after, file
 
 
 @pytest.mark.parametrize("part", ["*a ", "[", "`", "![", "<", "> ", "你好。\n", "| a ", "**你**"])

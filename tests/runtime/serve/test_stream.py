@@ -76,6 +76,7 @@ def test_what_each_sentence_says(service: RunningService, translator: Translator
 
 def test_partial_texts_are_beginnings(service: RunningService) -> None:
     text = "他每天早上六点起床，然后去公园跑步，再回家吃早饭，最后坐地铁去公司上班。" * 6
+    text = "\n".join([text] * 12)  # a batch that takes a while
     found = events(service, q=text, partial=True)
     partial = [data for name, data in found if name == "partial"]
     sentences = {data["index"]: data["text"] for name, data in found if name == "sentence"}
