@@ -84,8 +84,6 @@ def run_tasks(
         TfmError: Ray cannot start, or gives up
         ModuleNotFoundError: there is no Ray
     """
-    if actors.address is not None:
-        _check_address(actors.address)
     # Ray reports its use to its makers unless this is said before it is imported.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes on stderr
@@ -111,7 +109,7 @@ def run_tasks(
             yield PieceTask(**json.loads(row["task"])), row
 
 
-def _check_address(address: str) -> None:
+def check_address(address: str) -> None:
     """Raises TfmError if nobody listens there: Ray itself would try for many minutes."""
     host, colon, port = address.rpartition("://")[2].rpartition(":")
     if not colon or not port.isdecimal():  # "auto" looks for a cluster in this machine

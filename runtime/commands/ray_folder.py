@@ -78,7 +78,7 @@ def ray_folder(
     left alone. INPUT, OUTPUT and the model must be under the same paths on every machine.
     """
     from tfm.runtime.cluster.folder_job import FolderJob
-    from tfm.runtime.cluster.ray_job import Actors
+    from tfm.runtime.cluster.ray_job import Actors, check_address
     from tfm.runtime.cluster.table_translator import TableTranslator
 
     with usage_errors():
@@ -95,6 +95,8 @@ def ray_folder(
     job = FolderJob(
         source, output, translator, settings, rows_per_task=rows_per_task, overwrite=overwrite
     )
+    if address is not None and job.tasks:
+        check_address(address)  # before anything is written
     with job.open():
         if job.tasks:
             _run(job, translator, Actors(actors, threads, address))
