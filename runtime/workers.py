@@ -7,6 +7,7 @@ sentences of their own never wait, and they use the same weights.
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
@@ -16,6 +17,8 @@ from .cpu import usable_cpus
 from .cpu_load import CpuLoad
 
 logger = logging.getLogger(__name__)
+
+_START_SECONDS = 0.5
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -82,17 +85,19 @@ class Workers:
         helpers: list[threading.Thread] = []
         try:
             for _ in range(min(threads, len(items)) - 1):
-                helper = threading.Thread(target=self._help, args=(queue,), daemon=True)
-                helper.start()
-                helpers.append(helper)
-        except RuntimeError as error:  # no more threads: a limit of the system, or its end
-            logger.info("translating with %d threads: %s", len(helpers) + 1, error)
-        try:
+                # Known before it starts: a Ctrl-C in between must not lose it.
+                helpers.append(threading.Thread(target=self._help, args=(queue,), daemon=True))
+                try:
+                    helpers[-1].start()
+                except RuntimeError as error:  # no more threads: a limit of the system, or its end
+                    helpers.pop()
+                    logger.info("translating with %d threads: %s", len(helpers) + 1, error)
+                    break
             queue.work(lambda: True)
         finally:
             queue.stop()  # a Ctrl-C waits for the items that are begun, not for the others
             for helper in helpers:
-                helper.join()
+                _join(helper)
         return queue.results()
 
     def _help(self, queue: "_Queue[Item, Result]") -> None:
@@ -147,6 +152,19 @@ class _Queue(Generic[Item, Result]):
         for number in missing:  # in a child of a fork while others worked, who are not in it
             self._results[number] = self._function(self._items[number])
         return [self._results[number] for number in range(len(self._items))]
+
+
+def _join(helper: threading.Thread) -> None:
+    """Wait for a thread, also for one whose start was interrupted and that may be about to run."""
+    patience = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            helper.join()
+            return
+        except RuntimeError:  # it has not begun
+            if time.monotonic() > patience:
+                return
+            time.sleep(0.001)
 
 
 def _begin_child() -> None:
