@@ -117,7 +117,7 @@ def _broken_command(name: str, error: ModuleNotFoundError) -> click.Command:
 
 def _extra_with(module: str, command: str) -> str | None:
     """The extra of tfm that installs a module, the command's namesake where several do."""
-    package = re.escape(module.split(".")[0]).replace("_", "[-_]")
+    package = re.escape(module.split(".")[0]).replace("_", "[-_]") + "(?:-py)?"
     extras = [
         match[1]
         for line in requires("tfm") or []

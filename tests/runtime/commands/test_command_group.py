@@ -29,7 +29,14 @@ def test_a_missing_onnxruntime_names_the_extra() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "extra"), [("torch", "train"), ("torch.nn", "train"), ("onnxsim", "export")]
+    ("module", "extra"),
+    [
+        ("torch", "train"),
+        ("torch.nn", "train"),
+        ("onnxsim", "export"),
+        ("markdown_it", "documents"),  # of the distribution markdown-it-py
+        ("python_multipart", "serve"),
+    ],
 )
 def test_a_missing_module_names_the_extra(
     module: str, extra: str, monkeypatch: pytest.MonkeyPatch
