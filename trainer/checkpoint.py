@@ -161,8 +161,10 @@ class CheckpointFolder:
         values.setdefault("validated_step", values["step"])  # older states
         return TrainingState(**values)
 
-    def restore_state(self, model: Transformer, optimizer: torch.optim.Optimizer) -> TrainingState:
-        """Give a model and its optimizer what save_state wrote.
+    def restore_state(
+        self, model: Transformer, optimizer: torch.optim.Optimizer | None
+    ) -> TrainingState:
+        """Give a model and its optimizer, if there is one, what save_state wrote.
 
         Raises:
             TrainError: last.safetensors is missing, damaged or of another model
@@ -173,6 +175,8 @@ class CheckpointFolder:
             model,
             {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")},
         )
+        if optimizer is None:
+            return state
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):

@@ -196,7 +196,8 @@ class TrainingRecipe:
     `max_tokens` bounds a batch: pairs x longest side, padding included. An update is over
     `accumulate_steps` batches, which the processes share if there are several. `compile` hands the
     layers to torch.compile: minutes at the start, for speed on CUDA. `precision` "auto" is what a
-    trial shows to be faster here, and stays so when the training is resumed. `learning_rate` is the
+    trial shows to be faster here, and stays so when the training is resumed. `optimizer` "muon" is
+    not the paper's: see muon.py; it needs fewer steps, at the same rates. `learning_rate` is the
     peak, reached after `warmup_steps`; None takes the paper's d_model^-0.5 warmup_steps^-0.5. With
     `warmup` "none" the rate is at the peak from the first step on, and falls as it does otherwise.
     The last `cooldown_steps` bring it down to zero in a straight line. `average_checkpoints` is how
@@ -209,6 +210,7 @@ class TrainingRecipe:
     max_steps: int = limited(100_000, low=1, high=LARGEST)
     max_tokens: int = limited(4096, low=1, high=LARGEST)
     accumulate_steps: int = limited(1, low=1, high=LARGEST)
+    optimizer: Literal["adam", "muon"] = "adam"
     learning_rate: float | None = limited(None, above=0)
     warmup_steps: int = limited(4000, low=1, high=LARGEST)
     warmup: Literal["linear", "none"] = "linear"

@@ -1,11 +1,13 @@
 """Adam and the learning rate (section 5.3)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
 
 from .config import TrainingRecipe
+from .muon import Muon, layer_matrices
 
 
 def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
@@ -27,13 +29,21 @@ def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
     return rate
 
 
-def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Adam:
-    """Adam as in section 5.3; weight decay, if any, is decoupled (AdamW) and spares vectors."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.AdamW:
+    """Adam as in section 5.3; weight decay, if any, is decoupled (AdamW) and spares vectors.
+
+    With `optimizer` "muon" the matrices of the layers take Muon's steps instead.
+    """
+    matrices = layer_matrices(model) if recipe.optimizer == "muon" else []
+    taken = {id(matrix) for matrix in matrices}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in taken]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=0.0, betas=recipe.adam_betas, eps=recipe.adam_epsilon, fused=True
-    )
+    settings: dict[str, Any] = {"betas": recipe.adam_betas, "eps": recipe.adam_epsilon}
+    if not matrices:
+        return torch.optim.AdamW(groups, lr=0.0, fused=True, **settings)
+    decay = recipe.weight_decay
+    groups.append({"params": matrices, "weight_decay": decay, "orthogonal": True})
+    return Muon(groups, lr=0.0, fused=True, **settings)

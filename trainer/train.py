@@ -173,7 +173,9 @@ class Trainer:
         self.text = open_tokens(folder.tokens, config)
         self.validation = Validation(recipe, folder, self.vocabulary, self.model, self.autocast)
         self.state = TrainingState(
-            precision=self.options.precision, validation=self.validation.fingerprint
+            precision=self.options.precision,
+            optimizer=self.options.optimizer,
+            validation=self.validation.fingerprint,
         )
 
     def begin_with(self, model: Transformer) -> None:
@@ -187,7 +189,11 @@ class Trainer:
         Raises:
             TrainError: the state is damaged or of another model
         """
-        self.state = self.folder.restore_state(self.model, self.optimizer)
+        same = self.folder.read_state().optimizer == self.options.optimizer
+        if not same:
+            logger.warning("another optimizer: its moments begin anew")
+        self.state = self.folder.restore_state(self.model, self.optimizer if same else None)
+        self.state.optimizer = self.options.optimizer
         if self.state.validation not in ("", self.validation.fingerprint):
             logger.warning("another validation corpus: what is best begins anew")
             self.state.forget_best()

@@ -19,6 +19,7 @@ class TrainingState:
         validated_step: the last step that was validated
         validation: the fingerprint of the validation corpus
         precision: the one that training began in, "bf16" or "fp32"
+        optimizer: the one whose moments are saved
         initialized: whether training began with the weights of another checkpoint (--init)
         unlogged_loss: summed since the last line of metrics.jsonl, nats
         unlogged_tokens: target tokens since then
@@ -35,6 +36,7 @@ class TrainingState:
     validated_step: int = 0
     validation: str = ""
     precision: str = ""
+    optimizer: str = "adam"
     initialized: bool = False
     seconds: float = 0.0
     unlogged_loss: float = 0.0

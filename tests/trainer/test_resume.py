@@ -259,6 +259,24 @@ def test_resume_with_another_vocabulary_is_refused(
         train(dataclasses.replace(recipe, vocabulary=smaller), unbroken, resume=True)
 
 
+def test_resume_with_another_optimizer_keeps_the_weights_alone(
+    recipe_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = load_recipe(recipe_path)
+    state = train(change(recipe, max_steps=6), tmp_path, resume=False)
+    loss = state.best_loss
+    for optimizer in ("muon", "adam"):
+        caplog.clear()
+        changed = change(recipe, max_steps=state.step + 6, optimizer=optimizer)
+        state = train(changed, tmp_path, resume=True)
+        assert "another optimizer: its moments begin anew" in caplog.text
+        assert state.optimizer == optimizer
+    assert state.best_loss < loss
+    caplog.clear()
+    train(change(recipe, max_steps=state.step + 2), tmp_path, resume=True)
+    assert "another optimizer" not in caplog.text
+
+
 def test_max_steps_lowered_ends_with_a_validation(
     recipe_path: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
