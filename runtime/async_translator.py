@@ -13,7 +13,7 @@ from .batch_queue import BatchQueue
 from .config import ModelConfig
 from .decode import beams
 from .options import DecodingOptions
-from .placeholders import PlaceholderPatterns
+from .placeholders import COPIED, PlaceholderPatterns
 from .required_phrases import RequiredPhrases, required_phrases
 from .reranking import Reranker
 from .sessions import Sessions
@@ -150,7 +150,7 @@ class AsyncTranslator:
         with_doubts: bool = False,
         with_alignment: bool = False,
         terms: Mapping[str, str] | Terms | None = None,
-        placeholders: PlaceholderPatterns | None = None,
+        placeholders: PlaceholderPatterns | None = COPIED,
         reranker: Reranker | None = None,
         replace_unknowns: bool = False,
         timeout: float | None = None,

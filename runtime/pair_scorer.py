@@ -46,6 +46,11 @@ class PairScorer:
     def __init__(self, config: ModelConfig, sessions: Sessions, tokenizer: Tokenizer) -> None:
         self._config, self._sessions, self._tokenizer = config, sessions, tokenizer
 
+    @property
+    def can_align(self) -> bool:
+        """Whether the model has score.onnx; those of an older tfm have not."""
+        return self._sessions.has_score
+
     def score(
         self,
         sources: Sequence[str],
@@ -130,7 +135,7 @@ class PairScorer:
         Args:
             target_ids: of the translations, without BOS and EOS
         """
-        if not self._sessions.has_score:
+        if not self.can_align:
             return [math.nan] * len(sources)
         first, begins = self._config.languages.prefixes(source_language, target_language)
         source_ids = self._tokenizer.encode(sources, first)

@@ -2,11 +2,12 @@
 that a translation lost.
 
 What is kept is a multiset: every placeholder of the source comes once in the translation for each
-time that it is in the source, and no other one is there. Numbers alone may be added, because words
-may become digits.
+time that it is in the source, and no other one is there. Numbers, codes and file names may be
+added, because words may become digits and abbreviations.
 """
 
 import difflib
+import functools
 import hashlib
 import re
 from collections import Counter
@@ -25,17 +26,32 @@ _EMOJI = (
     "|[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
     "(?:\ufe0f|[\U0001f3fb-\U0001f3ff]|\u200d[\u2600-\u27bf\U0001f000-\U0001faff])*"
 )
+_WORD = "A-Za-z0-9_"
+_NAME = rf"[{_WORD}.-]*[{_WORD}-]"
+_ROOT = r"(?:[A-Za-z]:\\|~/|\.\.?/)"
 # By the names that users choose them by, in the order in which they are looked for.
 KINDS = {
     "urls": rf"(?:(?:https?|ftp)://|www\.)[^\s<>\"'，。；！？、（）《》「」“”]*{_END_OF_URL}",
-    "mails": r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}",
+    "mails": rf"(?<![{_WORD}.%+-])[{_WORD}.%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{{2,}}",
     "tags": r"</?[A-Za-z][^<>\n]*>|&(?:[A-Za-z]+|#\d+);",
     "braces": r"\$?\{\{[^{}\n]*\}\}|[$%#]?\{[^{}\n]*\}",
     "formats": r"%(?:\(\w+\))?[-+#0]*\d*(?:\.\d+)?[hlL]*[diouxXeEfFgGcrs@](?![A-Za-z])",
     "emoji": _EMOJI,
+    "paths": rf"(?<![{_WORD}/.])(?:{_ROOT}(?:{_NAME}[/\\])*{_NAME}|(?:/{_NAME}){{2,}})"
+    rf"|(?<![{_WORD}/.-])(?:[{_WORD}-]+/)*[{_WORD}-]+(?:\.[{_WORD}-]+)*\.[a-z][a-z0-9]{{1,4}}"
+    rf"(?![{_WORD}])",
+    "mentions": rf"(?<![{_WORD}@#&/])[@#][A-Za-z][{_WORD}]*",
+    "codes": r"(?<![A-Za-z0-9.-])(?:[A-Z]{1,5}-?\d[A-Z0-9]*(?:-[A-Z0-9]+)*|v\d+(?:\.\d+)+"
+    r"|\d{1,3}(?:\.\d+){2,})(?![A-Za-z0-9])",
+    "phones": r"(?<![A-Za-z\d.,:/+-])(?:\+\d{1,3}[ -]?)?(?!\d{4}-\d\d?-\d\d?(?!\d))"
+    r"(?=(?:[ -]?\d){9,25}(?![\d.,]\d))\d+(?:[ -]\d+)*",
     "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
 }
 NUMBERS = "numbers"
+# What no language changes; numbers may become words.
+COPIED_KINDS = tuple(kind for kind in KINDS if kind != NUMBERS)
+# What a translation may have and its source not: words become digits, and names abbreviations.
+_ADDABLE = {"paths", "mentions", "codes", "phones", NUMBERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +87,16 @@ class PlaceholderPatterns:
                 raise ValueError(
                     f"there are no placeholders {kind!r}: the kinds are {', '.join(KINDS)}"
                 )
-        self._patterns = [("pattern", _checked(pattern)) for pattern in patterns]
-        self._patterns += [(kind, re.compile(KINDS[kind])) for kind in KINDS if kind in kinds]
+        self._own = tuple(_checked(pattern) for pattern in patterns)
+        self._kinds = tuple(kind for kind in KINDS if kind in kinds)
 
-    @property
+    @functools.cached_property
+    def _patterns(self) -> list[tuple[str, re.Pattern[str]]]:
+        """Compiled when they are first needed: most texts and programs need none of them."""
+        own = [("pattern", pattern) for pattern in self._own]
+        return own + [(kind, re.compile(KINDS[kind])) for kind in self._kinds]
+
+    @functools.cached_property
     def digest(self) -> str:
         """What tells them from other patterns."""
         content = "\n".join(f"{kind}\t{pattern.pattern}" for kind, pattern in self._patterns)
@@ -99,9 +121,9 @@ class PlaceholderPatterns:
         return self._beyond(source, target)
 
     def added(self, source: str, target: str) -> list[Placeholder]:
-        """Placeholders of the translation, numbers aside, that the source has not, or not as
-        often."""
-        return [found for found in self._beyond(target, source) if found.kind != NUMBERS]
+        """Placeholders of the translation that the source has not, or not as often; numbers and
+        the like aside, which words may become."""
+        return [found for found in self._beyond(target, source) if found.kind not in _ADDABLE]
 
     def _beyond(self, text: str, other: str) -> list[Placeholder]:
         """Placeholders of a text that another text has not, or not as often; the last of several
@@ -147,6 +169,10 @@ class PlaceholderPatterns:
         for placeholder in self.lacking(source, restored):
             restored = f"{restored} {placeholder.text}".strip()
         return restored
+
+
+# What comes out as it went in unless a caller says otherwise.
+COPIED = PlaceholderPatterns(COPIED_KINDS)
 
 
 def _checked(pattern: str) -> re.Pattern[str]:

@@ -313,7 +313,7 @@ class TextTranslator:
     ) -> list[Translation]:
         """The translations with all of their placeholders, and with what they still lack."""
         patterns = required.placeholders
-        if patterns is not None:
+        if patterns is not None and self._pairs.can_align:
             translations = self._rewritten(
                 translations,
                 request,

@@ -15,7 +15,7 @@ from .config import ModelConfig
 from .document_calls import DocumentCalls
 from .options import DecodingOptions
 from .pair_scorer import PairScorer, Score
-from .placeholders import PlaceholderPatterns
+from .placeholders import COPIED, PlaceholderPatterns
 from .required_phrases import required_phrases
 from .reranking import Reranker
 from .search import ScoredIds
@@ -247,7 +247,7 @@ class Translator(AsyncCalls, DocumentCalls):
         with_doubts: bool = False,
         with_alignment: bool = False,
         terms: Mapping[str, str] | Terms | None = None,
-        placeholders: PlaceholderPatterns | None = None,
+        placeholders: PlaceholderPatterns | None = COPIED,
         reranker: Reranker | None = None,
         replace_unknowns: bool = False,
         timeout: float | None = None,
@@ -271,8 +271,8 @@ class Translator(AsyncCalls, DocumentCalls):
             with_alignment: say which words come from which: see alignment.py
             terms: a glossary: target phrases by source phrase; where a source phrase is in a
                 sentence, its target phrase is in the translation, letter for letter
-            placeholders: what comes out as it went in, such as PlaceholderPatterns(); a
-                translation that loses a term or a placeholder says so in `unmet`
+            placeholders: what comes out as it went in: URLs, addresses, tags, variables, emoji,
+                or what is given; a translation without one, or without a term, says so: `unmet`
             reranker: orders all hypotheses of the beam by the opinion of a reverse model, too
             replace_unknowns: write source words in the place of unknown tokens, which only models
                 that others trained have

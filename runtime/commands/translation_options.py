@@ -1,6 +1,7 @@
 """Options of `tfm run` that are no decoding options: terms, placeholders, a second model."""
 
 import functools
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import click
 
 from tfm.runtime.errors import TfmError
 from tfm.runtime.files.text import read_lines
-from tfm.runtime.placeholders import KINDS, PlaceholderPatterns
+from tfm.runtime.placeholders import COPIED_KINDS, KINDS, PlaceholderPatterns
 from tfm.runtime.terms import Terms
 
 from .model_argument import ModelPath
@@ -17,8 +18,7 @@ from .options import Command
 if TYPE_CHECKING:
     from tfm.runtime.reranking import Reranker
 
-ALL = "all"
-
+ALL, NONE = "all", "none"
 
 _OPTIONS = (
     click.option(
@@ -31,7 +31,9 @@ _OPTIONS = (
     click.option(
         "--placeholders",
         metavar="KIND,...",
-        help="What comes out as it went in: all, or some of " + ", ".join(KINDS) + ".",
+        help="What comes out as it went in: all, none, or some of "
+        + ", ".join(KINDS)
+        + "; without this option all but numbers.",
     ),
     click.option(
         "--placeholder-pattern",
@@ -110,8 +112,10 @@ def _reranker(reverse_model: Path, weight: float) -> "Reranker":
 
 
 def _patterns(kinds: str | None, patterns: tuple[str, ...]) -> PlaceholderPatterns:
-    names = [name.strip() for name in (kinds or "").split(",") if name.strip()]
+    known: dict[str, Collection[str]] = {ALL: KINDS, NONE: ()}
+    names = COPIED_KINDS if kinds is None else [name.strip() for name in kinds.split(",")]
+    chosen = [kind for name in names if name for kind in known.get(name, (name,))]
     try:
-        return PlaceholderPatterns(tuple(KINDS) if ALL in names else names, patterns)
+        return PlaceholderPatterns(chosen, patterns)
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from tfm.runtime.alignment import Alignment
 from tfm.runtime.config import ModelConfig
-from tfm.runtime.placeholders import PlaceholderPatterns
+from tfm.runtime.placeholders import COPIED_KINDS, PlaceholderPatterns
 from tfm.runtime.translation import Translation
 
 from .document import AlignedText, Segment, Split
@@ -87,10 +87,10 @@ def translate_segments(
 
 
 def patterns_of(segments: Sequence[Segment]) -> PlaceholderPatterns:
-    """What must stay in the translations of some sentences."""
+    """What must stay in the translations of some sentences, and what always must."""
     texts = {text for segment in segments for text in segment.placeholders}
     longest_first = sorted(texts, key=lambda text: (-len(text), text))
-    return PlaceholderPatterns((), ["|".join(map(re.escape, longest_first))])
+    return PlaceholderPatterns(COPIED_KINDS, ["|".join(map(re.escape, longest_first))])
 
 
 def notes_on(segments: Sequence[Segment], translations: Sequence[AlignedText]) -> Iterator[str]:

@@ -8,15 +8,12 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from tfm.runtime.placeholders import PlaceholderPatterns
-
 from .errors import RequestError, bad_request
 from .languages import AUTO, immersive_code
 from .service import Call, Endpoint, Service, unless_left
 from .text_service import TextRequest
 
-# It writes {0}, or <b0>words</b0>, for what is not to be touched.
-_PLACEHOLDERS = PlaceholderPatterns(("braces",))
+# <b0>words</b0>; of {0}, which it writes too, a translation keeps all.
 _TAG = re.compile(r"</?[a-z][^<>]*>", re.IGNORECASE)
 
 
@@ -36,7 +33,6 @@ def routes(service: Service) -> list[Route]:
         request = TextRequest(
             source=parameters.text("source_lang", AUTO),
             target=parameters.text("target_lang"),
-            placeholders=_PLACEHOLDERS,
             client=call.client,
         )
         service.limits.check_texts(texts)

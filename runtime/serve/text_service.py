@@ -20,7 +20,6 @@ from tfm.runtime.documents.formats import (
     read_document,
 )
 from tfm.runtime.documents.translate import Untranslated, patterns_of
-from tfm.runtime.placeholders import PlaceholderPatterns
 from tfm.runtime.translation import Translation
 
 from .detection import DetectedLanguage, detect_languages
@@ -49,7 +48,6 @@ class TextRequest:
         target: the same
         html: the texts are HTML
         alternatives: how many further translations of each text
-        placeholders: what comes out as it went in
         client: on whose behalf
     """
 
@@ -57,7 +55,6 @@ class TextRequest:
     target: str
     html: bool = False
     alternatives: int = 0
-    placeholders: PlaceholderPatterns | None = None
     client: Hashable = None
 
 
@@ -220,8 +217,6 @@ class TextService:
             how |= wanted
         elif beams == 1:
             how["with_scores"] = False  # which greedy search would need a second pass for
-        if request.placeholders is not None:
-            how["placeholders"] = request.placeholders
         return how
 
     async def in_order(

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tfm.runtime import Alignment, PlaceholderPatterns
-from tfm.runtime.placeholders import KINDS
+from tfm.runtime.placeholders import COPIED, COPIED_KINDS, KINDS
 
 ALL = PlaceholderPatterns()
 
@@ -28,6 +28,16 @@ def all_of(kind: str, texts: str) -> list[tuple[str, str]]:
         ("{name} ${x} {{y}} %{z} #{i}", all_of("braces", "{name} ${x} {{y}} %{z} #{i}")),
         ("%s %d %(n)s %5.2f %@", all_of("formats", "%s %d %(n)s %5.2f %@")),
         ("😀👍🏽 🇨🇳 ❤️ 👨‍👩‍👧", all_of("emoji", "😀 👍🏽 🇨🇳 ❤️ 👨‍👩‍👧")),
+        ("改/etc/hosts和C:\\a\\b.txt", all_of("paths", "/etc/hosts C:\\a\\b.txt")),
+        ("~/to-do.md ./run.sh ../a/b", all_of("paths", "~/to-do.md ./run.sh ../a/b")),
+        ("src/main.py, README.md.", all_of("paths", "src/main.py README.md")),
+        ("他/she and/or km/h, i.e. this; U.S. p.m. end.Next /", []),
+        ("@anna_b #travel C# @ # me#you", all_of("mentions", "@anna_b #travel")),
+        ("乘G1234次去 COVID-19 F-16 A4-B7", all_of("codes", "G1234 COVID-19 F-16 A4-B7")),
+        ("v2.3 3.11.7 192.168.1.1 T-shirt", all_of("codes", "v2.3 3.11.7 192.168.1.1")),
+        ("13812345678，010-12345678", all_of("phones", "13812345678 010-12345678")),
+        ("+86 138 1234 5678.", [("+86 138 1234 5678", "phones")]),
+        ("1,000,000,000 2024-03-15", all_of("numbers", "1,000,000,000 2024-03-15")),
         ("1,000.5 2023-05-06 50% 12:30", all_of("numbers", "1,000.5 2023-05-06 50% 12:30")),
         ("12月3日8点 50% discount", all_of("numbers", "3 50%")),
         ("5 < 6 > 4, a & b; x @ y, 三个", all_of("numbers", "5 6 4")),
@@ -115,6 +125,7 @@ def words_aligned(source: str, target: str, pairs: list[tuple[str, str]]) -> Ali
         ("{a} und {b}", "and", [("und", "and")], "{a} and {b}"),
         # Numbers may be added: words may become digits.
         ("three of 55", "3 von 55", [("three", "3"), ("55", "55")], "3 von 55"),
+        ("line four", "Linie U4", [("line", "Linie"), ("four", "U4")], "Linie U4"),
     ],
 )
 def test_what_was_lost_is_put_back(
@@ -125,7 +136,8 @@ def test_what_was_lost_is_put_back(
     assert ALL.are_kept(source, restored)
 
 
-PARTS = "{n} %s <b> </b> 😀 https://a.cn/x a@b.cd 77 3.14 word 字 。 ( } % < x77".split()  # noqa: SIM905
+PARTS = ["{n}", "a/b.py", "@ab", "A4", "%s", "<b>", "</b>", "😀", "https://a.cn/x", "a@b.cd"]
+PARTS += ["77", "3.14", "word", "字", "。", "(", "}", "%", "<", "x77"]
 TEXTS = st.lists(st.sampled_from([*PARTS, " "]), max_size=8).map("".join)
 
 
@@ -155,5 +167,6 @@ def test_nothing_is_lost_and_nothing_added(source: str, target: str, seed: int) 
 
 
 def test_every_kind_has_an_example() -> None:
-    text = "https://a.cn a@b.cd <b> {n} %s 😀 7"
+    text = "https://a.cn a@b.cd <b> {n} %s 😀 a.py @a A4 123456789, 7"
     assert [p.kind for p in ALL.find(text)] == list(KINDS)
+    assert [p.kind for p in COPIED.find(text)] == list(COPIED_KINDS) == list(KINDS)[:-1]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfm.runtime import PlaceholderPatterns, Translator
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.placeholders import KINDS
+from tfm.runtime.placeholders import COPIED, KINDS
 from tfm.runtime.terms import Terms, contains_phrase
 
 LONGEST = 24
@@ -62,7 +62,8 @@ DEMANDS = st.fixed_dictionaries(
         "terms": TERMS,
         "placeholders": st.one_of(
             st.just(tuple(KINDS)), st.lists(st.sampled_from(list(KINDS)), max_size=3)
-        ).map(PlaceholderPatterns),
+        ).map(PlaceholderPatterns)
+        | st.none(),
         "with_doubts": st.booleans(),
         "with_alignment": st.booleans(),
         "replace_unknowns": st.booleans(),
@@ -92,7 +93,7 @@ def check(
         assert chosen.temperature and demands.get("terms"), error
         return
     assert time.monotonic() - begin < SLOWEST_S
-    terms, patterns = Terms(demands.get("terms", {})), demands.get("placeholders")
+    terms, patterns = Terms(demands.get("terms", {})), demands.get("placeholders", COPIED)
     assert [translation.source for translation in found] == sentences
     for translation in found:
         assert 1 <= len(translation.hypotheses) <= chosen.num_hypotheses

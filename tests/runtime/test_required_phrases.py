@@ -7,6 +7,8 @@ import pytest
 from helpers.command import tfm
 
 from tfm.runtime import PlaceholderPatterns, Terms, Translator
+from tfm.runtime.pair_scorer import PairScorer
+from tfm.runtime.placeholders import COPIED
 from tfm.runtime.required_phrases import required_phrases
 from tfm.runtime.terms import contains_phrase
 from tfm.runtime.token_translator import TokenTranslator
@@ -66,6 +68,27 @@ def test_placeholders_come_out_as_they_went_in(translator: Translator) -> None:
             assert patterns.are_kept(sentence, hypothesis.text), (sentence, hypothesis.text)
 
 
+def test_what_has_no_translation_is_kept_unless_a_caller_says_otherwise(
+    translator: Translator,
+) -> None:
+    sentence = "one https://a.cn/x two a@b.cd {x} 😀"
+    kept = translator.translate(sentence, max_length=40)
+    assert COPIED.are_kept(sentence, kept.text) and kept.unmet == ()
+    plain = translator.translate(sentence, max_length=40, placeholders=None)
+    assert not COPIED.are_kept(sentence, plain.text) and plain.unmet == ()
+    assert translator.translate("one two") == translator.translate("one two", placeholders=None)
+
+
+def test_a_model_that_cannot_align_searches_and_says_what_it_lacks(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models of an older tfm, without score.onnx."""
+    monkeypatch.setattr(PairScorer, "can_align", False)
+    with Translator(tiny_folder, device="cpu") as translator:
+        found = translator.translate("one {x}", max_length=1)
+        assert found.unmet == ("{x}",)
+
+
 def test_both_with_doubts_and_alignment(translator: Translator) -> None:
     """What is said of a translation is said of the text that comes out."""
     (found,) = translator.translate_batch(
@@ -117,6 +140,9 @@ def test_the_command(tiny_folder: Path, tmp_path: Path) -> None:
     assert stderr.splitlines()[-1] == "line 2: not in the translation: one two three four five"
     status, stdout, _ = tfm("run", *model, "--placeholder-pattern", r"ID-\d", "one ID-7")
     assert status == 0 and "ID-7" in stdout
+    _, kept, _ = tfm("run", *model, "one 😀")
+    _, lost, _ = tfm("run", *model, "--placeholders", "none", "one 😀")
+    assert "😀" in kept and "😀" not in lost
 
 
 @pytest.mark.parametrize(
