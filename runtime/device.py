@@ -1,6 +1,11 @@
 """Which variant of a model to run, on which device, and why."""
 
+import contextlib
+import functools
 import importlib
+import io
+import logging
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from types import ModuleType
@@ -18,6 +23,10 @@ _REFUSED = {
     ("cuda", "int8"): "CUDA has no kernels for its integer products, so the CPU would compute them",
     ("cpu", "fp16"): "a CPU has no kernels for it, every number would be converted back and forth",
 }
+
+
+_preloading = threading.Lock()  # two threads would not give stdout back
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,24 @@ def load_onnxruntime() -> ModuleType:
             "onnxruntime is not installed: pip install 'tfm[cpu]' (or 'tfm[gpu]'),"
             " in the checkout with -c constraints.txt"
         ) from error
+
+
+def preload_cuda() -> None:
+    """Load CUDA and cuDNN from the nvidia packages that pip installed, once: the system's loader
+    does not look there. onnxruntime prints what it misses, which is the caller's stdout."""
+    with _preloading:
+        _preload_cuda()
+
+
+@functools.cache
+def _preload_cuda() -> None:
+    preload = getattr(load_onnxruntime(), "preload_dlls", None)
+    if preload is None:
+        return
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        preload()
+    for line in filter(None, map(str.strip, printed.getvalue().splitlines())):
+        logger.debug("onnxruntime: %s", line)
 
 
 def choose(

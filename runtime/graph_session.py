@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from . import run_gate
 from .cancellation import Cancellation
 from .config import utf8_path
-from .device import CUDA_PROVIDER, load_onnxruntime
+from .device import CUDA_PROVIDER, load_onnxruntime, preload_cuda
 from .errors import ModelError, TranslationError
 
 NOT_ENOUGH_MEMORY = (
@@ -206,6 +206,8 @@ def _load(path: Path, weights: Path, device: str, threads: int) -> Any:
     # Threads that spin while they wait take the cores from whatever else could run there.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     cuda = device == "cuda"
+    if cuda:
+        preload_cuda()
     providers = [CUDA_PROVIDER, "CPUExecutionProvider"] if cuda else ["CPUExecutionProvider"]
     # On CPU the fused operator is 2.5 to 6 times slower than Add and LayerNormalization.
     disabled = [] if cuda else ["SkipLayerNormFusion"]

@@ -1,7 +1,11 @@
 """Which variant runs where."""
 
+import logging
+from types import SimpleNamespace
+
 import pytest
 
+from tfm.runtime import device
 from tfm.runtime.batching import batches
 from tfm.runtime.device import choose
 from tfm.runtime.errors import ModelError
@@ -84,3 +88,29 @@ def test_batches_keep_to_the_budget_longest_first() -> None:
     assert list(batches(lengths, 10)) == [[1], [4], [0, 3, 5], [2]]
     assert list(batches([], 10)) == []
     assert list(batches([5, 5], 0)) == [[0], [1]]
+
+
+def test_libraries_that_pip_installed_are_loaded_once_and_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls = []
+
+    def preload_dlls() -> None:
+        calls.append(1)
+        print("Failed to load libcudnn.so.9")
+
+    monkeypatch.setattr(
+        device, "load_onnxruntime", lambda: SimpleNamespace(preload_dlls=preload_dlls)
+    )
+    device._preload_cuda.cache_clear()
+    with caplog.at_level(logging.DEBUG):
+        device.preload_cuda()
+        device.preload_cuda()
+    assert (calls, capsys.readouterr().out) == ([1], "")
+    assert "Failed to load libcudnn.so.9" in caplog.text
+    device._preload_cuda.cache_clear()
+    monkeypatch.setattr(device, "load_onnxruntime", SimpleNamespace)  # before 1.21
+    device.preload_cuda()
+    device._preload_cuda.cache_clear()
