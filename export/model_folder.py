@@ -46,6 +46,7 @@ from tfm.export.quantization.variants import (
 )
 from tfm.export.shortlist.output_layer import OUTPUT_LAYER
 from tfm.export.shortlist.prepared import LexicalShortlist, PreparedShortlist, PreviewShortlist
+from tfm.runtime import capitals
 from tfm.runtime.config import (
     Architecture,
     FileEntry,
@@ -87,6 +88,8 @@ def export_checkpoint(
     tokenize: str | None = None,
     options: DecodingOptions | None = None,
     shortlist: str | Path = "none",
+    *,
+    fold_capitals: bool = False,
 ) -> dict[str, VariantReport]:
     """Export a checkpoint, verify every variant, and only then put the model folder in place.
 
@@ -102,6 +105,7 @@ def export_checkpoint(
             target language's
         options: what the model folder is to have as its own; None is what the checkpoint brings
         shortlist: "preview", "none", or a file that `tfm shortlist` wrote
+        fold_capitals: whether the runtime reads sentences in capitals in small letters
 
     Raises:
         ExportError: conversion or verification failed, or a variant loses too much; the folder is
@@ -116,6 +120,8 @@ def export_checkpoint(
     table = None
     if isinstance(shortlist, Path):
         table = Shortlist.load(shortlist, vocabulary, model.config)
+    if fold_capitals:
+        sentences = [capitals.fold_capitals(sentence) for sentence in sentences]
     logger.info("converting to ONNX")
     graphs = convert(model)
     sources = vocabulary.encode_source(sentences, model.config)
@@ -129,7 +135,9 @@ def export_checkpoint(
         if shortlist == "preview":
             listed = PreviewShortlist.fit(graphs, inputs[OUTPUT_LAYER].numpy())
     with partial_folder(folder) as staging:
-        source = Source(model, vocabulary, graphs, ranges, folder.name, options, listed)
+        source = Source(
+            model, vocabulary, graphs, ranges, folder.name, options, listed, fold_capitals
+        )
         quality = {} if development is None else _quality(source, variants, sources, development)
         in_float = {variant: result.kept_float for variant, result in quality.items()}
         _write(source, staging, variants, in_float)
@@ -194,6 +202,7 @@ class Source:
     name: str
     options: DecodingOptions  # the model's own
     shortlist: PreparedShortlist | None = None
+    fold_capitals: bool = False
 
 
 def _quality(
@@ -328,6 +337,7 @@ def _folder_config(source: Source, folder: Path, variants: Sequence[str]) -> Mod
         ),
         max_source_length=MAX_SOURCE_LENGTH,
         source_eos=config.source_eos,
+        fold_capitals=source.fold_capitals,
         decoding=source.options,
         tokenizer=TokenizerFiles(
             source=FileEntry.of(folder, SOURCE_FILE),

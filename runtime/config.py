@@ -256,6 +256,7 @@ class ModelConfig:
     """Everything config.json says; keys it does not know are left alone.
 
     A source sentence is cut at max_source_length tokens, and ends in EOS where source_eos says so.
+    With `fold_capitals` one that is all in capitals is read in small letters (capitals.py).
     `decoding` has the model's own options. `shortlist` says how the graphs choose the tokens whose
     logits they compute; "none" is all. `alignment` is what the export found out about the heads.
     """
@@ -267,6 +268,7 @@ class ModelConfig:
     special_ids: SpecialIds
     max_source_length: int = limited(low=1, high=LARGEST_SOURCE)
     source_eos: bool = True
+    fold_capitals: bool = False
     decoding: DecodingOptions
     tokenizer: TokenizerFiles
     variants: dict[str, VariantFiles]
@@ -296,7 +298,9 @@ class ModelConfig:
         """Tells models and their variants apart by what they hold, not by where they lie: the
         name, and a hash of the hashes of the files in use."""
         parts = (self.tokenizer, self.variants[variant], self.special_ids, self.languages)
-        facts = [*(asdict(part) for part in parts), self.max_source_length]
+        facts: list[object] = [*(asdict(part) for part in parts), self.max_source_length]
+        if self.fold_capitals:
+            facts.append("fold_capitals")
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         return f"{self.name} ({digest[:12]})"
 

@@ -236,6 +236,7 @@ def _facts(
         "source_vocab_size": config.architecture.source_vocab_size,
         "max_source_length": config.max_source_length,
         "source_eos": config.source_eos,
+        "fold_capitals": config.fold_capitals,
         "max_length_factor": config.decoding.max_length_factor,
         "inputs": {
             name: {"type": type_.removeprefix("tensor(").rstrip(")"), "value": options[name]}

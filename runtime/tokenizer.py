@@ -7,6 +7,7 @@ from pathlib import Path
 import sentencepiece
 
 from . import run_gate
+from .capitals import fold_capitals
 from .config import ModelConfig, SpecialIds, utf8_path
 from .errors import ModelError
 from .subwords import SubwordModel, split_language_tag
@@ -46,6 +47,7 @@ class Tokenizer:
         self._source_size = config.architecture.source_vocab_size
         self._target_size = config.architecture.target_vocab_size
         self._max_length = config.max_source_length
+        self._fold_capitals = config.fold_capitals
         if len(self._target) < self._target_size:
             raise ModelError(
                 f"{self._target_path} has {len(self._target)} tokens, the model writes"
@@ -87,7 +89,10 @@ class Tokenizer:
         ]
 
     def _beginning(self, sentence: str) -> str:
-        """Enough of a very long sentence: what lies behind max_source_length pieces is cut."""
+        """A sentence as it is read, and enough of a very long one: what lies behind
+        max_source_length pieces is cut."""
+        if self._fold_capitals:
+            sentence = fold_capitals(sentence)
         size = _CHARACTERS_PER_TOKEN * self._max_length
         while size < len(sentence):
             # Twice as many, so that the pieces before the cut are those of the whole sentence.

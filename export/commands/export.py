@@ -62,6 +62,11 @@ from .tables import verification_table
     "few dimensions and computes the most probable ones; a FILE of `tfm shortlist` says which "
     "tokens a sentence may be translated with. Faster with a large vocabulary.",
 )
+@click.option(
+    "--fold-capitals",
+    is_flag=True,
+    help="Read sentences that are all in capitals in small letters, which most models know better.",
+)
 @tokenize_option
 @partial(decoding_options, without=("num_hypotheses",))  # whoever translates says how many
 def export(
@@ -73,6 +78,7 @@ def export(
     dev: Path | None,
     max_loss: float | None,
     shortlist: str,
+    fold_capitals: bool,
     tokenize: str | None,
     decoding: dict[str, Any],
 ) -> None:
@@ -114,6 +120,7 @@ def export(
         tokenize,
         options,
         shortlist if shortlist in ("none", "preview") else Path(shortlist),
+        fold_capitals=fold_capitals,
     )
     click.echo(verification_table(reports))
     click.echo(f"wrote {model_folder}; try: tfm run -m {model_folder}", err=True)

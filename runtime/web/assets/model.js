@@ -4,6 +4,7 @@
 // it onnxruntime-web in a worker, Node onnxruntime-node.
 
 import { alignedPlaces, alignmentWeights, defaultHeads, unattendedShare } from "./alignment.js";
+import { foldCapitals } from "./capitals.js";
 import { findDoubts } from "./doubts.js";
 import { SentencePiece } from "./sentencepiece.js";
 
@@ -59,9 +60,13 @@ export class Model {
   encode(sentence) {
     const { source_vocab_size: size, max_source_length: longest } = this.#facts;
     const { unk_id: unknown, eos_id: end } = this.#facts.special_ids;
-    const ids = this.#source.encode(sentence).map((id) => (id < size ? id : unknown));
+    const ids = this.#source.encode(this.#asRead(sentence)).map((id) => (id < size ? id : unknown));
     if (!ids.length) return [];
     return [...ids.slice(0, longest), ...(this.#facts.source_eos ? [end] : [])];
+  }
+
+  #asRead(sentence) {
+    return this.#facts.fold_capitals ? foldCapitals(sentence) : sentence;
   }
 
   /** The text of target ids. */
@@ -178,7 +183,7 @@ export class Model {
   #sourceSpans(sentence, ids) {
     const length = Array.from(sentence).length;
     const ends = this.#facts.source_eos ? 1 : 0;
-    const places = this.#source.spans(sentence).slice(0, ids.length - ends);
+    const places = this.#source.spans(this.#asRead(sentence)).slice(0, ids.length - ends);
     return [...places, ...Array(ends).fill([length, length])];
   }
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tfm.runtime import Translator
 from tfm.runtime.commands.cli import cli
+from tfm.runtime.config import ModelConfig
 from tfm.trainer import checkpoint as files
 
 
@@ -99,3 +101,19 @@ def test_the_toys_proof(toy_model: Path) -> None:
             assert report["beam"]["equal"] + report["beam"]["ties"] == 100
             assert max(report["max_abs_diff"].values()) < 1e-4
     assert max(variants["int8"]["max_abs_diff"].values()) > 1e-4
+
+
+def test_capitals_are_folded_by_the_runtime_and_by_its_proof(
+    toy_checkpoint: Path, tmp_path: Path
+) -> None:
+    sentences = tmp_path / "sentences.txt"
+    sentences.write_text("三百二十一\nTHREE HUNDRED TWENTY ONE\n", "utf-8")
+    arguments = [toy_checkpoint, tmp_path / "model", "--variant", "fp32", "--fold-capitals"]
+    status, _, stderr = run_export(*arguments, "--sentences", sentences)
+    assert status == 0, stderr
+    assert ModelConfig.load(tmp_path / "model").fold_capitals
+    report = json.loads((tmp_path / "model" / "verify.json").read_text("utf-8"))
+    assert report["variants"]["fp32"]["failures"] == []
+    with Translator(tmp_path / "model", device="cpu") as translator:
+        lengths = map(translator.source_length, ("THREE HUNDRED", "Three hundred"))
+        assert len(set(lengths)) == 1

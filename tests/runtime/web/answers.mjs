@@ -20,6 +20,11 @@ const TASKS = {
     });
   },
 
+  async capitals({ texts }) {
+    const { foldCapitals } = await module("capitals.js");
+    return texts.map((text) => foldCapitals(text));
+  },
+
   async vocabulary({ path, texts, ids }) {
     const { SentencePiece } = await module("sentencepiece.js");
     const model = new SentencePiece(new Uint8Array(readFileSync(path)));

@@ -10,6 +10,7 @@ from helpers.paths import ROOT, SHARED_DATA
 
 from tfm.runtime import Hypothesis
 from tfm.runtime.bundled import BUNDLED_MODELS
+from tfm.runtime.capitals import fold_capitals
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.documents import parse_text, split_sentences
 from tfm.runtime.doubts import DOUBTS, TranslatedSentence
@@ -71,6 +72,16 @@ def shared_lines() -> list[str]:
 def test_sentences_of_the_shared_cases() -> None:
     found = javascript("sentences", texts=[case["text"] for case in CASES])
     assert found == [case["sentences"] for case in CASES]
+
+
+def test_capitals_are_folded_as_in_python() -> None:
+    parts = [*"ABIÉßİΣǅ1．. '-我😀𝐀ﬁ٣²", "HELLO ", "I ", "THE ", "G7 ", "ÉCOLE ", "ok "]
+    texts = [text.upper() for text in random_texts(parts, 2000, longest=12)]
+    texts += random_texts(parts, 1000, longest=12) + random_characters(500)
+    texts += [text.upper() for text in committed_lines()]
+    folded = [fold_capitals(text) for text in texts]
+    assert javascript("capitals", texts=texts) == folded
+    assert sum(text != plain for text, plain in zip(folded, texts, strict=True)) > 1000
 
 
 def test_sentences_are_those_of_python() -> None:
