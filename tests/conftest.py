@@ -9,11 +9,15 @@ import torch
 from helpers import tiny
 from helpers.models import MakeModel, NoVocabulary, Toy, ToyExport, random_model, tfm
 from helpers.numerals import RECIPE, write_corpus
+from helpers.workers import is_worker, made_once
 
 from tfm.export import model_folder
 from tfm.export.graphs.trace import Graphs, convert
 from tfm.trainer.data.vocabulary import Vocabulary
 from tfm.trainer.model import Transformer
+
+if is_worker():
+    torch.set_num_threads(1)  # the other processes have the other processors
 
 
 @pytest.fixture(scope="session")
@@ -124,15 +128,17 @@ def ssru_folder(
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    folder = tmp_path_factory.mktemp("numerals")
-    unseen = write_corpus(folder, train=4000, held_out=500)
-    (folder / "recipe.toml").write_text(RECIPE, "utf-8")
-    checkpoint = folder / "checkpoint"
-    before = torch.get_num_threads()
-    recipe = str(folder / "recipe.toml")
-    result = tfm("train", recipe, "--out", str(checkpoint), "--threads", "2")
-    torch.set_num_threads(before)
-    return Toy(checkpoint, unseen, result)
+    def make(folder: Path) -> Toy:
+        unseen = write_corpus(folder, train=4000, held_out=500)
+        (folder / "recipe.toml").write_text(RECIPE, "utf-8")
+        checkpoint = folder / "checkpoint"
+        before = torch.get_num_threads()
+        recipe = str(folder / "recipe.toml")
+        printed = tfm("train", recipe, "--out", str(checkpoint), "--threads", "2")
+        torch.set_num_threads(before)
+        return Toy(checkpoint, unseen, printed)
+
+    return made_once(tmp_path_factory, "numerals", make)
 
 
 @pytest.fixture(scope="session")
@@ -141,9 +147,12 @@ def toy_checkpoint(toy: Toy) -> Path:
 
 
 @pytest.fixture(scope="session")
-def toy_export(toy: Toy) -> ToyExport:
-    folder = toy.checkpoint.parent / "model"
-    return ToyExport(folder, tfm("export", str(toy.checkpoint), str(folder)))
+def toy_export(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> ToyExport:
+    def make(folder: Path) -> ToyExport:
+        model = folder / "model"
+        return ToyExport(model, tfm("export", str(toy.checkpoint), str(model)))
+
+    return made_once(tmp_path_factory, "numerals-export", make)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from tfm.runtime.commands.cli import cli
 from tfm.trainer.config import TransformerConfig
@@ -52,12 +52,20 @@ class NoVocabulary(Vocabulary):
 
 
 @dataclass(frozen=True)
+class Printed:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True)
 class Toy:
     """What `tfm train` and `tfm export` made of the numerals, and numbers they never saw."""
 
     checkpoint: Path
     unseen: list[int]
-    trained: Result
+    trained: Printed
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,10 @@ class ToyExport:
     """The model folder that `tfm export` wrote, and what it printed."""
 
     folder: Path
-    exported: Result
+    exported: Printed
 
 
-def tfm(*arguments: str) -> Result:
+def tfm(*arguments: str) -> Printed:
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output[-1000:]
-    return result
+    return Printed(result.stdout, result.stderr)
