@@ -28,6 +28,13 @@ _EMOJI = (
 )
 _WORD = "A-Za-z0-9_"
 _NAME = rf"[{_WORD}.-]*[{_WORD}-]"
+# Without a folder before it a name needs a known ending: many write no space after a full stop.
+_ENDINGS = (
+    "txt|md|rst|pdf|docx?|xlsx?|pptx?|odt|csv|tsv|json|jsonl|xml|ya?ml|toml|ini|cfg|conf|log|html?|css"
+    "|jsx?|tsx?|py|ipynb|sh|bat|java|kt|rs|rb|php|sql|cpp|hpp|dll|exe|apk|dmg|deb|iso|zip|tar|gz|bz2|xz"
+    "|zst|rar|7z|png|jpe?g|gif|svg|webp|bmp|mp3|mp4|wav|flac|ogg|avi|mov|mkv|webm|onnx|com|org|net|edu"
+    "|gov|io|cn"
+)
 _ROOT = r"(?:[A-Za-z]:\\|~/|\.\.?/)"
 # By the names that users choose them by, in the order in which they are looked for.
 KINDS = {
@@ -38,8 +45,8 @@ KINDS = {
     "formats": r"%(?:\(\w+\))?[-+#0]*\d*(?:\.\d+)?[hlL]*[diouxXeEfFgGcrs@](?![A-Za-z])",
     "emoji": _EMOJI,
     "paths": rf"(?<![{_WORD}/.])(?:{_ROOT}(?:{_NAME}[/\\])*{_NAME}|(?:/{_NAME}){{2,}})"
-    rf"|(?<![{_WORD}/.-])(?:[{_WORD}-]+/)*[{_WORD}-]+(?:\.[{_WORD}-]+)*\.[a-z][a-z0-9]{{1,4}}"
-    rf"(?![{_WORD}])",
+    rf"|(?<![{_WORD}/.-])(?:(?:[{_WORD}-]+/)+[{_WORD}-]+(?:\.[{_WORD}-]+)*\.[a-z][a-z0-9]{{1,4}}"
+    rf"|[{_WORD}-]+(?:\.[{_WORD}-]+)*\.(?:{_ENDINGS}))(?![{_WORD}])",
     "mentions": rf"(?<![{_WORD}@#&/])[@#][A-Za-z][{_WORD}]*",
     "codes": r"(?<![A-Za-z0-9.-])(?:[A-Z]{1,5}-?\d[A-Z0-9]*(?:-[A-Z0-9]+)*|v\d+(?:\.\d+)+"
     r"|\d{1,3}(?:\.\d+){2,})(?![A-Za-z0-9])",

@@ -31,7 +31,11 @@ def all_of(kind: str, texts: str) -> list[tuple[str, str]]:
         ("改/etc/hosts和C:\\a\\b.txt", all_of("paths", "/etc/hosts C:\\a\\b.txt")),
         ("~/to-do.md ./run.sh ../a/b", all_of("paths", "~/to-do.md ./run.sh ../a/b")),
         ("src/main.py, README.md.", all_of("paths", "src/main.py README.md")),
-        ("他/she and/or km/h, i.e. this; U.S. p.m. end.Next /", []),
+        ("他/she and/or km/h, i.e. this; U.S. p.m. end.Next late.sorry Hi.how /", []),
+        (
+            "sub/late.sorry node.js a.tar.gz x.com",
+            all_of("paths", "sub/late.sorry node.js a.tar.gz x.com"),
+        ),
         ("@anna_b #travel C# @ # me#you", all_of("mentions", "@anna_b #travel")),
         ("乘G1234次去 COVID-19 F-16 A4-B7", all_of("codes", "G1234 COVID-19 F-16 A4-B7")),
         ("v2.3 3.11.7 192.168.1.1 T-shirt", all_of("codes", "v2.3 3.11.7 192.168.1.1")),
