@@ -54,6 +54,9 @@ KINDS = {
     r"(?=(?:[ -]?\d){9,25}(?![\d.,]\d))\d+(?:[ -]\d+)*",
     "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
 }
+# Every placeholder of these kinds has one of them; most texts have none, which is quickly seen.
+_HINT = re.compile(r"[@#<&{%/\\\d\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
+_DOT_IN_WORD = re.compile(r"\.[a-z7]")
 NUMBERS = "numbers"
 # What no language changes; numbers may become words.
 COPIED_KINDS = tuple(kind for kind in KINDS if kind != NUMBERS)
@@ -112,9 +115,14 @@ class PlaceholderPatterns:
     def find(self, text: str) -> list[Placeholder]:
         """The placeholders of a text, in its order. None overlaps another: the one that begins
         first is taken, of two that begin together the one whose pattern comes first."""
+        patterns = self._patterns
+        if not _may_hold_any(text):
+            if not self._own:
+                return []
+            patterns = patterns[: len(self._own)]
         matches = [
             (match.start(), order, match.end(), kind)
-            for order, (kind, pattern) in enumerate(self._patterns)
+            for order, (kind, pattern) in enumerate(patterns)
             for match in pattern.finditer(text)
         ]
         found: list[Placeholder] = []
@@ -145,6 +153,8 @@ class PlaceholderPatterns:
 
     def are_kept(self, source: str, target: str) -> bool:
         """Whether nothing is lost and nothing is added."""
+        if not self.find(source) and not self.find(target):
+            return True
         return not self.lacking(source, target) and not self.added(source, target)
 
     def restore(self, alignment: "Alignment") -> str:
@@ -180,6 +190,14 @@ class PlaceholderPatterns:
 
 # What comes out as it went in unless a caller says otherwise.
 COPIED = PlaceholderPatterns(COPIED_KINDS)
+
+
+def _may_hold_any(text: str) -> bool:
+    return (
+        _HINT.search(text) is not None
+        or _DOT_IN_WORD.search(text) is not None
+        or "www." in text  # the rest of which may be of another script
+    )
 
 
 def _checked(pattern: str) -> re.Pattern[str]:

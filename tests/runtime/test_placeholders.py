@@ -1,5 +1,6 @@
 """What a translation must keep: finding it, and putting back what was lost."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -168,6 +169,14 @@ def test_nothing_is_lost_and_nothing_added(source: str, target: str, seed: int) 
     assert extra == []
     if ALL.are_kept(source, target):
         assert restored == target.strip()
+
+
+@settings(deadline=None, max_examples=400)
+@given(text=TEXTS | st.text(max_size=12) | st.text("www.字/\\a7xX@#&;<>{}%s-_ ☀🇨🇳😀", max_size=12))
+def test_the_quick_look_overlooks_nothing(text: str) -> None:
+    for kind, pattern in KINDS.items():
+        if re.search(pattern, text):
+            assert PlaceholderPatterns([kind]).find(text), kind
 
 
 def test_every_kind_has_an_example() -> None:
