@@ -19,6 +19,7 @@ import sentencepiece
 from .errors import UnknownLanguageError
 
 MARKER = " "
+FEW = 8  # sentences
 
 _LANGUAGE_TAG = re.compile(r"\s*>>([^<>\s]+)<<")
 
@@ -121,7 +122,14 @@ class SubwordModel:
         return places + [(len(text), len(text))] * bytes_before
 
     def _encode(self, texts: Sequence[str], size: int, unk_id: int) -> list[list[int]]:
-        rows: list[list[int]] = self._processor.encode(list(texts), out_type=int)
+        # Of a list SentencePiece makes threads, one for each processor, which takes longer than the
+        # work of a few sentences: far longer where other programs have the processors.
+        encode = self._processor.encode
+        rows: list[list[int]] = (
+            [encode(text, out_type=int) for text in texts]
+            if len(texts) <= FEW
+            else encode(list(texts), out_type=int, num_threads=1)
+        )
         for index, ids in enumerate(rows):
             if unk_id in ids or max(ids, default=0) >= size:
                 rows[index] = self._look_up(texts[index], size, unk_id)

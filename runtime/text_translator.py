@@ -346,6 +346,8 @@ class TextTranslator:
             for rank, hypothesis in enumerate(translation.hypotheses)
             if is_due(translation.source, hypothesis)
         ]
+        if not places:
+            return results
         chosen = [translations[index].hypotheses[rank] for index, rank in places]
         alignments = self._pairs.align(
             [translations[index].source for index, _ in places],

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,27 @@ def test_what_is_cut_is_said_once(tokenizer: Tokenizer, caplog: pytest.LogCaptur
 def test_decoded_text_has_no_spaces_at_the_ends(tokenizer: Tokenizer) -> None:
     ids = tokenizer.encode_target_prefix("three thousand")
     assert tokenizer.decode([ids, []]) == ["three thousand", ""]
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 9, 300])
+def test_sentencepiece_makes_no_threads(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Of a list it makes one for each processor, unless told otherwise."""
+    texts = [f"三千{'零' * (number % 7)}五" for number in range(count)]
+    expected = [tokenizer.encode([text])[0] for text in texts]
+    model = tokenizer._source
+    processor = model._processor
+    asked: list[bool] = []
+
+    class Spy:
+        def encode(self, text: str | list[str], **options: Any) -> Any:
+            asked.append(isinstance(text, str) or options.get("num_threads") == 1)
+            return processor.encode(text, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(processor, name)
+
+    monkeypatch.setattr(model, "_processor", Spy())
+    assert tokenizer.encode(texts) == expected
+    assert all(asked)
