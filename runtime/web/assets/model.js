@@ -6,6 +6,7 @@
 import { alignedPlaces, alignmentWeights, defaultHeads, unattendedShare } from "./alignment.js";
 import { foldCapitals } from "./capitals.js";
 import { findDoubts } from "./doubts.js";
+import { placeholdersAreKept, restorePlaceholders } from "./placeholders.js";
 import { SentencePiece } from "./sentencepiece.js";
 
 const LEAST_LIMIT = 8; // tokens that max_length_factor always allows
@@ -123,21 +124,32 @@ export class Model {
     if (!source.length) return { ...NOTHING, alignment: alignment ? [] : null };
     const hypotheses = alternatives + 1;
     const [best, ...others] = await this.search(source, { beamSize, hypotheses });
-    const text = this.decode(best.ids);
-    onText?.(text);
     const truncated = best.ids.length >= this.#limit(source.length);
-    const result = { text, score: best.score, truncated, tokens: best.ids, alternatives: [] };
+    const { text, ids } = await this.#complete(sentence, source, best.ids);
+    onText?.(text);
+    const result = { text, score: best.score, truncated, tokens: ids, alternatives: [] };
     const seen = new Set([text]);
     for (const other of others) {
-      const words = this.decode(other.ids);
+      const { text: words } = await this.#complete(sentence, source, other.ids);
       if (!seen.has(words)) result.alternatives.push({ text: words, score: other.score });
       seen.add(words);
     }
     const wantsAttention = (alignment || doubts) && this.#facts.files.score !== null;
-    const attention = wantsAttention ? await this.#attention(source, best.ids) : null;
-    result.alignment = alignment && attention ? this.#align(sentence, source, best.ids, attention) : null;
+    const attention = wantsAttention ? await this.#attention(source, ids) : null;
+    result.alignment = alignment && attention ? this.#align(sentence, source, ids, attention) : null;
     result.doubts = doubts ? this.#doubts(sentence, source, result, attention) : [];
     return result;
+  }
+
+  /** The text of target ids with the placeholders of its source, and the ids of that text. */
+  async #complete(sentence, source, ids) {
+    const text = this.decode(ids);
+    if (this.#facts.files.score === null || placeholdersAreKept(sentence, text)) {
+      return { text, ids };
+    }
+    const places = this.#align(sentence, source, ids, await this.#attention(source, ids));
+    const complete = restorePlaceholders(sentence, text, places);
+    return { text: complete, ids: this.#target.encode(complete) };
   }
 
   #align(sentence, source, target, attention) {

@@ -25,6 +25,18 @@ const TASKS = {
     return texts.map((text) => foldCapitals(text));
   },
 
+  async placeholders({ texts, pairs }) {
+    const { findPlaceholders, restorePlaceholders } = await module("placeholders.js");
+    return {
+      found: texts.map((text) =>
+        findPlaceholders(text).map(({ text: part, kind, begin, end }) => [part, kind, begin, end]),
+      ),
+      restored: pairs.map(({ source, target, places }) =>
+        restorePlaceholders(source, target, places),
+      ),
+    };
+  },
+
   async vocabulary({ path, texts, ids }) {
     const { SentencePiece } = await module("sentencepiece.js");
     const model = new SentencePiece(new Uint8Array(readFileSync(path)));

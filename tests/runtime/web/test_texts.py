@@ -4,16 +4,18 @@ import json
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers.javascript import javascript
 from helpers.paths import ROOT, SHARED_DATA
 
-from tfm.runtime import Hypothesis
+from tfm.runtime import Alignment, Hypothesis
 from tfm.runtime.bundled import BUNDLED_MODELS
 from tfm.runtime.capitals import fold_capitals
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.documents import parse_text, split_sentences
 from tfm.runtime.doubts import DOUBTS, TranslatedSentence
+from tfm.runtime.placeholders import COPIED, COPIED_KINDS
 from tfm.runtime.scripts import is_in_other_script, is_spaced, scripts_of
 from tfm.runtime.tokenizer import Tokenizer
 
@@ -36,6 +38,10 @@ def random_texts(parts: list[str], count: int, longest: int = 40) -> list[str]:
         "".join(chosen.choice(parts) for _ in range(chosen.randint(0, longest)))
         for _ in range(count)
     ]
+
+
+def random_texts_of(chosen: random.Random, parts: list[str], count: int) -> list[str]:
+    return ["".join(chosen.choices(parts, k=chosen.randint(0, 7))) for _ in range(count)]
 
 
 def random_characters(count: int) -> list[str]:
@@ -82,6 +88,50 @@ def test_capitals_are_folded_as_in_python() -> None:
     folded = [fold_capitals(text) for text in texts]
     assert javascript("capitals", texts=texts) == folded
     assert sum(text != plain for text, plain in zip(folded, texts, strict=True)) > 1000
+
+
+PLACEHOLDERS = [
+    *[
+        "{n}",
+        "a/b.py",
+        "x.txt",
+        "@ab",
+        "A4",
+        "%s",
+        "<b>",
+        "</b>",
+        "😀",
+        "👨\u200d👩",
+        "www.x",
+        "77",
+    ],
+    *["https://a.cn/x", "a@b.cd", "138-1234-5678", "3.14", "v2.3", "word", "字", "。", "(", "}"],
+    *["/etc/hosts", "C:\\a", "~/b", "&amp;", "{{y}}", " ", " ", "，", "Ab", "é", "\u3000", "-"],
+    *["%", "<", "x77", ".", "77"],
+]
+
+
+def test_placeholders_are_found_and_put_back_as_in_python() -> None:
+    texts = random_texts(PLACEHOLDERS, 1500, longest=8) + committed_lines()
+    chosen = random.Random(9)
+    pairs, restored = [], []
+    for _ in range(1500):
+        source, target = random_texts_of(chosen, PLACEHOLDERS, 2)
+        weights = np.array([[chosen.random() for _ in source] for _ in target], np.float32)
+        spans = [tuple((i, i + 1) for i in range(len(text))) for text in (source, target)]
+        alignment = Alignment(source, target, *spans, weights.reshape(len(target), len(source)))
+        places = [
+            [*alignment.source_spans[read], *alignment.target_spans[written]]
+            for read, written in alignment.pairs
+        ]
+        pairs.append({"source": source, "target": target, "places": places})
+        restored.append(COPIED.restore(alignment))
+    found = javascript("placeholders", texts=texts, pairs=pairs)
+    expected = [[[p.text, p.kind, p.begin, p.end] for p in COPIED.find(text)] for text in texts]
+    assert found["found"] == expected
+    assert found["restored"] == restored
+    assert len({kind for row in expected for _, kind, _, _ in row}) == len(COPIED_KINDS)
+    assert sum(pair["target"] != text for pair, text in zip(pairs, restored, strict=True)) > 800
 
 
 def test_sentences_are_those_of_python() -> None:
