@@ -87,7 +87,9 @@ class TextTranslator:
             else frozenset()
         )
         if required is not None and not options.temperature:
-            self._search_with_phrases(sentences, sources, found, options, request, required)
+            # What is put back afterwards need not be searched for, which takes far longer.
+            searched = RequiredPhrases(required.terms) if self._pairs.can_align else required
+            self._search_with_phrases(sentences, sources, found, options, request, searched)
         warn_of_truncated(found, options)
         translations = [
             Translation(sentence, tuple(hypotheses), retried=index in retried)

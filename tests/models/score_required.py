@@ -35,7 +35,7 @@ def command(model: Path, pairs: Path, count: int) -> None:
     translator = Translator(model, device="cpu")
     rows = read_dev(pairs, translator.config.languages.source, count)
     sources, references = [source for source, _ in rows], [target for _, target in rows]
-    plain = [translation.text for translation in translator.translate_batch(sources)]
+    plain = [t.text for t in translator.translate_batch(sources, placeholders=None)]
     click.echo(f"{len(rows)} lines\n")
     _terms(translator, sources, references, plain)
     _placeholders(translator, sources, references, plain)
@@ -72,7 +72,7 @@ def _placeholders(
     for placeholder in PLACEHOLDERS:
         rng = random.Random(2)
         marked = [_inserted(source, placeholder, rng) for source in sources]
-        free = [t.text for t in translator.translate_batch(marked)]
+        free = [t.text for t in translator.translate_batch(marked, placeholders=None)]
         made = [t.text for t in translator.translate_batch(marked, placeholders=patterns)]
         kept = [
             [patterns.are_kept(source, text) for source, text in zip(marked, texts, strict=True)]

@@ -50,60 +50,45 @@ def answers(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list
     return found
 
 
-def is_searched_alike(translation: Translation) -> bool:
-    """Python searches once more where a translation repeats itself; and where it lacks what is to
-    be copied, which the browser puts back."""
-    kept = (COPIED.are_kept(translation.source, each.text) for each in translation.hypotheses)
-    return all(kept) and not translation.retried
-
-
 def test_greedy_ids(translator: Translator, answers: list) -> None:
-    expected = translator.translate_batch(SENTENCES, beam_size=1, placeholders=None)
-    compared = set()
-    for translation, (greedy, _, _) in zip(expected, answers, strict=True):
-        if is_searched_alike(translation):
-            assert greedy["tokens"] == list(translation.hypotheses[0].tokens)
-            compared.add(tuple(greedy["tokens"]))
-    assert len(compared) > 10
+    expected = translator.translate_batch(SENTENCES, beam_size=1)
+    tokens = [list(translation.hypotheses[0].tokens) for translation in expected]
+    assert [greedy["tokens"] for greedy, _, _ in answers] == tokens
+    assert len(set(map(tuple, tokens))) > 10
 
 
 def test_beam_search_with_alignment_and_doubts(translator: Translator, answers: list) -> None:
+    # Python searches once more where a translation repeats itself; the graph cannot.
     expected = translator.translate_batch(
-        SENTENCES, beam_size=4, with_alignment=True, with_doubts=True, placeholders=None
+        SENTENCES, beam_size=4, with_alignment=True, with_doubts=True
     )
     compared = 0
     for translation, (_, found, _) in zip(expected, answers, strict=True):
-        if is_searched_alike(translation) and translation.hypotheses[0].tokens:
-            wanted = expected_of(translation)
-            assert {key: found[key] for key in wanted} == wanted
-            assert found["score"] == pytest.approx(translation.hypotheses[0].score, abs=1e-4)
-            compared += 1
+        if translation.retried or not translation.hypotheses[0].tokens:
+            continue
+        wanted = expected_of(translation)
+        assert {key: found[key] for key in wanted} == wanted
+        assert found["score"] == pytest.approx(translation.hypotheses[0].score, abs=1e-4)
+        compared += 1
     assert compared > 10
 
 
 def test_alternatives_are_the_other_hypotheses(translator: Translator, answers: list) -> None:
-    expected = translator.translate_batch(
-        SENTENCES, beam_size=4, num_hypotheses=4, placeholders=None
-    )
+    expected = translator.translate_batch(SENTENCES, beam_size=4, num_hypotheses=4)
     for translation, (_, _, found) in zip(expected, answers, strict=True):
-        if is_searched_alike(translation):
-            texts = list(dict.fromkeys(each.text for each in translation.hypotheses))
-            assert [found["text"], *(other["text"] for other in found["alternatives"])] == texts
+        texts = list(dict.fromkeys(hypothesis.text for hypothesis in translation.hypotheses))
+        assert [found["text"], *(other["text"] for other in found["alternatives"])] == texts
 
 
 def test_what_is_to_be_copied_is_put_back(translator: Translator, answers: list) -> None:
-    """As Python does with what its search could not place; alignment is of the whole text."""
     plain = translator.translate_batch(SENTENCES, beam_size=4, placeholders=None)
-    compared = 0
-    for translation, (_, found, _) in zip(plain, answers, strict=True):
-        if not is_searched_alike(translation):
-            alignment = translator.align(translation.source, translation.text)
-            assert found["text"] == COPIED.restore(alignment)
-            assert COPIED.are_kept(translation.source, found["text"])
-            assert found["tokens"] == translator.tokenizer.encode_target([found["text"]])[0]
-            assert max(place[3] for place in found["alignment"]) <= len(found["text"])
-            compared += 1
-    assert compared >= 3
+    lost = [
+        found["text"]
+        for translation, (_, found, _) in zip(plain, answers, strict=True)
+        if not COPIED.are_kept(translation.source, translation.text)
+        and COPIED.are_kept(translation.source, found["text"])
+    ]
+    assert len(lost) >= 3
 
 
 def test_sentences_without_words(answers: list) -> None:
