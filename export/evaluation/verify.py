@@ -94,7 +94,7 @@ def verify_folder(
         differences = tensor_differences(model, translator, sources)
         found_greedy = translator.translate_ids(sources, VERIFICATION, beam_size=1)
         # From text to text, so that the runtime's own tokenizer is part of what is compared.
-        translations = translator.translate_batch(sentences, VERIFICATION)
+        translations = translator.translate_batch(sentences, VERIFICATION, placeholders=None)
         best = [translation.hypotheses[0] for translation in translations]
         found_beam = [[ScoredIds(hypothesis.tokens, hypothesis.score)] for hypothesis in best]
         # One sentence at a time, without batch mates or padding.

@@ -154,7 +154,7 @@ def _trial(
     path = folder / f"{variant}-{len(exclude)}"
     write(path, variant, exclude)
     translator = open_to_check(path, variant)
-    translations = translator.translate_batch(development.sources)
+    translations = translator.translate_batch(development.sources, placeholders=None)
     texts = [translation.text for translation in translations]
     language, tokenize = translator.config.languages.target, development.tokenize
     scores = score(texts, development.references, language, tokenize)
@@ -184,7 +184,7 @@ def compare(
     for round_ in range(ROUNDS + 1):
         for variant, translator in translators.items():
             start = time.perf_counter()
-            translator.translate_batch(timed)
+            translator.translate_batch(timed, placeholders=None)
             if round_:  # the first warms up
                 seconds[variant].append(time.perf_counter() - start)
     typical = {variant: statistics.median(measured) for variant, measured in seconds.items()}
