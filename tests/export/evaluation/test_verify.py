@@ -187,7 +187,7 @@ def test_ssru_is_exported_and_verified(
     assert 1e-4 < reports["int8"].max_abs_diff["present_state.1"] < 1
     described = json.loads((tmp_path / "model" / "config.json").read_text("utf-8"))
     assert described["architecture"]["decoder_autoregression"] == "ssru"
-    assert "SSRU decoder" in tfm("info", str(tmp_path / "model")).output
+    assert "SSRU decoder" in tfm("info", str(tmp_path / "model")).stdout
 
 
 def test_other_tokens_are_found(
