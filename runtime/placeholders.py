@@ -20,7 +20,11 @@ from .scripts import is_spaced_letter
 if TYPE_CHECKING:
     from .alignment import Alignment
 
-_END_OF_URL = r"[^\s<>\"'，。；！？、（）《》「」“”)\].,;:!?]"
+# Chinese, Japanese, Thai and Korean go on after an address without a space.
+_ATTACHED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u9fff\uac00-\ud7a3\uf900-\ufaff\uff00-\uffef"
+)
+_IN_URL = rf"[^\s<>\"'“”{_ATTACHED}"
 _EMOJI = (
     "[\U0001f1e6-\U0001f1ff]{2}"
     "|[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
@@ -38,9 +42,10 @@ _ENDINGS = (
 _ROOT = r"(?:[A-Za-z]:\\|~/|\.\.?/)"
 # By the names that users choose them by, in the order in which they are looked for.
 KINDS = {
-    "urls": rf"(?:(?:https?|ftp)://|www\.)[^\s<>\"'，。；！？、（）《》「」“”]*{_END_OF_URL}",
+    "urls": rf"(?:(?:https?|ftp)://|www\.){_IN_URL}]*{_IN_URL})\].,;:!?]",
     "mails": rf"(?<![{_WORD}.%+-])[{_WORD}.%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{{2,}}",
-    "tags": r"</?[A-Za-z][^<>\n]*>|&(?:[A-Za-z]+|#\d+);",
+    "tags": rf"</?[A-Za-z](?:[^<>\n\"'{_ATTACHED}]|\"[^<>\n\"]*\"|'[^<>\n']*')*>"
+    r"|&(?:[A-Za-z]+|#\d+);",
     "braces": r"\$?\{\{[^{}\n]*\}\}|[$%#]?\{[^{}\n]*\}",
     "formats": r"%(?:\(\w+\))?[-+#0]*\d*(?:\.\d+)?[hlL]*[diouxXeEfFgGcrs@](?![A-Za-z])",
     "emoji": _EMOJI,

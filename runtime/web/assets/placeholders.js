@@ -4,7 +4,10 @@
 import { isUnspacedLetter } from "./scripts.js";
 
 const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
-const OUTSIDE_URLS = `${SPACE}<>"'，。；！？、（）《》「」“”`;
+// Chinese, Japanese, Thai and Korean go on after an address without a space.
+const ATTACHED =
+  "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3000-\\u9fff\\uac00-\\ud7a3\\uf900-\\ufaff\\uff00-\\uffef";
+const OUTSIDE_URLS = `${SPACE}<>"'“”${ATTACHED}`;
 const EMOJI =
   "[\\u{1f1e6}-\\u{1f1ff}]{2}|[\\u2600-\\u27bf\\u2b00-\\u2bff\\u{1f000}-\\u{1faff}]" +
   "(?:\\ufe0f|[\\u{1f3fb}-\\u{1f3ff}]|\\u200d[\\u2600-\\u27bf\\u{1f000}-\\u{1faff}])*";
@@ -19,7 +22,7 @@ const D = "\\p{Nd}";
 const KINDS = Object.entries({
   urls: `(?:(?:https?|ftp)://|www\\.)[^${OUTSIDE_URLS}]*[^${OUTSIDE_URLS})\\].,;:!?]`,
   mails: `(?<![${WORD}.%+\\-])[${WORD}.%+\\-]+@[A-Za-z0-9\\-]+(?:\\.[A-Za-z0-9\\-]+)*\\.[A-Za-z]{2,}`,
-  tags: `</?[A-Za-z][^<>\\n]*>|&(?:[A-Za-z]+|#${D}+);`,
+  tags: `</?[A-Za-z](?:[^<>\\n"'${ATTACHED}]|"[^<>\\n"]*"|'[^<>\\n']*')*>|&(?:[A-Za-z]+|#${D}+);`,
   braces: "\\$?\\{\\{[^{}\\n]*\\}\\}|[$%#]?\\{[^{}\\n]*\\}",
   formats: `%(?:\\([\\p{L}\\p{N}_]+\\))?[\\-+#0]*${D}*(?:\\.${D}+)?[hlL]*[diouxXeEfFgGcrs@](?![A-Za-z])`,
   emoji: EMOJI,
