@@ -55,8 +55,8 @@ KINDS = {
     "mentions": rf"(?<![{_WORD}@#&/])[@#][A-Za-z][{_WORD}]*",
     "codes": r"(?<![A-Za-z0-9.-])(?:[A-Z]{1,5}-?\d[A-Z0-9]*(?:-[A-Z0-9]+)*|v\d+(?:\.\d+)+"
     r"|\d{1,3}(?:\.\d+){2,})(?![A-Za-z0-9])",
-    "phones": r"(?<![A-Za-z\d.,:/+-])(?:\+\d{1,3}[ -]?)?(?!\d{4}-\d\d?-\d\d?(?!\d))"
-    r"(?=(?:[ -]?\d){9,25}(?![\d.,]\d))\d+(?:[ -]\d+)*",
+    "phones": r"(?<![A-Za-z\d.,:/+-])(?:\+(?=(?:[ -]?\d){9,15}(?![\d.,]\d))\d+(?:[ -]\d+)*"
+    r"|(?!\d{4}-\d\d?-\d\d?(?!\d))(?=(?:-?\d){9,25}(?![\d.,]\d))\d+(?:-\d+)*)",
     "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
 }
 # Every placeholder of these kinds has one of them; most texts have none, which is quickly seen.

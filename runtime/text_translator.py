@@ -322,7 +322,6 @@ class TextTranslator:
                 lambda source, hypothesis: not patterns.are_kept(source, hypothesis.text),
                 lambda alignment, _: patterns.restore(alignment),
             )
-            required = RequiredPhrases(required.terms)  # the rest is there now
         return [
             replace(result, unmet=required.lacking(result.source, result.text))
             for result in translations

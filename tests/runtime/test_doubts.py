@@ -79,7 +79,7 @@ def test_without_a_score_the_probability_says_nothing() -> None:
 
 def test_the_translator_looks_only_if_asked() -> None:
     translator = Translator(intra_threads=1)
-    sentences = ["我爱你。", "", "随着奥斯曼帝国的衰落，巴洛克和洛可可风格的艺术蓬勃发展。"]
+    sentences = ["我爱你。", "", "巴洛克式的觱篥与洛可可式的氍毹交相辉映，蔚为大观。"]
     plain = translator.translate_batch(sentences, beam_size=1, with_scores=False)
     assert [t.doubts for t in plain] == [(), (), ()]
     looked = translator.translate_batch(sentences, beam_size=1, with_doubts=True)
@@ -90,7 +90,7 @@ def test_the_translator_looks_only_if_asked() -> None:
 
 
 def test_tfm_run_says_them_on_stderr() -> None:
-    stdin = "我爱你。\n随着奥斯曼帝国的衰落，巴洛克和洛可可风格的艺术蓬勃发展。\n"
+    stdin = "我爱你。\n巴洛克式的觱篥与洛可可式的氍毹交相辉映，蔚为大观。\n"
     status, stdout, stderr = tfm("run", "--doubts", "--beam-size", "1", stdin=stdin)
     assert status == 0
     assert stderr.startswith("line 2: the model gives it a low probability: ")

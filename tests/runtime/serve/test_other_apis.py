@@ -38,9 +38,11 @@ def test_immersive_translate(service: RunningService) -> None:
 
 
 def test_deepl_as_a_form(service: RunningService) -> None:
-    form = "text=%E6%88%91%E7%88%B1%E4%BD%A0%E3%80%82&text=%E5%A5%BD&target_lang=EN"
+    form = (
+        "text=%E6%88%91%E7%88%B1%E4%BD%A0%E3%80%82&text=%E8%B0%A2%E8%B0%A2%E3%80%82&target_lang=EN"
+    )
     answer = service.ask("/v2/translate", form=form)[1]["translations"]
-    assert [t["text"] for t in answer] == ["I love you.", "Good"]
+    assert [t["text"] for t in answer] == ["I love you.", "Thank you."]
     too_many = {"text": ["好"] * 51, "target_lang": "EN"}
     status, wrong, _ = service.ask("/v2/translate", too_many)
     assert (status, "50" in wrong["message"]) == (400, True)
