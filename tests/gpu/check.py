@@ -18,6 +18,7 @@ import click
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
+from helpers.models import tfm
 from helpers.paths import ROOT
 
 CUDA_TESTS = ("tests/export/quantization/test_float16.py", "tests/runtime/test_device.py")
@@ -25,19 +26,6 @@ MODELS = ("zh-en", "en-zh")
 BATCH_SIZES = (1, 8, 32, 128)
 ROUNDS = 3
 PART_BYTES = 15 << 20  # of the trained weights: what some machines let pass at once
-
-
-def tfm(*arguments: str | Path) -> str:
-    """What a command of tfm wrote to stdout.
-
-    Raises:
-        RuntimeError: it failed; with the end of what it said
-    """
-    command = [sys.executable, "-m", "tfm.runtime", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, check=False)
-    if done.returncode:
-        raise RuntimeError(f"tfm {arguments[0]}: exit {done.returncode}: {done.stderr[-800:]}")
-    return done.stdout
 
 
 def sentences_of(model: str, count: int) -> list[str]:
@@ -79,11 +67,11 @@ def exported(work: Path, model: str) -> Path:
     """A bundled model with fp16 and fp32."""
     folder, checkpoint = work / model, work / f"{model}-checkpoint"
     if not folder.exists():
-        tfm("convert", ROOT / "models" / model, checkpoint, "--to", "checkpoint")
+        tfm("convert", str(ROOT / "models" / model), str(checkpoint), "--to", "checkpoint")
         lines = work / f"{model}.txt"
         lines.write_text("\n".join(sentences_of(model, 40)) + "\n", "utf-8")
         variants = ("--variant", "fp16", "--variant", "fp32")
-        tfm("export", checkpoint, folder, *variants, "--sentences", lines)
+        tfm("export", str(checkpoint), str(folder), *variants, "--sentences", str(lines))
     return folder
 
 

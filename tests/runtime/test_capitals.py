@@ -1,6 +1,7 @@
 """Sentences in capitals are read in small letters; all else is left alone."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,5 +62,9 @@ def test_the_model_says_whether_its_sources_are_folded(tiny_folder: Path, fold: 
 
 
 def test_the_translation_keeps_the_sentence_it_was_given(tiny_folder: Path, tmp_path: Path) -> None:
-    with Translator(tiny_folder, device="cpu") as translator:
-        assert translator.translate("THREE TWO ONE").source == "THREE TWO ONE"
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "folding"))
+    dataclasses.replace(ModelConfig.load(folder), fold_capitals=True).save(folder)
+    with Translator(folder, device="cpu") as translator:
+        found = translator.translate("THREE TWO ONE")
+        assert found.source == "THREE TWO ONE"
+        assert found.hypotheses == translator.translate("Three two one").hypotheses

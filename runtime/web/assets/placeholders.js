@@ -2,8 +2,8 @@
 // runtime/placeholders.py. Places are in code points.
 
 import { isUnspacedLetter } from "./scripts.js";
+import { SPACE } from "./sentences.js";
 
-const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 // Chinese, Japanese, Thai and Korean go on after an address without a space.
 const ATTACHED =
   "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3000-\\u9fff\\uac00-\\ud7a3\\uf900-\\ufaff\\uff00-\\uffef";

@@ -9,7 +9,7 @@ const NARROW = 0.25;
 const LONGEST_WORD = 40; // that could be an abbreviation
 
 // What Python calls spaces; JavaScript's \s has others.
-const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
+export const SPACE = "\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000";
 const IS_SPACE = new RegExp(`[${SPACE}]`, "u");
 const IS_LETTER = /\p{L}/u;
 const IS_DIGIT =
