@@ -124,9 +124,9 @@ OLD_KEYS = {
     "forbidden_ids": "suppress_ids",
 }
 
-_DIMENSIONS = ("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers")
+SIZES = ("d_model", "d_ff", "num_heads", "encoder_layers", "decoder_layers")
 PRESETS: dict[str, dict[str, Any]] = {
-    name: dict(zip(_DIMENSIONS, values, strict=True))
+    name: dict(zip(SIZES, values, strict=True))
     for name, values in {
         "tiny": (128, 256, 4, 4, 4),  # the Multi30k model of Wu et al. 2021
         "edge": (256, 1024, 4, 6, 2),
@@ -342,7 +342,9 @@ def _check(recipe: Recipe, path: str) -> None:
             )
         if corpus.augmentation == "names" and not corpus.names:
             raise TrainError(f"{path}: augmentation 'names' needs names, a list of .tsv files")
-        if corpus.augmentation is None and (corpus.names or corpus.kinds or corpus.variants > 1):
+        if corpus.augmentation is None and (
+            corpus.names or corpus.kinds or corpus.made_up_persons or corpus.variants > 1
+        ):
             raise TrainError(f"{path}: names, kinds and variants need an augmentation")
         if corpus.until_epoch is not None and corpus.until_epoch <= corpus.from_epoch:
             raise TrainError(

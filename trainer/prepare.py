@@ -6,6 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from tfm.runtime.files.atomic import write_text
 from tfm.trainer.data.corpora import Corpora, draw_sample, read_corpora
 from tfm.trainer.data.token_store import store_tokens
@@ -13,15 +15,20 @@ from tfm.trainer.data.vocabulary import Vocabulary, train_vocabulary
 
 from .checkpoint import CheckpointFolder, load_checkpoint
 from .config import (
+    PRESETS,
+    SIZES,
     Recipe,
     TransformerConfig,
     VocabularyRecipe,
     load_checked,
     read_toml,
 )
+from .device import faster_precision
 from .errors import TrainError
+from .growth import grow
 from .importing.files import read_origin
 from .model import Transformer
+from .processes import Processes
 from .vocabulary_transfer import transfer_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -36,10 +43,12 @@ def prepare(
     resume: bool,
     init: Path | None,
     new_vocabulary: bool = False,
+    larger: bool = False,
 ) -> Transformer | None:
     """Write to the existing folder what every process reads before it begins or resumes.
 
-    With `new_vocabulary` the model of --init gets a vocabulary trained as the recipe says.
+    With `new_vocabulary` the model of --init gets a vocabulary trained as the recipe says, with
+    `larger` the recipe's layers and d_ff (`grow`).
 
     Returns:
         the model of --init, whose weights training begins with, or None
@@ -59,7 +68,7 @@ def prepare(
     corpora.check()
     validation = read_corpora([recipe.data.validation])
     vocabulary, config, initial = _network(
-        recipe, corpora, folder, init, resume=resume, new_vocabulary=new_vocabulary
+        recipe, corpora, folder, init, resume=resume, new_vocabulary=new_vocabulary, larger=larger
     )
     if resume:
         _check_unchanged(folder, folder.read_config(), config)
@@ -94,6 +103,7 @@ def _network(
     *,
     resume: bool,
     new_vocabulary: bool,
+    larger: bool,
 ) -> tuple[Vocabulary, TransformerConfig, Transformer | None]:
     """The vocabulary and the configuration of the network, and the weights it begins with if they
     are not random."""
@@ -102,11 +112,13 @@ def _network(
         if folder.read_state().initialized:
             return vocabulary, _tuned(folder.read_config(), recipe), None
     elif init is not None:
-        _name_what_init_replaces(recipe, init, new_vocabulary=new_vocabulary)
+        _name_what_init_replaces(recipe, init, new_vocabulary=new_vocabulary, larger=larger)
         initial, vocabulary = load_checkpoint(init)
         if new_vocabulary:
             before, vocabulary = vocabulary, _train_vocabulary(recipe, corpora)
             initial = transfer_vocabulary(initial, before, vocabulary)
+        if larger:
+            initial = grow(initial, _sizes(recipe, initial.config))
         return vocabulary, _tuned(initial.config, recipe), initial
     else:
         vocabulary = _train_vocabulary(recipe, corpora)
@@ -119,16 +131,27 @@ def _network(
     return vocabulary, config, None
 
 
+def _sizes(recipe: Recipe, config: TransformerConfig) -> TransformerConfig:
+    """The configuration of --init's model with what the recipe's [model] says of sizes."""
+    wanted = PRESETS[recipe.model.preset]
+    named = {name: getattr(recipe.model, name) for name in SIZES}
+    sizes = {name: wanted[name] if value is None else value for name, value in named.items()}
+    return dataclasses.replace(config, **sizes)
+
+
 def _train_vocabulary(recipe: Recipe, corpora: Corpora) -> Vocabulary:
     text = draw_sample(corpora, recipe.vocabulary.max_sentences, recipe.training.seed)
     logger.info("training the vocabulary on %d pairs", len(text))
     return train_vocabulary(text.sources, text.targets, recipe.vocabulary)
 
 
-def _name_what_init_replaces(recipe: Recipe, init: Path, *, new_vocabulary: bool) -> None:
+def _name_what_init_replaces(
+    recipe: Recipe, init: Path, *, new_vocabulary: bool, larger: bool
+) -> None:
     """Warn of keys that count for nothing, because the model and the vocabulary are given."""
     tree = tomllib.loads(recipe.text)
-    keys = [f"model.{key}" for key in tree.get("model", {}) if key != "dropout"]
+    counting = {"dropout", "preset", *SIZES} if larger else {"dropout"}
+    keys = [f"model.{key}" for key in tree.get("model", {}) if key not in counting]
     if not new_vocabulary:
         keys += [f"vocabulary.{key}" for key in tree.get("vocabulary", {})]
     if keys:
@@ -192,3 +215,23 @@ def _tuned(config: TransformerConfig, recipe: Recipe) -> TransformerConfig:
                 )
             changes[side] = language
     return dataclasses.replace(config, **changes)
+
+
+def in_precision(
+    recipe: Recipe,
+    folder: CheckpointFolder,
+    device: torch.device,
+    processes: Processes,
+    *,
+    resume: bool,
+) -> Recipe:
+    """The recipe with precision "auto" replaced by the faster one, or that of the run resumed."""
+    if recipe.training.precision != "auto":
+        return recipe
+    precision = folder.read_state().precision if resume else ""
+    if not precision and processes.is_main:
+        precision = faster_precision(folder.read_config(), device)
+        logger.info("computing in %s, which is faster here", precision)
+    is_bf16 = processes.broadcast(precision) == "bf16"
+    training = dataclasses.replace(recipe.training, precision="bf16" if is_bf16 else "fp32")
+    return dataclasses.replace(recipe, training=training)

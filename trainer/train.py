@@ -1,7 +1,6 @@
 """The training loop: batches, steps, validation, checkpoints; stops and resumes exactly."""
 
 import contextlib
-import dataclasses
 import logging
 import math
 import time
@@ -21,7 +20,7 @@ from tfm.trainer.studies.ablations import build_transformer
 from .checkpoint import CheckpointFolder, load_weights, weights_of
 from .config import Recipe
 from .curves import draw_curves
-from .device import choose_device, faster_precision, is_out_of_memory
+from .device import choose_device, is_out_of_memory
 from .dropout import seed_dropout
 from .errors import DivergedError, LocalError, TrainError
 from .flops import peak_tflops, training_flops
@@ -29,7 +28,7 @@ from .loss import batch_loss
 from .metrics import MetricsLog, drop_after
 from .model import Transformer
 from .optimizer import build_optimizer, learning_rate
-from .prepare import prepare, refuse_to_overwrite
+from .prepare import in_precision, prepare, refuse_to_overwrite
 from .processes import Processes, ProcessLostError
 from .stopping import Interrupted, StopSignals
 from .threads import ThreadWatch
@@ -48,6 +47,7 @@ def train(
     resume: bool,
     init: Path | None = None,
     new_vocabulary: bool = False,
+    larger: bool = False,
     processes: Processes = ALONE,
     tensorboard: bool = False,
     threads: ThreadWatch | None = None,
@@ -56,11 +56,10 @@ def train(
 
     Args:
         recipe: what load_recipe returns: its text is copied into the folder
-        init: a checkpoint to begin from, unless there is something to resume. Its model and
-            vocabulary are kept: of the recipe's [model] only dropout counts, and nothing of
-            [vocabulary]
-        new_vocabulary: train the vocabulary as the recipe says all the same, and keep the
-            embeddings of the pieces that both have (`transfer_vocabulary`)
+        init: a checkpoint to begin from, unless there is something to resume, with its model and
+            vocabulary: of the recipe's [model] only dropout counts, and nothing of [vocabulary]
+        new_vocabulary: all the same train the recipe's vocabulary (`transfer_vocabulary`)
+        larger: all the same take the recipe's layers and d_ff (`grow`)
         processes: those that share the training; all see the same files
         tensorboard: write the metrics for TensorBoard too
         threads: changes the number of CPU threads where other programs slow them down; None leaves
@@ -87,10 +86,15 @@ def train(
                 refuse_to_overwrite(checkpoint, init, resume=resume)
                 held.enter_context(checkpoint.claim())
                 initial = prepare(
-                    recipe, checkpoint, resume=resume, init=init, new_vocabulary=new_vocabulary
+                    recipe,
+                    checkpoint,
+                    resume=resume,
+                    init=init,
+                    new_vocabulary=new_vocabulary,
+                    larger=larger,
                 )
         resume = processes.broadcast(checkpoint.last.exists())
-        recipe = _in_precision(recipe, checkpoint, device, processes, resume=resume)
+        recipe = in_precision(recipe, checkpoint, device, processes, resume=resume)
         with processes.together():
             trainer = _trainer(recipe, checkpoint, device, processes)
             if resume:
@@ -115,26 +119,6 @@ def _trainer(
 def _check_ablations(ablations: Sequence[str], processes: Processes) -> None:
     if processes.count > 1 and "batch_norm" in ablations:
         raise TrainError("batch_norm keeps statistics of one process's batches: start one process")
-
-
-def _in_precision(
-    recipe: Recipe,
-    folder: CheckpointFolder,
-    device: torch.device,
-    processes: Processes,
-    *,
-    resume: bool,
-) -> Recipe:
-    """The recipe with precision "auto" replaced by the faster one, or that of the run resumed."""
-    if recipe.training.precision != "auto":
-        return recipe
-    precision = folder.read_state().precision if resume else ""
-    if not precision and processes.is_main:
-        precision = faster_precision(folder.read_config(), device)
-        logger.info("computing in %s, which is faster here", precision)
-    is_bf16 = processes.broadcast(precision) == "bf16"
-    training = dataclasses.replace(recipe.training, precision="bf16" if is_bf16 else "fp32")
-    return dataclasses.replace(recipe, training=training)
 
 
 class Trainer:

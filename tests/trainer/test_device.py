@@ -17,6 +17,7 @@ from helpers.training import (
 from safetensors.torch import load_file
 
 from tfm.trainer import checkpoint as files
+from tfm.trainer import prepare as preparation
 from tfm.trainer import train as loop
 from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_model_config, load_recipe
@@ -50,10 +51,10 @@ def test_precision_is_chosen_once(
     monkeypatch.setattr(loop, "batch_loss", noted)
     for name in ("bf16", "fp32"):
         used.clear()
-        monkeypatch.setattr(loop, "faster_precision", lambda *_, name=name: name)
+        monkeypatch.setattr(preparation, "faster_precision", lambda *_, name=name: name)
         recipe = change(load_recipe(recipe_path), precision="auto", max_steps=1)
         train(recipe, tmp_path / name, resume=False)
-        monkeypatch.setattr(loop, "faster_precision", lambda *_: "another")
+        monkeypatch.setattr(preparation, "faster_precision", lambda *_: "another")
         train(change(recipe, max_steps=2), tmp_path / name, resume=True)
         assert used == [name == "bf16"] * 4  # two updates of two batches
         assert files.CheckpointFolder(tmp_path / name).read_state().precision == name

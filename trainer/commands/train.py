@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     "kept.",
 )
 @click.option(
+    "--grow",
+    "larger",
+    is_flag=True,
+    help="With --init: give the model the recipe's encoder_layers, decoder_layers and d_ff. It "
+    "begins by translating as before.",
+)
+@click.option(
     "--threads",
     type=click.IntRange(1),
     help="CPU threads, always this many (default: one a core; fewer while other programs want "
@@ -46,6 +53,7 @@ def train(
     resume: bool,
     init: Path | None,
     new_vocabulary: bool,
+    larger: bool,
     threads: int | None,
     tensorboard: bool,
 ) -> None:
@@ -80,6 +88,8 @@ def train(
         raise click.UsageError(
             "--new-vocabulary needs --init: without it the vocabulary is trained anyway"
         )
+    if larger and init is None:
+        raise click.UsageError("--grow needs --init: without it the model has the recipe's sizes")
     keep_freed_memory()
     watch = _watch(threads)
     processes = Processes()
@@ -93,6 +103,7 @@ def train(
                 resume=resume,
                 init=init,
                 new_vocabulary=new_vocabulary,
+                larger=larger,
                 processes=processes,
                 tensorboard=tensorboard,
                 threads=watch,
