@@ -35,7 +35,8 @@ _NAME = rf"[{_WORD}.-]*[{_WORD}-]"
 # Without a folder before it a name needs a known ending: many write no space after a full stop.
 _ENDINGS = (
     "txt|md|rst|pdf|docx?|xlsx?|pptx?|odt|csv|tsv|json|jsonl|xml|ya?ml|toml|ini|cfg|conf|log|html?|css"
-    "|jsx?|tsx?|py|ipynb|sh|bat|java|kt|rs|rb|php|sql|cpp|hpp|dll|exe|apk|dmg|deb|iso|zip|tar|gz|bz2|xz"
+    r"|jsx?|tsx?|py|ipynb|sh|bat|java|kt|rs|rb|php|sql|cpp|hpp|tex|so(?:\.\d+)*"
+    "|dll|exe|apk|dmg|deb|iso|zip|tar|gz|bz2|xz"
     "|zst|rar|7z|png|jpe?g|gif|svg|webp|bmp|mp3|mp4|wav|flac|ogg|avi|mov|mkv|webm|onnx|com|org|net|edu"
     "|gov|io|cn"
 )
@@ -51,22 +52,26 @@ KINDS = {
     "emoji": _EMOJI,
     "paths": rf"(?<![{_WORD}/.])(?:{_ROOT}(?:{_NAME}[/\\])*{_NAME}|(?:/{_NAME}){{2,}})"
     rf"|(?<![{_WORD}/.-])(?:(?:[{_WORD}-]+/)+[{_WORD}-]+(?:\.[{_WORD}-]+)*\.[a-z][a-z0-9]{{1,4}}"
-    rf"|[{_WORD}-]+(?:\.[{_WORD}-]+)*\.(?:{_ENDINGS}))(?![{_WORD}])",
+    rf"|[{_WORD}-]+(?:\.[{_WORD}-]+)*\.(?:{_ENDINGS}))(?![{_WORD}])"
+    rf"|(?<![^\s\"'“‘`(（])\.[a-z][a-z0-9_-]{{2,}}(?![{_WORD}.])",
     "mentions": rf"(?<![{_WORD}@#&/])[@#][A-Za-z][{_WORD}]*",
     "codes": r"(?<![A-Za-z0-9.-])(?:[A-Z]{1,5}-?\d[A-Z0-9]*(?:-[A-Z0-9]+)*|v\d+(?:\.\d+)+"
     r"|\d{1,3}(?:\.\d+){2,})(?![A-Za-z0-9])",
+    # Names in programs: save(), obj.save(), getName, user_name; shorter ones are units: kWh.
+    "identifiers": rf"(?<![{_WORD}.$-])(?:[A-Za-z_][{_WORD}]*(?:\.[A-Za-z_][{_WORD}]*)*\(\)"
+    rf"|(?=[a-z]+[A-Z])[A-Za-z0-9]{{4,}}|[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+)(?![{_WORD}])",
     "phones": r"(?<![A-Za-z\d.,:/+-])(?:\+(?=(?:[ -]?\d){9,15}(?![\d.,]\d))\d+(?:[ -]\d+)*"
     r"|(?!\d{4}-\d\d?-\d\d?(?!\d))(?=(?:-?\d){9,25}(?![\d.,]\d))\d+(?:-\d+)*)",
     "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
 }
 # Every placeholder of these kinds has one of them; most texts have none, which is quickly seen.
-_HINT = re.compile(r"[@#<&{%/\\\d\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]")
+_HINT = re.compile(r"[@#<&{%/\\_\d\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]|\(\)|[a-z][A-Z]")
 _DOT_IN_WORD = re.compile(r"\.[a-z7]")
 NUMBERS = "numbers"
 # What no language changes; numbers may become words.
 COPIED_KINDS = tuple(kind for kind in KINDS if kind != NUMBERS)
 # What a translation may have and its source not: words become digits, and names abbreviations.
-_ADDABLE = {"paths", "mentions", "codes", "phones", NUMBERS}
+_ADDABLE = {"paths", "mentions", "codes", "identifiers", "phones", NUMBERS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ def all_of(kind: str, texts: str) -> list[tuple[str, str]]:
         ),
         ("@anna_b #travel C# @ # me#you", all_of("mentions", "@anna_b #travel")),
         ("乘G1234次去 COVID-19 F-16 A4-B7", all_of("codes", "G1234 COVID-19 F-16 A4-B7")),
+        ("看 .bashrc (.env) libc.so.6 a.tex", all_of("paths", ".bashrc .env libc.so.6 a.tex")),
+        ("你好.end ..x...more x.abc a.b", []),
+        ("用obj.save()和exit() f(x) g( )", all_of("identifiers", "obj.save() exit()")),
+        ("iPad onClick的 getX kWh mAh WeChat", all_of("identifiers", "iPad onClick getX")),
+        ("user_name USER_ID _x x_ a__b", all_of("identifiers", "user_name USER_ID")),
         ("v2.3 3.11.7 192.168.1.1 T-shirt", all_of("codes", "v2.3 3.11.7 192.168.1.1")),
         ("13812345678，010-12345678", all_of("phones", "13812345678 010-12345678")),
         ("+86 138 1234 5678.", [("+86 138 1234 5678", "phones")]),
@@ -186,6 +191,6 @@ def test_the_quick_look_overlooks_nothing(text: str) -> None:
 
 
 def test_every_kind_has_an_example() -> None:
-    text = "https://a.cn a@b.cd <b> {n} %s 😀 a.py @a A4 123456789, 7"
+    text = "https://a.cn a@b.cd <b> {n} %s 😀 a.py @a A4 f() 123456789, 7"
     assert [p.kind for p in ALL.find(text)] == list(KINDS)
     assert [p.kind for p in COPIED.find(text)] == list(COPIED_KINDS) == list(KINDS)[:-1]

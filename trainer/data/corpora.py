@@ -199,7 +199,8 @@ def _augmented(recipe: CorpusRecipe, corpora: set[str]) -> Iterator[tuple[str, s
 
     if recipe.augmentation is None:
         return read()
-    names = Names([_read_names(Path(path), recipe.kinds) for path in recipe.names])
+    lists = [_read_names(Path(path), recipe.kinds) for path in recipe.names]
+    names = Names(lists, recipe.made_up_persons)
     return augment(read(), recipe.augmentation, names if recipe.names else None, recipe.variants)
 
 

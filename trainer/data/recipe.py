@@ -24,7 +24,8 @@ class CorpusRecipe:
     `augmentation` makes other pairs of these, and only those are trained on: see
     `data.augmentation.augment`. It knows names from the .tsv files in `names`: Chinese, English and
     the kind of name, or a word that `kinds` gives a kind for (lines of other kinds are then left
-    out). Each pair is changed `variants` times.
+    out). Of the persons that it puts in, the share `made_up_persons` has a Chinese name made of
+    frequent characters. Each pair is changed `variants` times.
     """
 
     path: str | None = None
@@ -38,6 +39,7 @@ class CorpusRecipe:
     augmentation: AugmentationName | None = None
     names: tuple[str, ...] = ()
     kinds: dict[str, str] = field(default_factory=dict)
+    made_up_persons: float = limited(0.0, low=0, high=1)
     variants: int = limited(1, low=1, high=100)
 
     def files(self) -> list[Path]:

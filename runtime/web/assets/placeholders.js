@@ -15,7 +15,8 @@ const WORD = "A-Za-z0-9_";
 const NAME = `[${WORD}.\\-]*[${WORD}\\-]`;
 const ENDINGS =
   "txt|md|rst|pdf|docx?|xlsx?|pptx?|odt|csv|tsv|json|jsonl|xml|ya?ml|toml|ini|cfg|conf|log|html?|css" +
-  "|jsx?|tsx?|py|ipynb|sh|bat|java|kt|rs|rb|php|sql|cpp|hpp|dll|exe|apk|dmg|deb|iso|zip|tar|gz|bz2|xz" +
+  "|jsx?|tsx?|py|ipynb|sh|bat|java|kt|rs|rb|php|sql|cpp|hpp|tex|so(?:\\.\\d+)*" +
+  "|dll|exe|apk|dmg|deb|iso|zip|tar|gz|bz2|xz" +
   "|zst|rar|7z|png|jpe?g|gif|svg|webp|bmp|mp3|mp4|wav|flac|ogg|avi|mov|mkv|webm|onnx|com|org|net|edu" +
   "|gov|io|cn";
 const D = "\\p{Nd}";
@@ -29,16 +30,20 @@ const KINDS = Object.entries({
   paths:
     `(?<![${WORD}/.])(?:(?:[A-Za-z]:\\\\|~/|\\.\\.?/)(?:${NAME}[/\\\\])*${NAME}|(?:/${NAME}){2,})` +
     `|(?<![${WORD}/.\\-])(?:(?:[${WORD}\\-]+/)+[${WORD}\\-]+(?:\\.[${WORD}\\-]+)*\\.[a-z][a-z0-9]{1,4}` +
-    `|[${WORD}\\-]+(?:\\.[${WORD}\\-]+)*\\.(?:${ENDINGS}))(?![${WORD}])`,
+    `|[${WORD}\\-]+(?:\\.[${WORD}\\-]+)*\\.(?:${ENDINGS}))(?![${WORD}])` +
+    `|(?<![^${SPACE}"'“‘\`(（])\\.[a-z][a-z0-9_\\-]{2,}(?![${WORD}.])`,
   mentions: `(?<![${WORD}@#&/])[@#][A-Za-z][${WORD}]*`,
   codes:
     `(?<![A-Za-z0-9.\\-])(?:[A-Z]{1,5}-?${D}[A-Z0-9]*(?:-[A-Z0-9]+)*|v${D}+(?:\\.${D}+)+` +
     `|${D}{1,3}(?:\\.${D}+){2,})(?![A-Za-z0-9])`,
+  identifiers:
+    `(?<![${WORD}.$\\-])(?:[A-Za-z_][${WORD}]*(?:\\.[A-Za-z_][${WORD}]*)*\\(\\)` +
+    `|(?=[a-z]+[A-Z])[A-Za-z0-9]{4,}|[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+)(?![${WORD}])`,
   phones:
     `(?<![A-Za-z${D}.,:/+\\-])(?:\\+(?=(?:[ \\-]?${D}){9,15}(?![${D}.,]${D}))${D}+(?:[ \\-]${D}+)*` +
     `|(?!${D}{4}-${D}${D}?-${D}${D}?(?!${D}))(?=(?:-?${D}){9,25}(?![${D}.,]${D}))${D}+(?:-${D}+)*)`,
 }).map(([kind, pattern]) => [kind, new RegExp(pattern, "gu")]);
-const ADDABLE = new Set(["paths", "mentions", "codes", "phones"]); // words may become them
+const ADDABLE = new Set(["paths", "mentions", "codes", "identifiers", "phones"]); // of words
 const LEAST_ALIKE = 0.4;
 
 const isSpace = (character) => new RegExp(`^[${SPACE}]$`, "u").test(character ?? "");

@@ -22,7 +22,8 @@ _ENDINGS = _words("""
     txt pdf docx xlsx csv json py md jpg png mp3 mp4 zip tar.gz html js yaml log
 """)
 _UNITS = _words("""
-    kg g cm mm km m km/h L ml GB MB KB TB Hz kHz V W kW kWh ° % °C ℃ °F m² mAh dpi px
+    kg g mg t cm mm km m km/h m/s L ml GB MB KB TB MB/s Mbps Hz kHz MHz GHz V W kW kWh ° % °C ℃
+    °F m² m³ ha mAh dB kcal hPa fps dpi px rpm
 """)
 TAGS = ("b", "i", "em", "strong", "u", "code", "span", "p", "a", "h1", "li", "mark", "kbd")
 _BRANDS = _words("""
@@ -32,8 +33,34 @@ _BRANDS = _words("""
     Docker MySQL Photoshop Excel Word PowerPoint Zoom Skype Uber Sony Nintendo Xbox Samsung
     Huawei Xiaomi Firefox Chrome Safari Ubuntu Debian Kindle iPad MacBook AirPods TikTok
     Instagram Reddit Covid-19 DNA HIV NBA FIFA NATO UNESCO NASA OK T-shirt CEO PhD MBA HDMI
-    LED QR URL API SQL
+    LED QR URL API SQL IKEA Gmail Outlook OneDrive Dropbox Slack Discord Telegram
+    Airbnb Booking.com eBay LinkedIn Snapchat Pinterest ChatGPT OpenAI Node.js React TypeScript
+    PlayStation Switch Lego Gucci Chanel Audi Volvo DHL FedEx Visa Mastercard LaTeX VS iOS macOS
 """)
+_PROGRAMS = _words("""
+    git pip npm sudo docker cd ls rm cat python curl ssh make apt cargo go brew grep conda kubectl
+""")
+_CURRENCIES = (
+    "$",
+    "$",
+    "$",
+    "€",
+    "€",
+    "£",
+    "¥",
+    "US$",
+    "HK$",
+    "A$",
+    "C$",
+    "₹",
+    "₩",
+    "₽",
+    "฿",
+    "USD ",
+    "CNY ",
+    "EUR ",
+    "CHF ",
+)
 # Emoticons, transport and map symbols, supplemental symbols: the blocks people use most.
 EMOJI: tuple[str, ...] = (
     *map(chr, range(0x1F600, 0x1F645)),
@@ -166,11 +193,25 @@ def _code(generator: np.random.Generator) -> str:
     return choose(forms, generator)
 
 
+def _command(generator: np.random.Generator) -> str:
+    """What one types into a terminal."""
+    program, word = choose(_PROGRAMS, generator), random_word(generator)
+    return choose(
+        (f"{program} {word}", f"{program} -{word[0]} {word}", f"{program} --{word}"), generator
+    )
+
+
+def _grouped(generator: np.random.Generator) -> str:
+    """A large number with commas: 3,500,000."""
+    return f"{int(generator.integers(1, 1000)) * 10 ** int(generator.integers(1, 6)):,}"
+
+
 def _measure(generator: np.random.Generator) -> str:
     number = choose(
-        (_digits(generator, 1, 3), f"{_digits(generator, 1, 2)}.{_digits(generator, 1, 2)}"),
+        (_digits(generator, 1, 4), f"{_digits(generator, 1, 2)}.{_digits(generator, 1, 2)}"),
         generator,
     )
+    number = choose(("", "", "", "", "-"), generator) + number
     unit = choose(_UNITS, generator)
     return f"{number}{choose(('', ' '), generator)}{unit}" if unit not in "°%" else number + unit
 
@@ -178,7 +219,8 @@ def _measure(generator: np.random.Generator) -> str:
 def _price(generator: np.random.Generator) -> str:
     number = _digits(generator, 1, 4)
     cents = choose(("", "", f".{generator.integers(10, 100)}"), generator)
-    return f"{choose(tuple('$€£¥'), generator)}{number}{cents}"
+    amount = choose((number + cents, number + cents, _grouped(generator)), generator)
+    return choose(_CURRENCIES, generator) + amount
 
 
 def _clock(generator: np.random.Generator) -> str:
@@ -215,18 +257,10 @@ def _emoji(generator: np.random.Generator) -> str:
     return choose(EMOJI, generator)
 
 
+# The more often, the harder: the runtime puts back addresses, tags and placeholders that are lost.
 _KINDS: tuple[Callable[[np.random.Generator], str], ...] = (
-    *(
-        random_url,
-        random_url,
-        random_mail,
-        _file,
-        _file,
-        random_placeholder,
-        random_placeholder,
-        random_tag,
-        _code,
-        _code,
-    ),
-    *(_measure, _price, _clock, _date, _phone, _identifier, random_brand, random_brand, _emoji),
+    *(random_url, random_mail, _file, random_placeholder, random_tag, _emoji, _identifier),
+    *(_code, _code, _command, _grouped, _clock, _date, _phone),
+    *(_measure, _measure, _measure, _price, _price, _price),
+    *(random_brand, random_brand, random_brand),
 )

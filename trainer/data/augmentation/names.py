@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from .chinese_persons import random_person
 from .sides import choose, replace_once
 
 LONGEST = 12  # characters of a Chinese name
+PERSON = "person"
 
 # A name after these would need the word changed, too.
 _BOUND = re.compile(r"(?:\b(?:the|a|an)|-)\s*$", re.IGNORECASE)
@@ -23,8 +25,16 @@ class Names:
     of well-known names counts as much as a long one.
     """
 
-    def __init__(self, lists: Sequence[Iterable[tuple[str, str, str]]]) -> None:
-        """lists: rows of Chinese name, English name, kind."""
+    def __init__(
+        self, lists: Sequence[Iterable[tuple[str, str, str]]], made_up_persons: float = 0.0
+    ) -> None:
+        """Names of lists.
+
+        Args:
+            lists: rows of Chinese name, English name, kind
+            made_up_persons: how many of the drawn persons, 0 to 1, have a Chinese name at random
+        """
+        self._made_up = made_up_persons
         self._english: dict[str, list[tuple[str, str]]] = {}  # English name, kind
         self._lists: list[dict[str, list[tuple[str, str]]]] = []
         for rows in lists:
@@ -37,10 +47,13 @@ class Names:
 
     def draw(self, kind: str, generator: np.random.Generator) -> tuple[str, str]:
         """A name of that kind in Chinese and English."""
+        if kind == PERSON and self._made_up and generator.random() < self._made_up:
+            return random_person(generator)
         return choose(choose([k[kind] for k in self._lists if kind in k], generator), generator)
 
     def find(self, chinese: str, english: str) -> Iterator[tuple[str, str, str]]:
-        """Chinese name, English name and kind of each that stands once in both sentences."""
+        """Chinese name, English name and kind of each that stands once in both sentences; the
+        English one as it stands there, because a sentence may begin with its article."""
         start = 0
         while start < len(chinese):
             longest = min(LONGEST, len(chinese) - start)
@@ -50,8 +63,9 @@ class Names:
                     beside = chinese[max(start - 1, 0) : start] == "·"
                     beside |= chinese.startswith(_CONTINUES, start + length)
                     for form, kind in known:
-                        if not beside and _stands_alone(form, english):
-                            yield name, form, kind
+                        stands = None if beside else _standing_alone(form, english)
+                        if stands is not None:
+                            yield name, stands, kind
                             break
                     start += length - 1
                     break
@@ -74,17 +88,22 @@ class NameSubstitution:
             return None
         for name, form, kind in found:
             new_name, new_form = self.names.draw(kind, generator)
+            if form.startswith("The ") and new_form.startswith("the "):
+                new_form = f"T{new_form[1:]}"
             changed = replace_once(chinese, name, new_name), replace_once(english, form, new_form)
             if changed[0] is not None and changed[1] is not None:
                 chinese, english = changed[0], changed[1]
         return chinese, english
 
 
-def _stands_alone(form: str, english: str) -> bool:
-    """Whether the name stands exactly once in the sentence, as words of its own without article."""
-    matches = list(re.finditer(rf"(?<![\w-]){re.escape(form)}(?![\w-])", english))
-    return (
-        len(matches) == 1
-        and english.count(form) == 1
-        and _BOUND.search(english[: matches[0].start()]) is None
-    )
+def _standing_alone(form: str, english: str) -> str | None:
+    """The name as it stands in the sentence, exactly once, as words of its own without another
+    article; None if it does not."""
+    written = re.escape(form)
+    if form.startswith("the "):
+        written = f"[Tt]{written[1:]}"
+    matches = list(re.finditer(rf"(?<![\w-]){written}(?![\w-])", english))
+    if len(matches) != 1 or _BOUND.search(english[: matches[0].start()]) is not None:
+        return None
+    found = matches[0][0]
+    return found if english.count(found) == 1 else None

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tfm.trainer.config import load_recipe
 from tfm.trainer.data.augmentation import AugmentationName, Names, augment
+from tfm.trainer.data.augmentation.chinese_persons import GIVEN, SURNAMES, random_person
 from tfm.trainer.data.augmentation.numerals import english_numeral, read_chinese_numeral
 from tfm.trainer.data.corpora import Corpora
 from tfm.trainer.data.recipe import CorpusRecipe
@@ -62,6 +64,70 @@ def test_names_are_replaced_by_names_of_their_kind(reverse: bool) -> None:
 )
 def test_where_a_name_cannot_be_replaced_there_is_no_pair(chinese: str, english: str) -> None:
     assert augmented("names", chinese, english) == []
+
+
+SIGHTS = Names(
+    [[("长城", "the Great Wall", "sight"), ("白宫", "the White House", "sight")], []],
+)
+
+
+@pytest.mark.parametrize(
+    ("chinese", "english", "changed"),
+    [
+        ("我看见长城了。", "I saw the Great Wall.", "I saw the White House."),
+        ("长城很长。", "The Great Wall is long.", "The White House is long."),
+        ("白宫很白。", "It's white. The White House.", "It's white. The Great Wall."),
+    ],
+)
+def test_a_names_article_changes_with_it(chinese: str, english: str, changed: str) -> None:
+    rows = augment([(chinese, english, "c")] * 20, "names", SIGHTS, 1)
+    assert {row[1] for row in rows} == {english, changed}
+
+
+@pytest.mark.parametrize(
+    ("chinese", "english"),
+    [
+        ("我看见长城了。", "I saw a the Great Wall."),
+        ("我看见长城了。", "I saw the Great Walls."),
+        ("长城，长城！", "The Great Wall, the Great Wall!"),
+        ("我看见长城了。", "I saw Great Wall."),
+    ],
+)
+def test_a_name_with_its_article_stands_there_once(chinese: str, english: str) -> None:
+    assert list(augment([(chinese, english, "c")], "names", SIGHTS, 5)) == []
+
+
+def test_made_up_persons_read_in_pinyin_as_they_are_written() -> None:
+    """Against pypinyin's readings of surnames and of single characters, written down once."""
+    syllables = {
+        "王": "Wang",
+        "晓": "xiao",
+        "东": "dong",
+        "爱": "ai",
+        "欧阳": "Ouyang",
+        "英": "ying",
+    }
+    known = dict(SURNAMES) | dict(GIVEN)
+    assert {character: known[character] for character in syllables} == syllables
+    generator = np.random.default_rng(1)
+    names = [random_person(generator) for _ in range(3000)]
+    assert len(set(names)) > 2500
+    for chinese, english in names:
+        family, given = english.split(" ")
+        surname = next(s for s, pinyin in SURNAMES if chinese.startswith(s) and pinyin == family)
+        rest = [dict(GIVEN)[character] for character in chinese[len(surname) :]]
+        assert len(rest) in {1, 2}
+        assert given.replace("'", "").lower() == "".join(rest)
+        assert ("'" in given) == (len(rest) == 2 and rest[1][0] in "aeo")
+
+
+@pytest.mark.parametrize(("share", "made_up"), [(0.0, 0), (0.5, 500), (1.0, 1000)])
+def test_the_share_of_made_up_persons(share: float, made_up: int) -> None:
+    names = Names([[("汤姆", "Tom", "person"), ("北京", "Beijing", "place")]], share)
+    generator = np.random.default_rng(2)
+    drawn = [names.draw("person", generator) for _ in range(1000)]
+    assert abs(sum(name != ("汤姆", "Tom") for name in drawn) - made_up) < 60
+    assert names.draw("place", generator) == ("北京", "Beijing")
 
 
 def test_numerals_and_number_words_change_together() -> None:
@@ -242,6 +308,7 @@ def test_a_recipe_names_augmentation_names_and_weights(tmp_path: Path) -> None:
         ('augmentation = "names"', "needs names"),
         ('names = ["names.tsv"]', "need an augmentation"),
         ("variants = 3", "need an augmentation"),
+        ("made_up_persons = 0.5", "need an augmentation"),
         ('augmentation = "rhymes"', "augmentation"),
     ],
 )
