@@ -61,7 +61,10 @@ KINDS = {
     "identifiers": rf"(?<![{_WORD}.$-])(?:[A-Za-z_][{_WORD}]*(?:\.[A-Za-z_][{_WORD}]*)*\(\)"
     rf"|(?=[a-z]+[A-Z])[A-Za-z0-9]{{4,}}|[A-Za-z0-9]+(?:_[A-Za-z0-9]+)+)(?![{_WORD}])",
     "phones": r"(?<![A-Za-z\d.,:/+-])(?:\+(?=(?:[ -]?\d){9,15}(?![\d.,]\d))\d+(?:[ -]\d+)*"
-    r"|(?!\d{4}-\d\d?-\d\d?(?!\d))(?=(?:-?\d){9,25}(?![\d.,]\d))\d+(?:-\d+)*)",
+    r"|(?!\d{4}-\d\d?-\d\d?(?!\d))(?=(?:-?\d){9,25}(?![\d.,]\d))\d+(?:-\d+)*"
+    # In groups of three and four, with the area in brackets, or with hidden digits.
+    r"|\d{3,4}(?:[ -]\d{3,4}){2,3}(?![ .,-]?\d)"
+    r"|\(\d{3}\) ?\d{3}-\d{4}(?!\d)|\d{2,4}\*{3,8}\d{2,4}(?![\d*]))",
     "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
 }
 # Every placeholder of these kinds has one of them; most texts have none, which is quickly seen.
