@@ -84,12 +84,7 @@ def train(
     from tfm.trainer.stopping import Interrupted
     from tfm.trainer.train import train as run
 
-    if new_vocabulary and init is None:
-        raise click.UsageError(
-            "--new-vocabulary needs --init: without it the vocabulary is trained anyway"
-        )
-    if larger and init is None:
-        raise click.UsageError("--grow needs --init: without it the model has the recipe's sizes")
+    _check_init(init, new_vocabulary=new_vocabulary, larger=larger)
     keep_freed_memory()
     watch = _watch(threads)
     processes = Processes()
@@ -126,6 +121,16 @@ def train(
             f"next: tfm export {folder} MODEL_FOLDER",
             err=True,
         )
+
+
+def _check_init(init: Path | None, *, new_vocabulary: bool, larger: bool) -> None:
+    """Raise UsageError where --init is missing."""
+    if new_vocabulary and init is None:
+        raise click.UsageError(
+            "--new-vocabulary needs --init: without it the vocabulary is trained anyway"
+        )
+    if larger and init is None:
+        raise click.UsageError("--grow needs --init: without it the model has the recipe's sizes")
 
 
 def _watch(threads: int | None) -> "ThreadWatch | None":
