@@ -32,7 +32,8 @@ def learning_rate(step: int, d_model: int, recipe: TrainingRecipe) -> float:
 def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.AdamW:
     """Adam as in section 5.3; weight decay, if any, is decoupled (AdamW) and spares vectors.
 
-    With `optimizer` "muon" the matrices of the layers take Muon's steps instead.
+    With `optimizer` "muon" the matrices of the layers take Muon's steps instead, computed in the
+    recipe's precision.
     """
     matrices = layer_matrices(model) if recipe.optimizer == "muon" else []
     taken = {id(matrix) for matrix in matrices}
@@ -46,4 +47,5 @@ def build_optimizer(model: nn.Module, recipe: TrainingRecipe) -> torch.optim.Ada
         return torch.optim.AdamW(groups, lr=0.0, fused=True, **settings)
     decay = recipe.weight_decay
     groups.append({"params": matrices, "weight_decay": decay, "orthogonal": True})
-    return Muon(groups, lr=0.0, fused=True, **settings)
+    dtype = torch.float32 if recipe.precision == "fp32" else torch.bfloat16
+    return Muon(groups, lr=0.0, fused=True, dtype=dtype, **settings)
