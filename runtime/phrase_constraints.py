@@ -24,7 +24,8 @@ finish
 Shapes: B sentences still running, K beams, T tokens so far, V vocabulary.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -49,22 +50,44 @@ class ForcedPhrase:
         return max(map(len, self.spellings))
 
 
+_BYTE_NAME = re.compile("<0x([0-9A-F]{2})>")
+# The first bytes in UTF-8 of the characters that are mostly letters of scripts with spaces.
+_LETTERS_FIRST_BYTES = {*range(0xC3, 0xE2), *range(0xEA, 0xEE)}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class WordEdges:
-    """Of every token [V], whether it goes on with the word before it, and whether it ends in a
-    letter or digit that the next token may go on with. Scripts without spaces have no such words.
+    """Where tokens go on with a word. Scripts without spaces have no such words.
+
+    Attributes:
+        continues: [V] whether a token goes on with the word before it
+        ends_open: [V] whether it ends in a letter or digit that the next token may go on with
+        byte_values: of the tokens that are a byte of a character, <0xC5>
     """
 
     continues: NDArray[np.bool_]
     ends_open: NDArray[np.bool_]
+    byte_values: Mapping[int, int]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> "WordEdges":
         """From the names of all tokens."""
-        return cls(
-            np.array([bool(name) and is_spaced_letter(name[0]) for name in names]),
-            np.array([bool(name) and is_spaced_letter(name[-1]) for name in names]),
-        )
+        matches = [(token, _BYTE_NAME.fullmatch(name)) for token, name in enumerate(names)]
+        byte_values = {token: int(match[1], 16) for token, match in matches if match}
+        continues = np.array([bool(name) and is_spaced_letter(name[0]) for name in names])
+        for token, value in byte_values.items():
+            continues[token] = value in _LETTERS_FIRST_BYTES
+        ends_open = np.array([bool(name) and is_spaced_letter(name[-1]) for name in names])
+        return cls(continues, ends_open, byte_values)
+
+    def end_open(self, ids: Sequence[int]) -> bool:
+        """Whether tokens end in a letter or digit that the next token may go on with."""
+        if not ids:
+            return False
+        if ids[-1] not in self.byte_values:
+            return bool(self.ends_open[ids[-1]])
+        values = [self.byte_values.get(token, ord(" ")) for token in ids[-4:]]
+        return is_spaced_letter(bytes(values).decode("utf-8", "ignore")[-1:] or " ")
 
 
 class PhraseProgress(NamedTuple):
@@ -161,7 +184,7 @@ class PhraseConstraints:
                 end = begin + len(spelling)
                 if ids[begin:end] != spelling or not self._may_begin(ids, begin, spelling):
                     continue
-                is_open = bool(self._edges.ends_open[spelling[-1]])
+                is_open = self._edges.end_open(spelling)
                 if end == len(ids):
                     return size, is_open
                 if not (is_open and self._edges.continues[ids[end]]):
@@ -171,7 +194,7 @@ class PhraseConstraints:
     def _may_begin(self, ids: tuple[int, ...], place: int, spelling: tuple[int, ...]) -> bool:
         """Whether it is no part of the word before it there."""
         continues = bool(self._edges.continues[spelling[0]])
-        return not (continues and place and self._edges.ends_open[ids[place - 1]])
+        return not (continues and self._edges.end_open(ids[max(0, place - 4) : place]))
 
     def _allocate(
         self,

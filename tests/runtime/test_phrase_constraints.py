@@ -14,7 +14,7 @@ from tfm.runtime.search import ScoredIds, finish, search_steps
 
 BOS, EOS = 0, 1
 VOCABULARY = 6
-NO_WORDS = WordEdges(np.zeros(VOCABULARY, bool), np.zeros(VOCABULARY, bool))
+NO_WORDS = WordEdges(np.zeros(VOCABULARY, bool), np.zeros(VOCABULARY, bool), {})
 
 Phrases = list[tuple[int, ...]]
 
@@ -156,6 +156,22 @@ def test_a_phrase_is_no_part_of_a_longer_word() -> None:
         options = DecodingOptions(beam_size=4, max_length=12)
         ((best,),) = run([random_language(seed)], [[forced((5,), (2,))]], options, edges)
         assert constraints.progress(0, best.ids).is_complete
+
+
+def test_a_letter_in_bytes_goes_on_with_a_word() -> None:
+    """ö is <0xC3><0xB6>, 王 <0xE7><0x8E><0x8B>; cats written with ö is no cat, and 王 no end of one."""
+    names = ["", "</s>", "cat", "<0xC3>", "<0xB6>", "<0xE7>", "<0x8E>", "<0x8B>"]
+    edges = WordEdges.of(names)
+    assert edges.continues.tolist() == [False, False, True, True, False, False, False, False]
+    constraints = PhraseConstraints([[forced((2,))]], edges, EOS, [99])
+    assert constraints.progress(0, (2,)).word_ended
+    assert not constraints.progress(0, (2, 3, 4)).is_complete
+    assert not constraints.progress(0, (3, 4, 2)).is_complete
+    assert constraints.progress(0, (2, 5, 6, 7)).is_complete
+    assert constraints.progress(0, (5, 6, 7, 2)).is_complete
+    umlaut = PhraseConstraints([[forced((2, 3, 4))]], edges, EOS, [99])
+    assert umlaut.progress(0, (2, 3, 4)).word_ended
+    assert not umlaut.progress(0, (2, 3, 4, 2)).is_complete
 
 
 def test_progress_counts_tokens_of_phrases() -> None:
