@@ -159,7 +159,7 @@ def test_a_phrase_is_no_part_of_a_longer_word() -> None:
 
 
 def test_a_letter_in_bytes_goes_on_with_a_word() -> None:
-    """ö is <0xC3><0xB6>, 王 <0xE7><0x8E><0x8B>; cats written with ö is no cat, and 王 no end of one."""
+    """ö is <0xC3><0xB6>, a letter of words; 王 is <0xE7><0x8E><0x8B>, which ends one."""
     names = ["", "</s>", "cat", "<0xC3>", "<0xB6>", "<0xE7>", "<0x8E>", "<0x8B>"]
     edges = WordEdges.of(names)
     assert edges.continues.tolist() == [False, False, True, True, False, False, False, False]
