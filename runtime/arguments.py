@@ -2,6 +2,9 @@
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence, Set
+from typing import Any
+
+from .options import DecodingOptions
 
 
 def checked_sentences(sentences: Iterable[str]) -> list[str]:
@@ -53,6 +56,20 @@ def checked_ids(sources: Iterable[Sequence[int]], vocab_size: int) -> list[list[
             )
         checked.append(ids)
     return checked
+
+
+def checked_options(
+    options: DecodingOptions | None, usual: DecodingOptions, changes: Mapping[str, Any]
+) -> DecodingOptions:
+    """The options of one call: those given, or the usual ones, with changes.
+
+    Raises:
+        ValueError: they are no DecodingOptions, or a value is out of its range
+        TypeError: there is no such option
+    """
+    if options is not None and not isinstance(options, DecodingOptions):
+        raise ValueError(f"options is {options!r}: give DecodingOptions, or each by its name")
+    return (usual if options is None else options).changed(**changes)
 
 
 def checked_timeout(seconds: float) -> float:

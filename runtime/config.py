@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Self
 
 from .alignment_heads import AlignmentHeads
+from .bundled import BUNDLED_MODELS
 from .errors import ModelError
 from .files.display import printable
 from .files.folder_kind import FolderKind, wrong_kind
@@ -340,9 +341,10 @@ class ModelConfig:
         try:
             data = json.loads(read_regular(path, MAX_CONFIG_BYTES).decode("utf-8"))
         except FileNotFoundError as error:
-            raise ModelError(
-                f"{folder} has no {CONFIG_FILE}: expected a folder written by `tfm export`"
-            ) from error
+            wanted = "expected a folder written by `tfm export`"
+            if not folder.exists():
+                wanted = f"there is no such folder; bundled models: {', '.join(BUNDLED_MODELS)}"
+            raise ModelError(f"{folder} has no {CONFIG_FILE}: {wanted}") from error
         except OSError as error:
             raise ModelError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, RecursionError) as error:  # JSONDecodeError and UnicodeDecodeError too

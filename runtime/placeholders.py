@@ -27,8 +27,10 @@ _ATTACHED = (
 _IN_URL = rf"[^\s<>\"'“”{_ATTACHED}"
 _EMOJI = (
     "[\U0001f1e6-\U0001f1ff]{2}"
+    "|[0-9#*]\ufe0f?\u20e3"  # keys
     "|[\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]"
-    "(?:\ufe0f|[\U0001f3fb-\U0001f3ff]|\u200d[\u2600-\u27bf\U0001f000-\U0001faff])*"
+    "(?:\ufe0f|[\U0001f3fb-\U0001f3ff]|\u200d[\u2600-\u27bf\U0001f000-\U0001faff]"
+    "|[\U000e0020-\U000e007f])*"  # flags of regions
 )
 _WORD = "A-Za-z0-9_"
 _NAME = rf"[{_WORD}.-]*[{_WORD}-]"
@@ -68,7 +70,9 @@ KINDS = {
     "numbers": r"\d+(?:[.,:/-]\d+)*%?(?![月点時时\d])",
 }
 # Every placeholder of these kinds has one of them; most texts have none, which is quickly seen.
-_HINT = re.compile(r"[@#<&{%/\\_\d\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]|\(\)|[a-z][A-Z]")
+_HINT = re.compile(
+    r"[@#<&{%/\\_\d\u20e3\u2600-\u27bf\u2b00-\u2bff\U0001f000-\U0001faff]|\(\)|[a-z][A-Z]"
+)
 _DOT_IN_WORD = re.compile(r"\.[a-z7]")
 NUMBERS = "numbers"
 # What no language changes; numbers may become words.

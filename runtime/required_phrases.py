@@ -41,8 +41,16 @@ def required_phrases(
     """What callers ask for; None where that is nothing.
 
     Raises:
-        ValueError: a term is no text
+        ValueError: a term is no text, or one of both is of another type
     """
+    if terms is not None and not isinstance(terms, Mapping | Terms):
+        raise ValueError(
+            f"terms is {terms!r}: give Terms, or a mapping from source to target phrases"
+        )
+    if placeholders is not None and not isinstance(placeholders, PlaceholderPatterns):
+        raise ValueError(
+            f"placeholders is {placeholders!r}: give PlaceholderPatterns(kinds, patterns), or None"
+        )
     glossary = Terms(terms) if isinstance(terms, Mapping) else terms
     if not glossary and placeholders is None:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from .alignment import Alignment
-from .arguments import checked_ids, checked_sentences, checked_timeout
+from .arguments import checked_ids, checked_options, checked_sentences, checked_timeout
 from .async_translator import AsyncCalls
 from .bundled import find_model
 from .config import ModelConfig
@@ -181,7 +181,8 @@ class Translator(AsyncCalls, DocumentCalls):
         **changes: Any,
     ) -> Iterator[str]:
         """The translation of one sentence in pieces, as soon as each is settled: nothing that was
-        shown is taken back, and all pieces together are `translate`'s text.
+        shown is taken back, and all pieces together are the text of `translate` with
+        placeholders=None, as what was lost could only be put back into the whole.
 
         Greedy search settles each token at once, beam search what all of its hypotheses have in
         common. A sampled text comes as one piece. Where `stop`, asked before each step, is True, a
@@ -193,7 +194,7 @@ class Translator(AsyncCalls, DocumentCalls):
         (sentence,) = checked_sentences([sentence])
         return self._texts.stream(
             sentence,
-            (options or self.options).changed(**changes),
+            checked_options(options, self.options, changes),
             source_language=source_language,
             target_language=target_language,
             stop=stop,
@@ -224,7 +225,7 @@ class Translator(AsyncCalls, DocumentCalls):
         return self._texts.alternatives(
             sentence,
             count,
-            (options or self.options).changed(**changes),
+            checked_options(options, self.options, changes),
             min_probability=min_probability,
             source_language=source_language,
             target_language=target_language,
@@ -303,7 +304,7 @@ class Translator(AsyncCalls, DocumentCalls):
             replace_unknowns=replace_unknowns,
             deadline=deadline,
         )
-        options = (options or self.options).changed(**changes)
+        options = checked_options(options, self.options, changes)
         return self._texts.translate(checked_sentences(sentences), options, request)
 
     def score(self, source: str, target: str, **how: Any) -> Score:
@@ -393,7 +394,7 @@ class Translator(AsyncCalls, DocumentCalls):
         """
         return self._texts.translate_ids(
             checked_ids(sources, self.config.architecture.source_vocab_size),
-            (options or self.options).changed(**changes),
+            checked_options(options, self.options, changes),
             target_language=target_language,
             max_batch_tokens=max_batch_tokens,
             with_scores=with_scores,

@@ -79,8 +79,8 @@ class _How:
     "--column",
     "columns",
     multiple=True,
-    help="What to translate: of csv, tsv a name of the header or a number from 1, of jsonl a key."
-    " May be given several times.",
+    help="What to translate: of csv, tsv a name of the header, which stays, or a number from 1 for"
+    " every row, of jsonl a key. May be given several times.",
 )
 @click.option(
     "--into",

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +114,9 @@ def run(
     source = InputText.of(text, input_file, encoding)
     _check_paths(source, output_file)
     n_best = decoding.get("num_hypotheses")
-    _check_alternatives(alternatives, bool(n_best or pairs or doubts or extras))
+    _check_alternatives(
+        alternatives, {"n-best": n_best, "pairs": pairs, "doubts": doubts, **extras}
+    )
     if output_file is not None and resume and resumable_output.is_complete(output_file):
         _say_complete(output_file, source, pairs, n_best or alternatives)
         return
@@ -149,9 +151,11 @@ def run(
         progress.close()
 
 
-def _check_alternatives(alternatives: int | None, has_other_output: bool) -> None:
-    if alternatives and has_other_output:
-        raise click.UsageError("--alternatives goes with none of the options for other outputs")
+def _check_alternatives(alternatives: int | None, others: Mapping[str, Any]) -> None:
+    names = {"reranker": "rerank-with"}
+    given = [f"--{names.get(name, name).replace('_', '-')}" for name in others if others[name]]
+    if alternatives and given:
+        raise click.UsageError(f"--alternatives cannot be had together with {', '.join(given)}")
 
 
 def _check_extras(

@@ -17,6 +17,7 @@ from tfm.runtime.scripts import is_spaced
 from .document import AlignedText, Document, Segment, Split, check_count
 from .html_text import parse_html
 from .inline_markup import Block, MarkedSentence
+from .markdown_escapes import escape, escape_block, would_be_markup
 from .plain_text import parse_text
 from .replacements import Replacements
 from .sentences import split_sentences
@@ -32,16 +33,13 @@ _KEPT = re.compile(
     r"\$\$[^$]+\$\$|\$[^$\s](?:[^$\n]*[^$\s])?\$|(?:https?|ftp|mailto):[^\s<>()\u3000-\u303f"
     r"\u4e00-\u9fff\uff00-\uffef]+|\{\{.*?\}\}|\{%.*?%\}|\{[#.][^{}\n]*\}|\[\^[^\]\s]+\]"
 )
+_TASK = re.compile(r"\[[ xX]\][ \t]+")  # of a list item: to do, or done
 _EMPHASIS = frozenset({"strong", "em", "s"})
 # Before delimiters until their neighbours are known; of the private use area.
 _OPENING, _CLOSING = "\uf8f0", "\uf8f1"
 _MARKS = f"{_OPENING}{_CLOSING}"
 _LABEL = re.compile(r"\[(?:[^\[\]\\]|\\.)*\]", re.DOTALL)
 _HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
-_WOULD_BE_MARKUP = re.compile(
-    r"[*`\[\]|]|<(?=[a-zA-Z/!?])|\\(?=[!-/:-@\[-`{-~])|(?<![^\W_])_+|_+(?![^\W_])|~~"
-)
-_WOULD_BE_BLOCK = re.compile(r"(?:#{1,6}(?=\s)|[-+](?=\s)|>|=+\s*\Z|-+\s*\Z)|(\d{1,9})(?=[.)]\s)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class MarkdownDocument:
                     between = sentence.between(position, self.spaced, whole.emit)
                 rendered = _render(sentence, translation, whole)
                 if translation.text != sentence.text and not number:
-                    rendered = _escape_block(rendered, whole.emit(sentence.begin, sentence.end))
+                    rendered = escape_block(rendered, whole.emit(sentence.begin, sentence.end))
                 parts += [between, rendered]
                 position = sentence.end
         return "".join([*parts, whole.emit(position, len(self.text))])
@@ -154,9 +152,12 @@ class _Finder:
         ends = [match.end() for match in _LINE_END.finditer(text, begin)]
         self._lines = [begin, *ends, len(text)]
         self._cursor = begin
+        self._before = ("", "")  # types of the two tokens before
 
     def add(self, token: "MarkdownToken") -> None:
         """Take what is text in a token of the reader."""
+        begins_item = self._before == ("list_item_open", "paragraph_open")
+        self._before = (self._before[1], token.type)
         if token.map is None:
             return
         begin = max(self._lines[token.map[0]], self._cursor)
@@ -172,7 +173,8 @@ class _Finder:
                 self.notes.append(f"line {line}: not understood, left as it is")
                 return
             self._cursor = places[-1]
-            inline = _Inline(token.content, places, self)
+            task = _TASK.match(token.content) if begins_item else None
+            inline = _Inline(token.content, places, self, begin=task.end() if task else 0)
             inline.walk(token.children or [])
             lines = (block.sentences(self._split) for block in inline.blocks)
             self.blocks += [sentences for sentences in lines if sentences]
@@ -204,7 +206,7 @@ class _Finder:
     def add_picture(self, begin: int, end: int) -> None:
         """Take the text of a picture."""
         document = parse_text(self._text[begin:end], *self._languages, split=self._split)
-        if document.segments and not _WOULD_BE_MARKUP.search(self._text, begin, end):
+        if document.segments and not would_be_markup(self._text[begin:end]):
             self.inner.append((begin, end, document))
 
     def link_end(self, content: str, position: int) -> tuple[int, bool]:
@@ -230,16 +232,24 @@ class _Inline:
     """A walk through the tokens of one paragraph, heading, item or cell."""
 
     def __init__(
-        self, content: str, places: Sequence[int], finder: _Finder, at: int = 0, trial: bool = False
+        self,
+        content: str,
+        places: Sequence[int],
+        finder: _Finder,
+        at: int = 0,
+        *,
+        begin: int = 0,
+        trial: bool = False,
     ) -> None:
         """
         Args:
             at: where in the content the walk begins
+            begin: what is before is no text
             trial: it only finds out where the walk ends
         """
         self.blocks = [Block()]  # one for each line that is broken on purpose
         self._content, self._places, self._finder = content, places, finder
-        self._at, self._trial = at, trial
+        self._at, self._begin, self._trial = at, begin, trial
 
     def walk(self, tokens: Sequence["MarkdownToken"]) -> None:
         """Add the tokens to the blocks."""
@@ -295,7 +305,7 @@ class _Inline:
         self._text_up_to(end)
 
     def _text_up_to(self, end: int) -> None:
-        for at in range(self._at, end):  # one by one: \\| is not where it seems
+        for at in range(max(self._at, self._begin), end):  # one by one: \\| is not where it seems
             self.blocks[-1].add_text(self._content[at], self._places[at], self._places[at] + 1)
         self._at = end
 
@@ -340,7 +350,7 @@ def _render(sentence: MarkedSentence, translation: AlignedText, whole: Replaceme
     def emit(begin: int, end: int) -> str:
         return sides.get(begin, "") + whole.emit(begin, end)
 
-    text = sentence.render(translation, _escape, emit)
+    text = sentence.render(translation, escape, emit)
     return _flanked(text) if sides else text
 
 
@@ -377,19 +387,3 @@ def _skip_spaces(text: str, position: int) -> int:
     while position < len(text) and text[position] in " \t\r\n":
         position += 1
     return position
-
-
-def _escape(text: str) -> str:
-    return _WOULD_BE_MARKUP.sub(lambda found: "".join(f"\\{char}" for char in found.group()), text)
-
-
-def _escape_block(text: str, original: str) -> str:
-    """A line that begins a block, and does not become a heading or an item by its words. The
-    original takes its place where code would come first and begin a fence."""
-    if text.startswith("```"):
-        return original
-    found = _WOULD_BE_BLOCK.match(text)
-    if found is None:
-        return text
-    at = found.end(1) if found.group(1) else 0
-    return f"{text[:at]}\\{text[at:]}"

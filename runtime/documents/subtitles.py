@@ -28,8 +28,10 @@ _TIMING = re.compile(rf"^[ \t]*({_TIME})[ \t]*-->[ \t]*({_TIME})[^\n]*$", re.MUL
 _LOOKS_TIMED = re.compile(r"^[^\n]*-->[^\n]*$", re.MULTILINE)
 _BLANK = re.compile(r"\n[ \t\r]*(?=\n|\Z)")
 _TAG = r"(?:</?[a-zA-Z0-9][^<>\n]*>|\{\\[^{}\n]*\})"
+_DASHES = "-–—"
+_DASH = rf"[{_DASHES}](?:\s|(?=[^\W\d_]))"  # of a speaker, not of a number
 _AROUND = re.compile(
-    rf"(?P<before>(?:\s|{_TAG}|[-–—]\s|[♪♫#]\s)*)(?P<text>.*?)(?P<after>(?:\s|{_TAG}|[♪♫#])*)",
+    rf"(?P<before>(?:\s|{_TAG}|{_DASH}|[♪♫#]\s)*)(?P<text>.*?)(?P<after>(?:\s|{_TAG}|[♪♫#])*)",
     re.DOTALL,
 )
 _INSIDE = re.compile(_TAG)
@@ -38,12 +40,14 @@ _FINAL = re.compile(r"[。！？!?….；;:：♪)\]）】][”’」』\"']*\Z"
 
 @dataclass(frozen=True, slots=True)
 class _Cue:
-    """What is shown at a time: its text at [begin, end), without what is around it."""
+    """What is shown at a time: its text at [begin, end), without what is around it, such as a
+    speaker's dash."""
 
     begin: int
     end: int
     text: str
     seconds: tuple[float, float]
+    dash: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,8 @@ class SubtitleDocument:
             position = cue.end
             said_now = self._broken(cue, self._put_together(cue, pieces)) if is_changed else ""
             both = bilingual and is_changed
-            parts.append(f"{cue.text}{self._line_end}{said_now}" if both else said_now or cue.text)
+            below = f"{self._line_end}{cue.dash}{said_now}"
+            parts.append(f"{cue.text}{below}" if both else said_now or cue.text)
         return "".join([*parts, self.text[position:]])
 
     @property
@@ -126,7 +131,8 @@ class SubtitleDocument:
         text, position = "", 0
         for share, piece in pieces:
             between = cue.text[position : share.begin]
-            if "\n" not in between or not between.strip():
+            is_new_speaker = between.strip() or cue.text[share.begin] in _DASHES
+            if "\n" not in between or not is_new_speaker:
                 between = " " if text and self.spaced else ""
             text += between + piece
             position = share.end
@@ -228,7 +234,8 @@ def _read(text: str) -> tuple[list[_Cue], list[str]]:
         first, last = around.span("text")
         if first < last:
             seconds = _seconds(timing.group(1)), _seconds(timing.group(2))
-            cues.append(_Cue(first, last, text[first:last], seconds))
+            dash = re.search(_DASH, around["before"] + text[first])
+            cues.append(_Cue(first, last, text[first:last], seconds, dash.group() if dash else ""))
     good = {timing.start() for timing in timings}
     notes = [
         f"line {text.count(chr(10), 0, found.start()) + 1}: no time of a subtitle, left as it is:"

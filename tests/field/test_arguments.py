@@ -97,6 +97,30 @@ def test_what_is_no_sequence_of_texts(translator: Translator, sentences: Any, me
 
 
 @pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"placeholders": "all"}, "placeholders is 'all': give PlaceholderPatterns"),
+        ({"placeholders": ["urls"]}, "placeholders is "),
+        ({"placeholders": True}, "placeholders is True"),
+        ({"terms": "北京"}, "terms is '北京': give Terms"),
+        ({"terms": [("北京", "Beijing")]}, "terms is "),
+        ({"options": {"beam_size": 2}}, "options is {'beam_size': 2}: give DecodingOptions"),
+        ({"options": 4}, "options is 4"),
+    ],
+)
+def test_arguments_of_another_type(
+    translator: Translator, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        translator.translate("我爱你。", **arguments)
+    if "options" in arguments:
+        with pytest.raises(ValueError, match=message):
+            translator.stream("我爱你。", **arguments)
+        with pytest.raises(ValueError, match=message):
+            translator.alternatives("我爱你。", **arguments)
+
+
+@pytest.mark.parametrize(
     ("sources", "message"),
     [
         ([[5, 3], []], "source 1 has no ids"),

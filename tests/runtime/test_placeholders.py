@@ -35,6 +35,11 @@ def all_of(kind: str, texts: str) -> list[tuple[str, str]]:
         ("{name} ${x} {{y}} %{z} #{i}", all_of("braces", "{name} ${x} {{y}} %{z} #{i}")),
         ("%s %d %(n)s %5.2f %@", all_of("formats", "%s %d %(n)s %5.2f %@")),
         ("😀👍🏽 🇨🇳 ❤️ 👨‍👩‍👧", all_of("emoji", "😀 👍🏽 🇨🇳 ❤️ 👨‍👩‍👧")),
+        ("按1️⃣或#️⃣，*⃣", all_of("emoji", "1️⃣ #️⃣ *⃣")),
+        (
+            "加油🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f！",
+            [("🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "emoji")],
+        ),
         ("改/etc/hosts和C:\\a\\b.txt", all_of("paths", "/etc/hosts C:\\a\\b.txt")),
         ("~/to-do.md ./run.sh ../a/b", all_of("paths", "~/to-do.md ./run.sh ../a/b")),
         ("src/main.py, README.md.", all_of("paths", "src/main.py README.md")),

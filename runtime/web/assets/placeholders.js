@@ -9,8 +9,8 @@ const ATTACHED =
   "\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u3000-\\u9fff\\uac00-\\ud7a3\\uf900-\\ufaff\\uff00-\\uffef";
 const OUTSIDE_URLS = `${SPACE}<>"'“”${ATTACHED}`;
 const EMOJI =
-  "[\\u{1f1e6}-\\u{1f1ff}]{2}|[\\u2600-\\u27bf\\u2b00-\\u2bff\\u{1f000}-\\u{1faff}]" +
-  "(?:\\ufe0f|[\\u{1f3fb}-\\u{1f3ff}]|\\u200d[\\u2600-\\u27bf\\u{1f000}-\\u{1faff}])*";
+  "[\\u{1f1e6}-\\u{1f1ff}]{2}|[0-9#*]\\ufe0f?\\u20e3|[\\u2600-\\u27bf\\u2b00-\\u2bff\\u{1f000}-\\u{1faff}]" +
+  "(?:\\ufe0f|[\\u{1f3fb}-\\u{1f3ff}]|\\u200d[\\u2600-\\u27bf\\u{1f000}-\\u{1faff}]|[\\u{e0020}-\\u{e007f}])*";
 const WORD = "A-Za-z0-9_";
 const NAME = `[${WORD}.\\-]*[${WORD}\\-]`;
 const ENDINGS =

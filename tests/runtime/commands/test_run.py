@@ -210,7 +210,7 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
         (["run", "--suppress-text", " ", "a"], "--suppress-text has ' ': a text must be more than"),
         (
             ["run", "--alternatives", "2", "--n-best", "2", "a"],
-            "--alternatives goes with none of",
+            "--alternatives cannot be had together with --n-best\n",
         ),
         (["run", "--alternatives", "0", "a"], "0 is not in the range"),
         (["run", "--min-length", "300", "a"], "--min-length 300 is more than --max-length 256"),

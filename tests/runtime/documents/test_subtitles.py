@@ -183,3 +183,19 @@ def test_long_files_take_time_in_proportion() -> None:
     assert translated(cue * 5000, str) == cue * 5000
     text = "00:00:01,000 --> 00:00:02,500\n" + "<i>" * 50_000
     assert translated(text, str) == text
+
+
+@pytest.mark.parametrize("dash", ["- ", "-", "–", "— "])
+def test_each_speaker_keeps_a_line_and_a_dash(dash: str) -> None:
+    cue = f"1\n00:00:09,000 --> 00:00:10,000\n{dash}你来吗？\n{dash}我不来。\n"
+    english = {"你来吗？": "Coming?", "我不来。": "No.", f"{dash}我不来。": f"{dash}No."}
+    said = f"{dash}Coming?\n{dash}No.\n"
+    assert translated(cue, english.__getitem__).endswith(f"\n{said}")
+    document = parse_subtitles(cue, "zh", "en")
+    texts = [Said(english[segment.text]) for segment in document.segments]
+    assert document.assemble(texts, bilingual=True) == cue + said
+
+
+def test_the_minus_of_a_number_is_no_dash() -> None:
+    cue = "1\n00:00:09,000 --> 00:00:10,000\n-5度。\n"
+    assert [segment.text for segment in parse_subtitles(cue, "zh", "en").segments] == ["-5度。"]
