@@ -32,6 +32,7 @@ _EMOJI = (
     "(?:\ufe0f|[\U0001f3fb-\U0001f3ff]|\u200d[\u2600-\u27bf\U0001f000-\U0001faff]"
     "|[\U000e0020-\U000e007f])*"  # flags of regions
 )
+_BROKEN = "\ufffd"  # what SentencePiece writes for bytes that are no whole character
 _WORD = "A-Za-z0-9_"
 _NAME = rf"[{_WORD}.-]*[{_WORD}-]"
 # Without a folder before it a name needs a known ending: many write no space after a full stop.
@@ -195,6 +196,8 @@ class PlaceholderPatterns:
                 edit = _outside(edit, [*kept, *edits])
             edits.append(edit)
         restored = _applied(target, edits)
+        if _BROKEN not in source:  # bytes of an emoji that the model began and did not finish
+            restored = restored.replace(_BROKEN, "")
         for _ in range(len(restored) + 1):  # what edits made of their neighbours
             added = self.added(source, restored)
             if not added:

@@ -146,6 +146,8 @@ def words_aligned(source: str, target: str, pairs: list[tuple[str, str]]) -> Ali
         ),
         # What was invented, or came twice, goes.
         ("good 😀", "gut 😀 😀 %s", [("good", "gut"), ("😀", "😀")], "gut 😀"),
+        # Half a character of an emoji goes.
+        ("good 😀 👍", "gut 😀 \ufffd", [("good", "gut"), ("😀", "😀")], "gut 😀 👍"),
         # Brackets stay close.
         ("(77)", "(7)", [("(77)", "(7)")], "(77)"),
         # Two at once.

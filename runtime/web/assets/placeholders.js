@@ -109,6 +109,8 @@ export function restorePlaceholders(source, target, places) {
     edits.push(edit);
   }
   let restored = applied(characters, edits);
+  // Bytes of an emoji that the model began and did not finish.
+  if (!source.includes("\ufffd")) restored = restored.replaceAll("\ufffd", "");
   for (let tries = Array.from(restored).length + 1; tries; tries -= 1) {
     const last = added(source, restored).at(-1); // what edits made of their neighbours
     if (!last) break;
