@@ -114,7 +114,10 @@ def _reranker(reverse_model: Path, weight: float) -> "Reranker":
 def _patterns(kinds: str | None, patterns: tuple[str, ...]) -> PlaceholderPatterns:
     known: dict[str, Collection[str]] = {ALL: KINDS, NONE: ()}
     names = COPIED_KINDS if kinds is None else [name.strip() for name in kinds.split(",")]
-    chosen = [kind for name in names if name for kind in known.get(name, (name,))]
+    for name in known:
+        if name in names and len(names) > 1:
+            raise click.UsageError(f"--placeholders is {kinds!r}: {name!r} stands alone")
+    chosen = [kind for name in names for kind in known.get(name, (name,))]
     try:
         return PlaceholderPatterns(chosen, patterns)
     except ValueError as error:
