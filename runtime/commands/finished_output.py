@@ -32,7 +32,8 @@ def check_finished(
         n_best: how many translations the output has of each line, where it was asked for
 
     Raises:
-        TfmError: the input was changed after the output was written
+        TfmError: the input was changed after the output was written, or the output is no n-best
+            list where one is asked for
     """
     try:
         changed = None if source is None else os.fstat(source.fileno()).st_mtime
@@ -52,8 +53,14 @@ def check_finished(
 def _lines_done(output: Path, pairs: bool, n_best: int | None) -> int:
     """How many lines of an input the output is of."""
     if n_best is not None and not pairs:
-        number = _last_line(output).split(b" ", 1)[0]
-        return int(number) + 1 if number.isdigit() and len(number) < 20 else 0
+        last = _last_line(output)
+        number = last.split(b" ||| ", 1)[0]
+        if last and not (number.isdigit() and len(number) < 20):
+            raise TfmError(
+                f"{output} is complete, but its lines have no numbers, as --n-best writes them:"
+                f" {_ANEW}"
+            )
+        return int(number) + 1 if last else 0
     with output.open("rb") as file:
         lines = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK_BYTES), b""))
     return lines // (n_best or 1)

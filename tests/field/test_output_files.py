@@ -178,6 +178,19 @@ def test_resume_notices_that_the_input_was_changed(
     assert output.read_bytes() == before
 
 
+def test_resume_of_an_output_without_numbers_as_an_n_best_list(
+    source: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    arguments = ("run", "-i", str(source), "-o", str(output), "--beam-size", "1")
+    assert tfm(*arguments)[0] == 0
+    before = output.read_bytes()
+    status, _, stderr = tfm(*arguments, "--n-best", "1", "--resume")
+    assert status == 1
+    assert f"{output} is complete, but its lines have no numbers, as --n-best writes them" in stderr
+    assert output.read_bytes() == before
+
+
 def test_the_name_of_a_file_is_not_translated(source: Path, tmp_path: Path) -> None:
     status, stdout, stderr = tfm("run", str(source))
     assert (status, stdout) == (2, "")
