@@ -181,8 +181,7 @@ class Translator(AsyncCalls, DocumentCalls):
         **changes: Any,
     ) -> Iterator[str]:
         """The translation of one sentence in pieces, as soon as each is settled: nothing that was
-        shown is taken back, and all pieces together are the text of `translate` with
-        placeholders=None, as what was lost could only be put back into the whole.
+        shown is taken back, and together they are `translate`'s text with placeholders=None.
 
         Greedy search settles each token at once, beam search what all of its hypotheses have in
         common. A sampled text comes as one piece. Where `stop`, asked before each step, is True, a

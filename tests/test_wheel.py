@@ -159,7 +159,7 @@ def test_run(environment: Environment, toy_model: Path) -> None:
 
 def test_explain(environment: Environment, toy_model: Path) -> None:
     """A page needs nothing more than what runs; a picture says what it needs."""
-    explain = "explain", chinese(3052), "-m", toy_model, "-o"
+    explain = "explain", chinese(3052), "-m", toy_model, "--beam-size", "1", "-o"
     status, stdout, stderr = environment.tfm(*explain, "page.html")
     assert (status, stdout, stderr) == (0, "", f"wrote page.html: {english(3052)}\n")
     assert (environment.away / "page.html").read_text("utf-8").startswith("<!doctype html>")

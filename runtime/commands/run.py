@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,9 +114,7 @@ def run(
     source = InputText.of(text, input_file, encoding)
     _check_paths(source, output_file)
     n_best = decoding.get("num_hypotheses")
-    _check_alternatives(
-        alternatives, {"n-best": n_best, "pairs": pairs, "doubts": doubts, **extras}
-    )
+    _check_alternatives(alternatives, extras, n_best=n_best, pairs=pairs, doubts=doubts)
     if output_file is not None and resume and resumable_output.is_complete(output_file):
         _say_complete(output_file, source, pairs, n_best or alternatives)
         return
@@ -151,9 +149,10 @@ def run(
         progress.close()
 
 
-def _check_alternatives(alternatives: int | None, others: Mapping[str, Any]) -> None:
+def _check_alternatives(alternatives: int | None, extras: dict[str, Any], **others: Any) -> None:
     names = {"reranker": "rerank-with"}
-    given = [f"--{names.get(name, name).replace('_', '-')}" for name in others if others[name]]
+    used = [name for name, value in {**others, **extras}.items() if value]
+    given = [f"--{names.get(name, name).replace('_', '-')}" for name in used]
     if alternatives and given:
         raise click.UsageError(f"--alternatives cannot be had together with {', '.join(given)}")
 

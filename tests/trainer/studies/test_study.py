@@ -265,7 +265,8 @@ def test_side_by_side_is_stopped_saved_and_resumed(
     assert stderr.splitlines()[-1].startswith("stopped, all is saved; continue with: tfm exp")
     for folder in checkpoints:
         lines = (folder / files.METRICS).read_text("utf-8").splitlines()
-        assert files.CheckpointFolder(folder).read_state().step == json.loads(lines[-1])["step"]
+        saved = files.CheckpointFolder(folder).read_state().step
+        assert 0 <= saved - json.loads(lines[-1])["step"] < 2  # log_steps
 
 
 def test_a_failure_side_by_side_is_said(study_path: Path, tmp_path: Path) -> None:
