@@ -80,7 +80,7 @@ class WordEdges:
         ends_open = np.array([bool(name) and is_spaced_letter(name[-1]) for name in names])
         return cls(continues, ends_open, byte_values)
 
-    def end_open(self, ids: Sequence[int]) -> bool:
+    def is_open_after(self, ids: Sequence[int]) -> bool:
         """Whether tokens end in a letter or digit that the next token may go on with."""
         if not ids:
             return False
@@ -184,7 +184,7 @@ class PhraseConstraints:
                 end = begin + len(spelling)
                 if ids[begin:end] != spelling or not self._may_begin(ids, begin, spelling):
                     continue
-                is_open = self._edges.end_open(spelling)
+                is_open = self._edges.is_open_after(spelling)
                 if end == len(ids):
                     return size, is_open
                 if not (is_open and self._edges.continues[ids[end]]):
@@ -194,7 +194,7 @@ class PhraseConstraints:
     def _may_begin(self, ids: tuple[int, ...], place: int, spelling: tuple[int, ...]) -> bool:
         """Whether it is no part of the word before it there."""
         continues = bool(self._edges.continues[spelling[0]])
-        return not (continues and self._edges.end_open(ids[max(0, place - 4) : place]))
+        return not (continues and self._edges.is_open_after(ids[max(0, place - 4) : place]))
 
     def _allocate(
         self,
