@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,8 @@ class _How:
 @click.option("--resume", is_flag=True, help="Continue where an interrupted run stopped.")
 @translation_options
 @model_options
-@decoding_options
+# Of a sentence a document has one translation, and no two begin alike.
+@partial(decoding_options, without=("num_hypotheses", "target_prefix"))
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what runs, and why.")
 def document(
     inputs: tuple[str, ...],

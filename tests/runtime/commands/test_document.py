@@ -143,6 +143,8 @@ def test_alignments_survive_an_interruption(tmp_path: Path) -> None:
         (["a.txt", "x/a.txt", "-o", "."], 2, "two files would be written as a.txt: rename one"),
         (["-", "b.txt", "-o", "."], 2, "stdin has no name: -o must be a file, for it alone"),
         (["--format", "html", "--bilingual", "-"], 1, "-: html has no bilingual form"),
+        (["--n-best", "2", "-"], 2, "No such option"),
+        (["--target-prefix", "I", "-"], 2, "No such option"),
         (["--encoding", "x", "-"], 2, "'x' is no encoding"),
         (["-", "-o", "no/folder.txt"], 1, "no/folder.txt: there is no folder no; make it first"),
     ],
