@@ -60,6 +60,7 @@ class Atom:
         pieces: markup that is written as it was; none for characters
         name: what the beginning and the end of a range have in common
         field: what a field's part is: "begin", "separate", "end", "code" or ""
+        element: the text element of a character, for where it is written as it was
     """
 
     kind: AtomKind
@@ -68,6 +69,7 @@ class Atom:
     pieces: tuple[RawPiece, ...] = ()
     name: str = ""
     field: str = ""
+    element: RawPiece | None = None
 
 
 class PartXml:
@@ -208,7 +210,9 @@ def _run(part: PartXml, first: int, after: int) -> Iterator[Atom]:
         elif name == "t":
             if token.kind is Kind.OPEN:
                 text = _text(part, start, number - 1)
-                yield from (Atom(AtomKind.CHARACTER, char, properties) for char in text)
+                yield from (
+                    Atom(AtomKind.CHARACTER, char, properties, element=pieces[0]) for char in text
+                )
         elif name in _BREAKS:
             yield Atom(AtomKind.BREAK, _BREAKS[name], pieces=pieces)
         elif name == "noBreakHyphen":
@@ -271,7 +275,11 @@ def _whole_fields(atoms: list[Atom]) -> list[Atom]:
 
 
 def _joined(kind: AtomKind, atoms: Sequence[Atom], name: str) -> Atom:
-    return Atom(kind, pieces=tuple(piece for atom in atoms for piece in atom.pieces), name=name)
+    """One atom of several; a text element, which has an atom for each character, comes once."""
+    pieces: dict[RawPiece, None] = {}
+    for atom in atoms:
+        pieces.update(dict.fromkeys(atom.pieces or ([atom.element] if atom.element else [])))
+    return Atom(kind, pieces=tuple(pieces), name=name)
 
 
 def _paired_ranges(atoms: list[Atom]) -> list[Atom]:

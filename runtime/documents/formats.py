@@ -1,8 +1,9 @@
 """The formats of documents by name and by the ends of files' names, and their text as bytes."""
 
 import codecs
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
@@ -29,6 +30,7 @@ class Format:
         parse: (text, source, target, split=..., **options) to a document
         options: names of further arguments of `parse`
         is_text: `parse` takes text; it takes bytes otherwise
+        declarations: what names the encoding in such a file, in its first group
         needs: a module that does not come with tfm
         bilingual: a document of it can be assembled with both languages
     """
@@ -39,6 +41,7 @@ class Format:
     options: tuple[str, ...] = ()
     bilingual: bool = False
     is_text: bool = True
+    declarations: tuple[re.Pattern[str], ...] = ()
     needs: str | None = None
 
 
@@ -110,6 +113,10 @@ def _column(name: str) -> str | int:
 
 
 _TABLE = ("columns", "into")
+_OF_XML = re.compile(r"\A\s*<\?xml[^>]*?\bencoding\s*=\s*[\"']([\w.:-]+)")
+_OF_HTML = re.compile(r"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_OF_PO = re.compile(r"^\"Content-Type:[^\"\n]*?\bcharset=([\w.:-]+)", re.IGNORECASE | re.MULTILINE)
+_DECLARED_WITHIN = 8192  # characters from the beginning
 FORMATS = {
     format.name: format
     for format in (
@@ -117,9 +124,9 @@ FORMATS = {
         Format("srt", (".srt",), _subtitles, ("line_length",), bilingual=True),
         Format("vtt", (".vtt",), _subtitles, ("line_length",), bilingual=True),
         Format("markdown", (".md", ".markdown"), _markdown, needs="markdown_it"),
-        Format("html", (".html", ".htm", ".xhtml"), _html),
-        Format("po", (".po", ".pot"), _po),
-        Format("xliff", (".xliff", ".xlf"), _xliff),
+        Format("html", (".html", ".htm", ".xhtml"), _html, declarations=(_OF_XML, _OF_HTML)),
+        Format("po", (".po", ".pot"), _po, declarations=(_OF_PO,)),
+        Format("xliff", (".xliff", ".xlf"), _xliff, declarations=(_OF_XML,)),
         Format("docx", (".docx",), _docx, is_text=False),
         Format("csv", (".csv",), _csv, _TABLE),
         Format("tsv", (".tsv",), _tsv, _TABLE),
@@ -163,6 +170,7 @@ class FileDocument:
     mark: bytes
     document: Any
     unreadable: tuple[str, ...]
+    _rewritten: list[str] = field(default_factory=list)
 
     @property
     def segments(self) -> Sequence[Segment]:
@@ -173,7 +181,7 @@ class FileDocument:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was wrong with the file and, after `assemble`, with its translation, a line each."""
-        return (*self.unreadable, *self.document.notes)
+        return (*self.unreadable, *self.document.notes, *self._rewritten)
 
     def assemble(self, translations: Sequence[AlignedText], *, bilingual: bool = False) -> bytes:
         """The bytes of the file with the translations; see `Document.assemble`.
@@ -191,7 +199,19 @@ class FileDocument:
         assembled = self.document.assemble(translations, **both)
         if isinstance(assembled, bytes):
             return assembled
-        return self.mark + encode(assembled, self.encoding)
+        self._rewritten.clear()
+        content, encoding = encode(assembled, self.encoding)
+        if encoding != self.encoding:
+            self._rewritten.append(
+                f"the translation has characters that {self.encoding} lacks: written as UTF-8"
+            )
+        found = _declaration(assembled, self.format)
+        if any(map(_is_changed, self.segments, translations)) and found is not None:
+            begin, end = found
+            if not _is_same_codec(assembled[begin:end], encoding):
+                name = encoding.upper().removesuffix("-LE").removesuffix("-BE")
+                content = encode(f"{assembled[:begin]}{name}{assembled[end:]}", encoding)[0]
+        return self.mark + content
 
 
 def read_document(
@@ -208,8 +228,9 @@ def read_document(
 
     Args:
         source, target: languages, such as "zh" and "en"
-        encoding: of its text; None finds out: UTF-8 or UTF-16 by its mark, else UTF-8, else
-            GB18030; where it is neither throughout, the lines that are not UTF-8 stay as they are
+        encoding: of its text; None finds out: UTF-8 or UTF-16 by its mark, else UTF-8, else what
+            the file says of itself, else GB18030; where it is neither throughout, the lines that
+            are not UTF-8 stay as they are
         options: of the format
 
     Raises:
@@ -218,7 +239,7 @@ def read_document(
     if not format.is_text:
         document = format.parse(content, source, target, split=split, **options)
         return FileDocument(format, "", b"", document, ())
-    text, encoding, mark = decode(content, encoding)
+    text, encoding, mark = decode(content, encoding or _declared(content, format))
     document = format.parse(text, source, target, split=split, **options)
     return FileDocument(format, encoding, mark, document, tuple(_unreadable(text)))
 
@@ -236,6 +257,8 @@ def decode(content: bytes, encoding: str | None) -> tuple[str, str, bytes]:
             break
     content = content.removeprefix(mark)
     encoding = encoding or _guess(content)
+    if mark and encoding != "utf-8" and len(content) % 2:
+        raise ValueError(f"this is not {encoding}: it has half a character; name another encoding")
     try:
         return content.decode(encoding, _KEEP_BYTES), encoding, mark
     except (UnicodeError, LookupError) as error:
@@ -269,12 +292,49 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
-def encode(text: str, encoding: str) -> bytes:
-    """The bytes of a text, which is UTF-8 where it has characters that the encoding lacks."""
+def encode(text: str, encoding: str) -> tuple[bytes, str]:
+    """The bytes of a text and their encoding: UTF-8 where the text has characters that the wanted
+    one lacks."""
     try:
-        return text.encode(encoding, _KEEP_BYTES)
+        return text.encode(encoding, _KEEP_BYTES), encoding
     except UnicodeEncodeError:
-        return text.encode("utf-8", _KEEP_BYTES)
+        return text.encode("utf-8", _KEEP_BYTES), "utf-8"
+
+
+def _declaration(text: str, format: Format) -> tuple[int, int] | None:
+    """Where a text names its encoding."""
+    for pattern in format.declarations:
+        if found := pattern.search(text, 0, _DECLARED_WITHIN):
+            return found.span(1)
+    return None
+
+
+def _declared(content: bytes, format: Format) -> str | None:
+    """The encoding that a file names, if it is in that one; None where it has a byte order mark,
+    or has other characters than ASCII and is UTF-8, as files are that nobody declared anew."""
+    if content.startswith(tuple(mark for mark, _ in _MARKS)):
+        return None
+    text = content.decode("latin-1")
+    found = _declaration(text, format)
+    if found is None or (not content.isascii() and _is_utf8(content)):
+        return None
+    name = text[slice(*found)].lower()
+    try:
+        readable = content.decode(name)
+    except (UnicodeError, LookupError):
+        return None
+    return name if _declaration(readable, format) == found else None
+
+
+def _is_same_codec(name: str, other: str) -> bool:
+    try:
+        return codecs.lookup(name) == codecs.lookup(other)
+    except LookupError:
+        return False
+
+
+def _is_changed(segment: Segment, translation: AlignedText) -> bool:
+    return translation.text != segment.text
 
 
 def is_readable(text: str) -> bool:

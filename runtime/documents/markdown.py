@@ -36,7 +36,7 @@ _KEPT = re.compile(
 _TASK = re.compile(r"\[[ xX]\][ \t]+")  # of a list item: to do, or done
 _EMPHASIS = frozenset({"strong", "em", "s"})
 # Before delimiters until their neighbours are known; of the private use area.
-_OPENING, _CLOSING = "\uf8f0", "\uf8f1"
+_OPENING, _CLOSING, _LINK = "\uf8f0", "\uf8f1", "\uf8f2"
 _MARKS = f"{_OPENING}{_CLOSING}"
 _LABEL = re.compile(r"\[(?:[^\[\]\\]|\\.)*\]", re.DOTALL)
 _HTML_TAG = re.compile(r"<(/?)([a-zA-Z][\w-]*)")
@@ -77,8 +77,12 @@ class MarkdownDocument:
                 if translation.text != sentence.text and number:
                     between = sentence.between(position, self.spaced, whole.emit)
                 rendered = _render(sentence, translation, whole)
-                if translation.text != sentence.text and not number:
-                    rendered = escape_block(rendered, whole.emit(sentence.begin, sentence.end))
+                if translation.text != sentence.text:
+                    if not number or "\n" in between or "\r" in between:
+                        original = whole.emit(sentence.begin, sentence.end)
+                        rendered = escape_block(rendered, original)
+                    if between.endswith(("]", "!")) and rendered.startswith("["):
+                        between += " "  # or both would be one link, or an image
                 parts += [between, rendered]
                 position = sentence.end
         return "".join([*parts, whole.emit(position, len(self.text))])
@@ -348,9 +352,12 @@ def _render(sentence: MarkedSentence, translation: AlignedText, whole: Replaceme
     sides = {item.begin: _OPENING if item.opens else _CLOSING for item in emphasis}
 
     def emit(begin: int, end: int) -> str:
-        return sides.get(begin, "") + whole.emit(begin, end)
+        raw = whole.emit(begin, end)
+        return f"{sides.get(begin, '')}{_LINK if raw.startswith('[') else ''}{raw}"
 
     text = sentence.render(translation, escape, emit)
+    # "Look!" before a link would make an image of it, and two labels side by side one link.
+    text = text.replace(f"!{_LINK}", "\\!").replace(f"]{_LINK}", "] ").replace(_LINK, "")
     return _flanked(text) if sides else text
 
 
@@ -365,7 +372,8 @@ def _flanked(text: str) -> str:
         position = mark.end()
         before, after = text[: mark.start()].rstrip(_MARKS)[-1:], text[position:].lstrip(_MARKS)[:1]
         outside, inside = (before, after) if mark[1] == _OPENING else (after, before)
-        needs_space = _is_punctuation(inside) and outside.isalnum()
+        # "_" is no delimiter within a word at all, and ideographs side by side are one to Markdown.
+        needs_space = outside.isalnum() and (_is_punctuation(inside) or "_" in mark[2])
         opens = mark[1] == _OPENING
         parts += [" " * (needs_space and opens), mark[2], " " * (needs_space and not opens)]
     return "".join([*parts, text[position:]])

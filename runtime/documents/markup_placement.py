@@ -116,7 +116,8 @@ class Places:
                 self._taken.add(found)
                 return found, found + len(text)
         begin = end = 0
-        if node.begin < node.end:
+        # What is kept is written besides: without alignment it must not stand for all of it.
+        if node.begin < node.end and (self.spans or not node.kept):
             begin, end = self._largest_run(node.begin, node.end)
             if begin >= end:  # nothing came of these words: their neighbours have their place
                 begin, end = self._nearest(node)
@@ -205,7 +206,7 @@ def render(
         begin = max(begin, position)
         end = max(begin, end)
         parts.append(escape(places.target[position:begin]))
-        crowded = before is not None and before.kept and before.end != node.begin
+        crowded = before is not None and before.end != node.begin
         if node.kept and (places.would_join(node, begin - 1, 0) or (crowded and begin == position)):
             parts.append(" ")
         before = node

@@ -131,6 +131,8 @@ class _EntryWriter:
         for number, place in enumerate(places):
             text = said[min(number, len(said) - 1)]
             edits.append((place.begin, place.end, _spelled(entry, text, wrapped)))
+        if len(places) < len(entry.translations):  # more than the header says
+            edits.append((places[-1].end, entry.translations[-1].end, ""))
         if "msgid_plural" in entry.messages and len(places) < self._forms:
             edits.append(self._more_forms(entry, places, said[-1], wrapped))
         if self._flag and "fuzzy" not in entry.flags:

@@ -27,6 +27,7 @@ _TIME = r"(?:\d+:)?\d{1,2}:\d{1,2}[,.]\d{1,3}"
 _TIMING = re.compile(rf"^[ \t]*({_TIME})[ \t]*-->[ \t]*({_TIME})[^\n]*$", re.MULTILINE)
 _LOOKS_TIMED = re.compile(r"^[^\n]*-->[^\n]*$", re.MULTILINE)
 _BLANK = re.compile(r"\n[ \t\r]*(?=\n|\Z)")
+_NUMBER = re.compile(r"\r?\n[ \t]*\d+[ \t]*\r?\n\Z")
 _TAG = r"(?:</?[a-zA-Z0-9][^<>\n]*>|\{\\[^{}\n]*\})"
 _DASHES = "-–—"
 _DASH = rf"[{_DASHES}](?:\s|(?=[^\W\d_]))"  # of a speaker, not of a number
@@ -131,8 +132,10 @@ class SubtitleDocument:
         text, position = "", 0
         for share, piece in pieces:
             between = cue.text[position : share.begin]
-            is_new_speaker = between.strip() or cue.text[share.begin] in _DASHES
-            if "\n" not in between or not is_new_speaker:
+            is_new_speaker = "\n" in between and cue.text[share.begin] in _DASHES
+            if between.strip():
+                between = _spaced(between) if self.spaced else between
+            elif not is_new_speaker:
                 between = " " if text and self.spaced else ""
             text += between + piece
             position = share.end
@@ -194,6 +197,16 @@ def _without_tags(
         yield Segment(re.sub(r"\s+", " ", joined[begin:end]), *whole), shares, None
 
 
+def _spaced(between: str) -> str:
+    """Tags, and text without letters, between two sentences of a language with spaces."""
+    if re.search(r"\s", between):
+        return between
+    closing = re.match(r"(?:</[^<>]*>)*", between)
+    at = closing.end() if closing else 0
+    behind = " " if _INSIDE.sub("", between[at:]) else ""
+    return f"{between[:at]} {between[at:]}{behind}"
+
+
 def _with_tags(cue: _Cue, number: int, split: Split) -> Iterator[_Found]:
     block = Block()
     position = cue.begin
@@ -224,8 +237,10 @@ def _read(text: str) -> tuple[list[_Cue], list[str]]:
     for timing in timings:
         begin = min(timing.end() + 1, len(text))
         end = ends[bisect_right(ends, timing.start(), hi=len(ends) - 1)]
+        # Without a blank line the next cue's number ends this one.
+        number = _NUMBER.search(text, timing.end(), end) if end < len(text) else None
         blank = _BLANK.search(text, timing.end(), end)
-        end = blank.start() if blank else end
+        end = min([end, *(found.start() for found in (number, blank) if found)])
         if begin >= end:
             continue
         around = _AROUND.fullmatch(text, begin, end)

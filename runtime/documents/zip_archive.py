@@ -11,6 +11,7 @@ MOST_BYTES = 200_000_000  # of one entry
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
+_PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ZIP64 = 0x0001
 _LARGE = 0xFFFFFFFF
 _DESCRIPTOR = 0x08  # sizes follow the data
@@ -23,7 +24,8 @@ class ZipArchive:
         """Read the list of entries.
 
         Raises:
-            ValueError: this is no archive, or one that is cut off, encrypted or of more than 4 GiB
+            ValueError: this is no archive, or one that is cut off, encrypted or of more than 4 GiB,
+                or packed in a rare way, which could not be written again
         """
         self._data = data
         try:
@@ -33,6 +35,10 @@ class ZipArchive:
         self._entries = self._file.infolist()
         if any(entry.flag_bits & 1 for entry in self._entries):
             raise ValueError("the zip archive is encrypted")
+        if any(entry.compress_type not in _PACKINGS for entry in self._entries):
+            raise ValueError("the zip archive has an entry that is packed in a rare way")
+        same = {entry.header_offset: entry.header_offset for entry in self._entries}
+        self._directory(self._file.start_dir, same, {})  # before anything is translated
 
     @property
     def names(self) -> list[str]:
@@ -55,11 +61,7 @@ class ZipArchive:
         return content
 
     def replaced(self, contents: Mapping[str, bytes]) -> bytes:
-        """The archive with other contents for some entries.
-
-        Raises:
-            ValueError: the archive's list of entries cannot be rewritten
-        """
+        """The archive with other contents for some entries."""
         if not contents:
             return self._data
         begins = sorted({entry.header_offset for entry in self._entries})
@@ -137,8 +139,6 @@ def _changed(record: bytes, content: bytes) -> tuple[bytes, tuple[int, int, int]
     if fields[3] == zipfile.ZIP_DEFLATED:
         deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         packed = deflate.compress(content) + deflate.flush()
-    elif fields[3] != zipfile.ZIP_STORED:
-        raise ValueError("the zip archive has an entry that is packed in a rare way")
     numbers = zlib.crc32(content), len(packed), len(content)
     fields[2] &= ~_DESCRIPTOR
     fields[6:9] = numbers

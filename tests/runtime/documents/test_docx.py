@@ -157,6 +157,8 @@ def test_links_fields_bookmarks_and_changes_stay() -> None:
         ["begin", " PAGE ", "separate", "end"],
     ]
     assert result.index("bookmarkStart") < result.index("bookmarkEnd")
+    page = re.search(r'PAGE .*?"separate".*?"end"', result, re.DOTALL)
+    assert page and page[0].count("3</w:t>") == 1
 
 
 def test_paragraphs_in_tables_text_boxes_and_other_parts() -> None:
@@ -259,6 +261,23 @@ def test_what_is_no_document_is_refused_in_one_line(cut: int) -> None:
         new.writestr("xl/workbook.xml", "")
     with pytest.raises(ValueError, match="no Word document"):
         parse_docx(file.getvalue(), "zh", "en")
+
+
+@pytest.mark.parametrize("packing", ["zip64", "bzip2"])
+def test_archives_that_cannot_be_written_again_are_refused_at_once(packing: str) -> None:
+    content = archive(paragraph(run("甲")))
+    if packing == "zip64":
+        at = content.index(b"PK\x05\x06")
+        content = content[:at] + b"PK\x06\x07" + bytes(16) + content[at:]
+    else:
+        file = io.BytesIO()
+        old = zipfile.ZipFile(io.BytesIO(content))
+        with old, zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as new:
+            for entry in old.infolist():
+                new.writestr(entry.filename, old.read(entry))
+        content = file.getvalue()
+    with pytest.raises(ValueError, match=r"zip64|packed in a rare way|broken"):
+        parse_docx(content, "zh", "en")
 
 
 def test_broken_parts_are_noted_and_the_rest_is_translated() -> None:

@@ -53,6 +53,42 @@ def test_a_translation_that_the_encoding_lacks_makes_it_utf8() -> None:
     assert document.assemble([Said("咖啡。")]) == "咖啡。".encode()
 
 
+@pytest.mark.parametrize(
+    ("format", "text"),
+    [
+        ("xliff", """<?xml version="1.0" encoding="{}"?>
+<xliff version="1.2" xmlns="urn:oasis:names:tc:xliff:document:1.2"><file original="a"
+ source-language="en" target-language="zh" datatype="plaintext"><body>
+<trans-unit id="1"><source>r\xe9sum\xe9s.</source></trans-unit></body></file></xliff>"""),
+        ("html", '<html><meta charset="{}"><p>r\xe9sum\xe9s.</p></html>'),
+        ("po", 'msgid ""\nmsgstr ""\n"Content-Type: text/plain; charset={}\\n"\n\n'
+               'msgid "r\xe9sum\xe9s."\nmsgstr ""\n'),
+    ],
+)  # fmt: skip
+def test_a_file_says_what_encoding_it_is_in(format: str, text: str) -> None:
+    def read(content: bytes):
+        return read_document(content, FORMATS[format], "en", "zh")
+
+    latin = read(text.format("ISO-8859-1").encode("latin-1"))
+    assert [segment.text for segment in latin.segments] == ["r\xe9sum\xe9s."]
+    assert latin.assemble([Said("r\xe9sum\xe9s.")]) == text.format("ISO-8859-1").encode("latin-1")
+    assert latin.assemble([Said("\xe9t\xe9.")]).decode("latin-1").count("\xe9t\xe9.") == 1
+    assert not latin.notes
+    # What Latin-1 lacks makes it UTF-8, and the file says so.
+    written = latin.assemble([Said("简历。")]).decode("utf-8")
+    assert "简历。" in written and written.count("UTF-8") == 1 and "ISO" not in written
+    assert latin.notes == (
+        "the translation has characters that iso-8859-1 lacks: written as UTF-8",
+    )
+    # ASCII, a name that is none, and one that is not what the file is in.
+    for declared in ("US-ASCII", "CHARSET", "utf-16", "rot13"):
+        plain = read(text.replace("\xe9", "e").format(declared).encode())
+        written = plain.assemble([Said("简历。")]).decode("utf-8")
+        assert "简历。" in written and written.count("UTF-8") == 1 and declared not in written
+    unchanged = text.format("CHARSET").encode("utf-8")
+    assert read(unchanged).assemble([Said("r\xe9sum\xe9s.")]) == unchanged
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes_come_back(content: bytes) -> None:
     document = read_document(content, FORMATS["text"], "zh", "en")
@@ -101,5 +137,7 @@ def test_what_was_lost_in_assembling_is_noted() -> None:
 
 
 def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(ValueError, match="this is not utf-16-le: it has half a character"):
+        read_document("你好\n".encode("utf-16") + b"\x80", FORMATS["text"], "zh", "en")
     with pytest.raises(ValueError, match=r"\.docx|archive|Word"):
         read_document(b"no archive", FORMATS["docx"], "zh", "en")

@@ -68,13 +68,17 @@ def test_markup_stays_around_its_words() -> None:
     )
 
 
-@pytest.mark.parametrize("mark", ["**", "*", "~~"])
+@pytest.mark.parametrize("mark", ["**", "*", "~~", "_", "__"])
 def test_emphasis_stays_between_ideographs(mark: str) -> None:
     text = f"You {mark}must, please,{mark} go."
     document = parse_markdown(text, "en", "zh")
     words = ("你", "You"), ("（请）一定", "must, please,"), ("去。", "go.")
     result = document.assemble([said(document.segments[0].text, *words)])
-    assert result == f"你 {mark}（请）一定{mark}去。"
+    behind = " " if "_" in mark else ""
+    assert result == f"你 {mark}（请）一定{mark}{behind}去。"
+    assert structure(result) == structure(text)
+    words = ("你", "You"), ("一定", "must, please,"), ("去。", "go.")
+    result = document.assemble([said(document.segments[0].text, *words)])
     assert structure(result) == structure(text)
     words = ("你", "You"), ("一定！", "must, please,"), ("去。", "go.")
     result = document.assemble([said(document.segments[0].text, *words)])
@@ -101,6 +105,37 @@ def test_words_do_not_become_markup() -> None:
         assert structure(translated("你好。", lambda _, words=words: words)) == structure("你好。")
         result = translated("| 甲 | 乙 |\n|--|--|\n", lambda _: "a | b")
         assert structure(result) == structure("| 甲 | 乙 |\n|--|--|\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "rendered"),
+    [
+        ("你好。", "Use &lt; and &#42; for AT&T.", "Use &amp;lt; and &amp;#42; for AT&amp;T."),
+        ("**你好\\\\**", "C:\\", "<strong>C:\\</strong>"),
+        ("他来了。\n——是的。", "- Yes.", "- Yes.\n- Yes."),
+        ("他来了。\n——是的。", "1. Yes", "1. Yes\n1. Yes"),
+    ],
+)
+def test_words_are_read_as_they_are(text: str, words: str, rendered: str) -> None:
+    result = translated(text, lambda _: words)
+    assert markdown_it.MarkdownIt().render(result) == f"<p>{rendered}</p>\n"
+
+
+def test_links_do_not_become_images() -> None:
+    text = "看！[这里](x)[那里](y)。\n"
+    document = parse_markdown(text, "zh", "en")
+    result = document.assemble([Said("Look!"), Said("Here!")])
+    assert structure(result) == structure(text), result
+    joined = parse_markdown("看这里[甲](x)。\n", "zh", "en")
+    words = ("Look!", "看这里"), ("A", "甲"), (".", "。")
+    result = joined.assemble([said("看这里甲。", *words)])
+    assert result == "Look\\![A](x).\n"
+
+
+def test_words_stay_where_there_is_no_alignment() -> None:
+    text = "[a]: b\n\n看![a]见[a]了。\n"
+    result = translated(text, lambda _: "some words")
+    assert "some words" in result and structure(result) == structure(text)
 
 
 PIECES = [

@@ -73,6 +73,33 @@ def test_tags_within_a_cue_stay_at_their_words() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("cue", "said", "expected"),
+    [
+        ("<i>电话响了。</i> 喂？", ["It rang.", "Hello?"], "<i>It rang.</i> Hello?"),
+        ("<i>电话响了。</i><b>喂？</b>", ["It rang.", "Hello?"], "<i>It rang.</i> <b>Hello?</b>"),
+        ("准备好了吗？3！2！1！出发！", ["Ready?", "Go!"], "Ready? 3！2！1！ Go!"),
+        ("我赢了。 100%! 好。", ["I won.", "Good."], "I won. 100%! Good."),
+        ("<v 王>来。</v> <v 李>好。</v>", ["Come.", "Yes."], "<v 王>Come.</v> <v 李>Yes.</v>"),
+    ],
+)
+def test_what_is_between_two_sentences_stays(cue: str, said: list[str], expected: str) -> None:
+    head = "1\n00:00:01,000 --> 00:00:02,000\n"
+    document = parse_subtitles(f"{head}{cue}\n", "zh", "en")
+    assert document.assemble([Said(text) for text in said]) == f"{head}{expected}\n"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_cues_without_a_blank_line_between_keep_their_numbers(line_end: str) -> None:
+    cue = "{}\n00:00:0{},000 --> 00:00:0{},000\n{}\n"
+    text = cue.format(3, 1, 2, "我们明天去\n2024") + cue.format(4, 7, 8, "然后回家")
+    document = parse_subtitles(text.replace("\n", line_end), "zh", "en")
+    assert [segment.text for segment in document.segments] == ["我们明天去2024", "然后回家"]
+    result = document.assemble([Said("Tomorrow"), Said("Then home")])
+    expected = cue.format(3, 1, 2, "Tomorrow") + cue.format(4, 7, 8, "Then home")
+    assert result == expected.replace("\n", line_end)
+
+
 @pytest.mark.parametrize("gap", ["00:00:09,000", "00:00:03,100"])
 def test_sentences_go_on_only_where_little_time_is_between(gap: str) -> None:
     document = parse_subtitles(SRT.replace("00:00:03,100", gap), "zh", "en")
