@@ -16,6 +16,7 @@ what follows the token is normalized by length.
 """
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,20 +66,22 @@ def find_alternatives(
         max_length_factor=0.0,
         temperature=0.0,
     )
-    (expansion,) = translator.translate([source], one_more, prefix)
-    begun = [(h.ids, h.score) for h in expansion if math.exp(h.score) >= min_probability]
-    if limit == 1 or not begun:
-        return [_alternative(ids, (), 0.0, log_p, prefix, limit, options) for ids, log_p in begun]
+    with translator.cancellable() as call:
+        (expansion,) = translator.translate([source], one_more, prefix, call=call)
+        begun = [(h.ids, h.score) for h in expansion if math.exp(h.score) >= min_probability]
+        if limit == 1 or not begun:
+            return [_alternative(i, (), 0.0, log_p, prefix, limit, options) for i, log_p in begun]
 
-    rest = options.changed(
-        num_hypotheses=1,
-        max_length=limit - 1,
-        min_length=max(0, options.min_length - 1),
-        max_length_factor=0.0,
-    )
-    completed = translator.translate(
-        [source] * len(begun), rest, (), prefixes=[[*prefix, *ids] for ids, _ in begun]
-    )
+        rest = options.changed(
+            num_hypotheses=1,
+            max_length=limit - 1,
+            min_length=max(0, options.min_length - 1),
+            max_length_factor=0.0,
+        )
+        prefixes = [[*prefix, *ids] for ids, _ in begun]
+        completed = translator.translate(
+            [source] * len(begun), rest, (), prefixes=prefixes, call=call
+        )
     return [
         _alternative(ids, best.ids, best.score, log_p, prefix, limit, options)
         for (ids, log_p), (best, *_) in zip(begun, completed, strict=True)
@@ -103,11 +106,11 @@ def _alternative(
 
 def check_alternatives(count: int, min_probability: float) -> None:
     """Raise ValueError when an argument of `find_alternatives` is out of its range."""
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+    if isinstance(count, bool) or not isinstance(count, numbers.Integral) or count < 1:
         raise ValueError(f"count is {count!r}: it must be a whole number, at least 1")
     if (
         isinstance(min_probability, bool)
-        or not isinstance(min_probability, (int, float))
+        or not isinstance(min_probability, numbers.Real)
         or not 0 <= min_probability <= 1
     ):
         raise ValueError(f"min_probability is {min_probability!r}: it must be from 0 to 1")

@@ -266,7 +266,12 @@ class AsyncTranslator:
 
         thread = threading.Thread(target=work, name="tfm stream", daemon=True)
         self._streams[thread] = os.getpid()
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:
+            self._streams.pop(thread, None)
+            left.set()
+            raise
         try:
             while (piece := await arrived.get()) is not None:
                 if isinstance(piece, BaseException):

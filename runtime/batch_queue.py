@@ -8,16 +8,17 @@ served longest ago, and within a batch each client's first item before anyone's 
 A thread works only while something waits: an idle queue has none.
 """
 
-import os
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from .errors import CancelledError
+from . import run_gate
+from .errors import CancelledError, TranslationError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,9 +54,9 @@ class BatchQueue(Generic[Item, Result]):
         self._run, self._budget, self._patience = run, budget, patience
         self._closed = False
         self._begin()
+        _QUEUES.add(self)
 
     def _begin(self) -> None:
-        self._process = os.getpid()
         self._changed = threading.Condition()
         self._waiting: dict[Future[Result], _Waiting[Item, Result]] = {}  # in order of arrival
         self._size = 0  # of all that waits
@@ -73,25 +74,30 @@ class BatchQueue(Generic[Item, Result]):
 
         Raises:
             ValueError: the queue is closed
+            TypeError: the client cannot be hashed
+            TranslationError: the process ends
+            RuntimeError: no thread can be started
         """
-        self._begin_child()
+        if run_gate.gate.has_ended:  # the thread could not run
+            raise TranslationError(run_gate.ENDING)
+        hash(client)  # else the thread would fail, and everyone would wait for ever
         future: Future[Result] = Future()
         with self._changed:
             self._check_open()
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="tfm batches", daemon=True)
+                thread.start()  # first of all: where it fails, nothing has changed
+                self._thread = thread
             arrived = time.monotonic()
             self._waiting[future] = _Waiting(item, group, size, client, arrived, future)
             self._size += size
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="tfm batches", daemon=True)
-                self._thread.start()
-            elif self._size >= self._budget:
+            if self._size >= self._budget:
                 self._changed.notify()
         future.add_done_callback(self._forget)
         return future
 
     def close(self) -> None:
         """Refuse what waits, finish what runs, and end the thread."""
-        self._begin_child()
         with self._changed:
             self._closed = True
             waiting, self._waiting, self._size = list(self._waiting), {}, 0
@@ -106,11 +112,6 @@ class BatchQueue(Generic[Item, Result]):
     def _check_open(self) -> None:
         if self._closed:
             raise ValueError(_CLOSED)
-
-    def _begin_child(self) -> None:
-        """Begin anew in a child of os.fork(), which has neither the thread nor the callers."""
-        if self._process != os.getpid():
-            self._begin()
 
     def _forget(self, future: "Future[Result]") -> None:
         with self._changed:
@@ -180,3 +181,13 @@ class BatchQueue(Generic[Item, Result]):
 
 
 _CLOSED = "this translator is closed"
+_QUEUES: "weakref.WeakSet[BatchQueue[Any, Any]]" = weakref.WeakSet()
+
+
+def _begin_child() -> None:
+    """Begin anew in a child of os.fork(), which has neither the threads nor the callers."""
+    for queue in list(_QUEUES):
+        queue._begin()
+
+
+run_gate.call_in_child(_begin_child)

@@ -3,7 +3,8 @@ that a translation lost.
 
 What is kept is a multiset: every placeholder of the source comes once in the translation for each
 time that it is in the source, and no other one is there. Numbers, codes and file names may be
-added, because words may become digits and abbreviations.
+added, because words may become digits and abbreviations. What a caller asks for by other means, a
+prefix or a term, stays as it is.
 """
 
 import difflib
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .scripts import is_spaced_letter
+from .terms import places_of_phrase
 
 if TYPE_CHECKING:
     from .alignment import Alignment
@@ -91,6 +93,39 @@ class Placeholder:
     begin: int
     end: int
 
+    def overlaps(self, other: "Placeholder") -> bool:
+        """Whether both have a character in common."""
+        return self.begin < other.end and other.begin < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class AskedFor:
+    """What a translation has because its caller wants it, not because of its source.
+
+    Attributes:
+        prefix: what it begins with
+        phrases: what it must contain
+    """
+
+    prefix: str = ""
+    phrases: tuple[str, ...] = ()
+
+    def find(self, target: str) -> list[Placeholder]:
+        """Where it stands in a translation, with the rest of a word that the prefix ends in."""
+        found = [
+            Placeholder(phrase, "phrase", begin, end)
+            for phrase in self.phrases
+            for begin, end in places_of_phrase(target, phrase)
+        ]
+        if self.prefix and target.startswith(self.prefix):
+            _, end = _whole_words(target, 0, len(self.prefix))
+            # From before the text, so that nothing is inserted before it.
+            found.append(Placeholder(self.prefix, "prefix", -1, end))
+        return found
+
+
+_NOTHING = AskedFor()
+
 
 class PlaceholderPatterns:
     """What counts as a placeholder.
@@ -124,6 +159,13 @@ class PlaceholderPatterns:
         own = [("pattern", pattern) for pattern in self._own]
         return own + [(kind, re.compile(KINDS[kind])) for kind in self._kinds]
 
+    def with_texts(self, texts: Iterable[str]) -> "PlaceholderPatterns":
+        """These, and before them texts that count wherever they stand."""
+        longest_first = sorted(set(texts), key=lambda text: (-len(text), text))
+        literal = ["|".join(map(re.escape, longest_first))] if longest_first else []
+        own = [pattern.pattern for pattern in self._own]
+        return PlaceholderPatterns(self._kinds, [*literal, *own])
+
     @functools.cached_property
     def digest(self) -> str:
         """What tells them from other patterns."""
@@ -153,39 +195,47 @@ class PlaceholderPatterns:
         """Placeholders of the source that its translation has not, or not as often."""
         return self._beyond(source, target)
 
-    def added(self, source: str, target: str) -> list[Placeholder]:
+    def added(self, source: str, target: str, asked_for: AskedFor = _NOTHING) -> list[Placeholder]:
         """Placeholders of the translation that the source has not, or not as often; numbers and
-        the like aside, which words may become."""
-        return [found for found in self._beyond(target, source) if found.kind not in _ADDABLE]
+        the like aside, which words may become, and what the caller asked for."""
+        beyond = self._beyond(target, source, asked_for.find(target))
+        return [found for found in beyond if found.kind not in _ADDABLE]
 
-    def _beyond(self, text: str, other: str) -> list[Placeholder]:
+    def _beyond(
+        self, text: str, other: str, exempt: Sequence[Placeholder] = ()
+    ) -> list[Placeholder]:
         """Placeholders of a text that another text has not, or not as often; the last of several
-        equal ones."""
+        equal ones. Those in `exempt` places of the text do not count."""
         left = Counter(found.text for found in self.find(other))
         beyond = []
         for placeholder in self.find(text):
+            if any(placeholder.overlaps(own) for own in exempt):
+                continue
             left[placeholder.text] -= 1
             if left[placeholder.text] < 0:
                 beyond.append(placeholder)
         return beyond
 
-    def are_kept(self, source: str, target: str) -> bool:
-        """Whether nothing is lost and nothing is added."""
+    def are_kept(self, source: str, target: str, asked_for: AskedFor = _NOTHING) -> bool:
+        """Whether nothing is lost and nothing is added, except for what a caller asked for."""
         if not self.find(source) and not self.find(target):
             return True
-        return not self.lacking(source, target) and not self.added(source, target)
+        return not self.lacking(source, target) and not self.added(source, target, asked_for)
 
-    def restore(self, alignment: "Alignment") -> str:
+    def restore(self, alignment: "Alignment", asked_for: AskedFor = _NOTHING) -> str:
         """The translation with all placeholders of its source, each as often as there.
 
         A lost one takes the place of what the translation has for it, where that looks like it, or
-        else stands behind what comes from the text before it. Added ones are left out.
+        else stands behind what comes from the text before it. Added ones are left out; what a
+        caller asked for stays.
         """
         source, target = alignment.source, alignment.target
-        added = self.added(source, target)
-        edits = [_Edit(found.begin, found.end, "") for found in added]
-        beyond = self._beyond(target, source)
-        kept = [found for found in self.find(target) if found not in beyond]
+        own = asked_for.find(target)
+        beyond = self._beyond(target, source, own)
+        edits = [
+            _Edit(found.begin, found.end, "") for found in beyond if found.kind not in _ADDABLE
+        ]
+        kept = [*own, *(found for found in self.find(target) if found not in beyond)]
         for placeholder in self.lacking(source, target):
             edit = _place(placeholder, alignment)
             free = not any(edit.overlaps(other.begin, other.end) for other in kept)
@@ -199,7 +249,7 @@ class PlaceholderPatterns:
         if _BROKEN not in source:  # bytes of an emoji that the model began and did not finish
             restored = restored.replace(_BROKEN, "")
         for _ in range(len(restored) + 1):  # what edits made of their neighbours
-            added = self.added(source, restored)
+            added = self.added(source, restored, asked_for)
             if not added:
                 break
             restored = _applied(restored, [_Edit(added[-1].begin, added[-1].end, "")])

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from .config import ModelConfig
-from .pair_scorer import Score
+from .pair_scorer import LongTargetError, Score
 from .translation import Translation
 
 DEFAULT_WEIGHT = 0.25  # 0.2 and 0.3 gained as much on dev.tsv, 0.1 and 0.5 less
@@ -69,40 +69,38 @@ class Reranker:
             ) from error
 
     def rerank(
-        self, translations: Sequence[Translation], source: str, target: str
+        self,
+        translations: Sequence[Translation],
+        source: str,
+        target: str,
+        read: Sequence[str] | None = None,
     ) -> list[Translation]:
         """The translations, each with its hypotheses in the order of both models.
 
-        The hypotheses keep their scores. Those without a finite score, or of an empty source, stay
-        in their order.
+        The hypotheses keep their scores. Those without a finite score, of an empty source, or of
+        one that is too long for the reverse model, stay in their order.
 
         Args:
             source: the language of the sentences
             target: that of the hypotheses
+            read: what was translated of each sentence; None is all
 
         Raises:
             ModelError: the reverse model has no score.onnx
         """
+        sentences = [translation.source for translation in translations] if read is None else read
         pairs = [
-            (hypothesis.text, translation.source)
-            for translation in translations
+            (hypothesis.text, sentence)
+            for translation, sentence in zip(translations, sentences, strict=True)
             for hypothesis in translation.hypotheses
             if len(translation.hypotheses) > 1
         ]
-        scored = iter(
-            self._reverse.score_batch(
-                [text for text, _ in pairs],
-                [sentence for _, sentence in pairs],
-                source_language=target,
-                target_language=source,
-            )
-        )
+        scored = iter(self._means(pairs, source, target))
         reranked = []
         for translation in translations:
             hypotheses = translation.hypotheses
             if len(hypotheses) > 1:
-                back = [next(scored) for _ in hypotheses]
-                means = [s.total / max(1, len(s.log_probs)) for s in back]
+                means = [next(scored) for _ in hypotheses]
                 values = [
                     self._value(hypothesis.score, mean)
                     for hypothesis, mean in zip(hypotheses, means, strict=True)
@@ -111,6 +109,28 @@ class Reranker:
                 hypotheses = tuple(hypotheses[index] for index in order)
             reranked.append(replace(translation, hypotheses=hypotheses))
         return reranked
+
+    def _means(self, pairs: Sequence[tuple[str, str]], source: str, target: str) -> list[float]:
+        """Of each pair of hypothesis and sentence, what a token of the sentence scores; NaN where
+        it is too long."""
+        means = [math.nan] * len(pairs)
+        places = list(range(len(pairs)))
+        try:
+            scores = self._score([pairs[place] for place in places], source, target)
+        except LongTargetError as error:
+            places = [place for place in places if place not in set(error.places)]
+            scores = self._score([pairs[place] for place in places], source, target)
+        for place, score in zip(places, scores, strict=True):
+            means[place] = score.total / max(1, len(score.log_probs))
+        return means
+
+    def _score(self, pairs: Sequence[tuple[str, str]], source: str, target: str) -> list[Score]:
+        return self._reverse.score_batch(
+            [text for text, _ in pairs],
+            [sentence for _, sentence in pairs],
+            source_language=target,
+            target_language=source,
+        )
 
     def _value(self, score: float, back: float) -> float:
         """What a hypothesis is worth; an empty one, which has no way back, nothing."""

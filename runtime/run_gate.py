@@ -7,9 +7,14 @@ interpreter ends aborts the process.
 
 import atexit
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+from .errors import TranslationError
+
+ENDING = "the process is ending: nothing can be translated in other threads any more"
 
 
 class RunGate:
@@ -20,13 +25,22 @@ class RunGate:
         self._changed = threading.Condition()
         self._inside: list[int] = []  # identifiers of threads
         self._closed_by: int | None = None
+        self._parked: frozenset[int] = frozenset()  # threads that the end of the process stops
+        self.has_ended = False
 
     @contextmanager
     def run(self) -> Iterator[None]:
         """One run, or one within another of the same thread. It waits while another thread has
-        closed the gate."""
+        closed the gate.
+
+        Raises:
+            TranslationError: the process ends, and somebody may wait for this thread, which began
+                since
+        """
         thread = threading.get_ident()
         with self._changed:
+            if self.has_ended and thread != self._closed_by and thread not in self._parked:
+                raise TranslationError(ENDING)
             while self._closed_by not in (None, thread) and thread not in self._inside:
                 self._changed.wait()
             self._inside.append(thread)
@@ -50,8 +64,16 @@ class RunGate:
     def open(self) -> None:
         """Let all threads run again."""
         with self._changed:
-            self._closed_by = None
-            self._changed.notify_all()
+            if not self.has_ended:
+                self._closed_by = None
+                self._changed.notify_all()
+
+    def end(self) -> None:
+        """Close it for good: only the thread that ends the process can run."""
+        with self._changed:
+            self._parked = frozenset(sys._current_frames())
+            self.has_ended = True
+        self.close()
 
 
 gate = RunGate()
@@ -76,4 +98,4 @@ if hasattr(os, "register_at_fork"):  # not on Windows
         after_in_parent=lambda: gate.open(),
         after_in_child=_begin_child,
     )
-atexit.register(lambda: gate.close())
+atexit.register(lambda: gate.end())

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .batching import side_by_side
+from .cancellation import Cancellation
 from .config import ModelConfig
 from .sessions import Sessions
 
@@ -60,14 +61,17 @@ def score_ids(
     targets: Sequence[Sequence[int]],
     *,
     with_attention: bool = False,
+    cancellation: Cancellation | None = None,
 ) -> list[ScoredPair]:
     """Score pairs of token ids.
 
     Args:
         sources: as the encoder reads them, EOS and a language's token included; none empty
         targets: all that is written after BOS, a language's token and EOS included; none empty
+        cancellation: what may stop it
 
     Raises:
+        CancelledError: it was stopped
         ModelError: the model has no score.onnx
         TranslationError: there is too little memory, or the graph failed
         ValueError: the sessions are closed
@@ -83,7 +87,7 @@ def score_ids(
     def score_batch(indices: list[int]) -> list[ScoredPair]:
         pairs = [(tuple(sources[index]), tuple(targets[index])) for index in indices]
         first, second = [source for source, _ in pairs], [target for _, target in pairs]
-        log_probs, *attention = sessions.score(first, second, outputs)
+        log_probs, *attention = sessions.score(first, second, outputs, cancellation)
         return [
             ScoredPair(
                 source,

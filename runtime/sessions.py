@@ -7,7 +7,9 @@ score.onnx over given targets.
 
 import logging
 import threading
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -36,6 +38,8 @@ logger = logging.getLogger(__name__)
 # Optional inputs of graphs that are no decoding options: target_prefix is text among these.
 NOT_OPTIONS = frozenset(("target_prefix", "with_scores"))
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
+_CLOSED = "this translator is closed"
+_SESSIONS: "weakref.WeakSet[Sessions]" = weakref.WeakSet()
 
 
 class Sessions:
@@ -74,6 +78,8 @@ class Sessions:
         self._last_feeds: dict[str, tuple[DecodingOptions, dict[str, NDArray[Any]]]] = {}
         self._lock = threading.Lock()
         self._closed = False
+        self._inside: list[int] = []  # identifiers of threads, one for each call
+        _SESSIONS.add(self)
         by_default = "greedy" if self.has_greedy and suits_greedy(config.decoding) else "translate"
         both(
             partial(self._files.weights.verify, self._folder),
@@ -115,15 +121,35 @@ class Sessions:
         return self._threads
 
     def close(self) -> None:
-        """Free the graphs. Whoever is translating finishes; nobody can begin."""
-        with self._lock:
-            self._closed = True
-            self._graphs.clear()
+        """Free the graphs, once the last `call` that has begun is over; nobody can begin."""
+        self._closed = True
+        self._free_if_over()
 
     def check_open(self) -> None:
-        """Raise ValueError if the sessions are closed."""
-        if self._closed:
-            raise ValueError("this translator is closed")
+        """Raise ValueError if the sessions are closed, unless this thread is in a `call`."""
+        if self._closed and threading.get_ident() not in self._inside:
+            raise ValueError(_CLOSED)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Within it one call of a translator goes on to its end, also if they are closed meanwhile.
+
+        Raises:
+            ValueError: they are closed
+        """
+        self.check_open()
+        thread = threading.get_ident()
+        self._inside.append(thread)  # without a lock, which a fork may find held
+        try:
+            yield
+        finally:
+            self._inside.remove(thread)
+            self._free_if_over()
+
+    def _free_if_over(self) -> None:
+        if self._closed and not self._inside:
+            with self._lock:
+                self._graphs.clear()
 
     @property
     def graph_options(self) -> frozenset[str]:
@@ -321,7 +347,8 @@ class Sessions:
         """
         # The gate first: a fork then never finds the lock held by another thread.
         with run_gate.gate.run(), self._lock:
-            self.check_open()
+            if self._closed and not self._inside:  # threads that help a call may go on
+                raise ValueError(_CLOSED)
             if name not in self._graphs:
                 file: FileEntry | None = getattr(self._files, name)
                 if file is None:
@@ -339,3 +366,13 @@ class Sessions:
         out whether it can be, goes if another turns out to be wanted."""
         for name in {"translate", "greedy"} & self._graphs.keys() - self._searched_by:
             del self._graphs[name]
+
+
+def _begin_child() -> None:
+    """In a child of os.fork() only the thread that forked is still in its call."""
+    thread = threading.get_ident()
+    for sessions in list(_SESSIONS):
+        sessions._inside[:] = [other for other in sessions._inside if other == thread]
+
+
+run_gate.call_in_child(_begin_child)

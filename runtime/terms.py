@@ -32,7 +32,7 @@ class Terms:
         """Target phrases by source phrase.
 
         Raises:
-            ValueError: a phrase is empty, or no text
+            ValueError: a phrase is empty, or no text, or holds half of a surrogate pair
         """
         self._targets: dict[str, str] = {}
         for source, target in phrases.items():
@@ -42,6 +42,12 @@ class Terms:
                         f"terms has {source!r}: {target!r}: both sides must be text that is not"
                         " empty"
                     )
+                try:
+                    phrase.encode("utf-8")
+                except UnicodeEncodeError:
+                    raise ValueError(
+                        f"terms has {source!r}: {target!r}: {phrase!r} is not UTF-8"
+                    ) from None
             self._targets[source.strip()] = " ".join(target.split())
 
     def __len__(self) -> int:
@@ -95,6 +101,11 @@ class Terms:
 def contains_phrase(text: str, phrase: str) -> bool:
     """Whether a phrase stands in a text letter for letter, not within a longer word."""
     return re.search(_as_words(phrase), text) is not None
+
+
+def places_of_phrase(text: str, phrase: str) -> list[tuple[int, int]]:
+    """Where it stands so: characters from and to."""
+    return [match.span() for match in re.finditer(_as_words(phrase), text)]
 
 
 def _as_words(phrase: str) -> str:

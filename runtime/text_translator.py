@@ -6,20 +6,24 @@ What `Translator` offers is carried out here, in terms of the three things that 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from .alignment import Alignment
 from .alternatives import check_alternatives, find_alternatives
+from .cancellation import Cancellation
 from .config import ModelConfig
 from .doubts import find_doubts, has_failed, with_penalty
 from .options import DecodingOptions
 from .pair_scorer import PairScorer
 from .phrase_constraints import ForcedPhrase, WordEdges
+from .placeholders import AskedFor
 from .required_phrases import RequiredPhrases
 from .reranking import Reranker
 from .results import alternatives_of, hypotheses_of, warn_of_truncated
 from .scripts import warn_of_other_script
 from .search import ScoredIds
 from .streaming import settled_text
+from .terms import Terms
 from .token_translator import MAX_BATCH_TOKENS, TokenTranslator
 from .tokenizer import Tokenizer
 from .translation import Alternative, Hypothesis, Translation
@@ -30,7 +34,8 @@ from .unknown_words import replace_unknowns
 class TranslationRequest:
     """What one call of `Translator.translate_batch` asks for beside the options, by its names.
 
-    `deadline` is in the seconds of time.monotonic(): the best so far is returned then.
+    `deadline` is in the seconds of time.monotonic(): the best so far is returned then. `call` is
+    what stops it, of TextTranslator's own making.
     """
 
     source_language: str | None = None
@@ -43,17 +48,23 @@ class TranslationRequest:
     reranker: Reranker | None = None
     replace_unknowns: bool = False
     deadline: float | None = None
+    call: Cancellation | None = None
+
+    @property
+    def for_pairs(self) -> dict[str, Any]:
+        """What `PairScorer` is told of it."""
+        return {
+            "source_language": self.source_language,
+            "target_language": self.target_language,
+            "cancellation": self.call,
+        }
 
 
 class TextTranslator:
     """Translates texts that are checked already. Threads may share one."""
 
     def __init__(
-        self,
-        config: ModelConfig,
-        tokenizer: Tokenizer,
-        tokens: TokenTranslator,
-        pairs: PairScorer,
+        self, config: ModelConfig, tokenizer: Tokenizer, tokens: TokenTranslator, pairs: PairScorer
     ) -> None:
         """tokens and pairs are over the sessions of the same model."""
         self._config, self._tokenizer = config, tokenizer
@@ -67,6 +78,14 @@ class TextTranslator:
         Raises:
             ValueError: an unknown language, or what cannot be asked for together
         """
+        with self._tokens.cancellable() as call:
+            translations = self._translate(sentences, options, replace(request, call=call))
+            call.check()  # a reranker's model goes on when this one is stopped
+            return translations
+
+    def _translate(
+        self, sentences: Sequence[str], options: DecodingOptions, request: TranslationRequest
+    ) -> list[Translation]:
         languages = self._config.languages
         source_tokens, _ = languages.prefixes(request.source_language, request.target_language)
         source = request.source_language or languages.source
@@ -81,11 +100,7 @@ class TextTranslator:
         warn_of_other_script(sentences, source, target)
         sources = self._tokenizer.encode(sentences, source_tokens)
         found = self._search(sources, options, request)
-        retried = (
-            self._search_again(sentences, sources, found, options, request)
-            if request.with_doubts
-            else frozenset()
-        )
+        retried = self._search_again(sentences, sources, found, options, request)
         if required is not None and not options.temperature:
             # What is put back afterwards need not be searched for, which takes far longer.
             searched = RequiredPhrases(required.terms) if self._pairs.can_align else required
@@ -96,24 +111,21 @@ class TextTranslator:
             for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True))
         ]
         if reranker is not None:
+            read = [self._pairs.part_read(*pair) for pair in zip(sentences, sources, strict=True)]
             translations = [
                 replace(translation, hypotheses=translation.hypotheses[:wanted])
-                for translation in reranker.rerank(translations, source, target)
+                for translation in reranker.rerank(translations, source, target, read)
             ]
         if request.replace_unknowns:
             translations = self._without_unknowns(translations, request)
         if required is not None:
-            translations = self._with_required(translations, required, request)
+            translations = self._with_required(translations, required, options, request)
         if request.with_alignment:
             translations = self._aligned(translations, request)
         if not request.with_doubts:
             return translations
-        unattended = self._pairs.unattended(
-            sentences,
-            [translation.hypotheses[0].tokens for translation in translations],
-            source_language=request.source_language,
-            target_language=request.target_language,
-        )
+        tokens = [translation.hypotheses[0].tokens for translation in translations]
+        unattended = self._pairs.unattended(sentences, tokens, **request.for_pairs)
         return [
             replace(translation, doubts=find_doubts(translation, len(ids), target, options, share))
             for translation, ids, share in zip(translations, sources, unattended, strict=True)
@@ -135,6 +147,7 @@ class TextTranslator:
             max_batch_tokens=request.max_batch_tokens,
             with_scores=request.with_scores or request.with_doubts or request.reranker is not None,
             deadline=request.deadline,
+            call=request.call,
         )
         found = [[Hypothesis("", 0.0, ())] for _ in sources]
         for index, scored in zip(indices, hypotheses, strict=True):
@@ -157,7 +170,7 @@ class TextTranslator:
         options: DecodingOptions,
         request: TranslationRequest,
     ) -> frozenset[int]:
-        """Search once more, with a penalty, where the best hypothesis is empty or repeats itself.
+        """With doubts, search again where the best hypothesis is empty or repeats itself.
 
         Returns:
             the sentences whose translations are better for it; they are in `found`
@@ -165,7 +178,7 @@ class TextTranslator:
         failed = [
             index
             for index, (sentence, hypotheses) in enumerate(zip(sentences, found, strict=True))
-            if sources[index] and has_failed(sentence, hypotheses[0])
+            if request.with_doubts and sources[index] and has_failed(sentence, hypotheses[0])
         ]
         if not failed:
             return frozenset()
@@ -282,6 +295,7 @@ class TextTranslator:
             [*language, *prefix],
             max_batch_tokens=request.max_batch_tokens,
             deadline=request.deadline,
+            call=request.call,
         )
         for index, scored in zip(again, hypotheses_by_row, strict=True):
             limit = options.length_limit(len(sources[index]))
@@ -311,16 +325,25 @@ class TextTranslator:
         self,
         translations: Sequence[Translation],
         required: RequiredPhrases,
+        options: DecodingOptions,
         request: TranslationRequest,
     ) -> list[Translation]:
         """The translations with all of their placeholders, and with what they still lack."""
         patterns = required.placeholders
         if patterns is not None and self._pairs.can_align:
+            # As it is written: its tokens may say it with other spaces than the options do.
+            prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
+            (written,) = self._tokenizer.decode([prefix])
+            terms = required.terms or Terms({})
+
+            def asked_for(source: str) -> AskedFor:
+                return AskedFor(written, tuple(term.target for term in terms.find(source)))
+
             translations = self._rewritten(
                 translations,
                 request,
-                lambda source, hypothesis: not patterns.are_kept(source, hypothesis.text),
-                lambda alignment, _: patterns.restore(alignment),
+                lambda source, h: not patterns.are_kept(source, h.text, asked_for(source)),
+                lambda alignment, _: patterns.restore(alignment, asked_for(alignment.source)),
             )
         return [
             replace(result, unmet=required.lacking(result.source, result.text))
@@ -354,8 +377,7 @@ class TextTranslator:
             [translations[index].source for index, _ in places],
             [hypothesis.text for hypothesis in chosen],
             [hypothesis.tokens for hypothesis in chosen],
-            source_language=request.source_language,
-            target_language=request.target_language,
+            **request.for_pairs,
         )
         texts = [rewrite(*pair) for pair in zip(alignments, chosen, strict=True)]
         ids = self._tokenizer.encode_target(texts)
@@ -369,14 +391,10 @@ class TextTranslator:
         self, translations: Sequence[Translation], request: TranslationRequest
     ) -> list[Translation]:
         """The translations with the alignments of their best hypotheses."""
-        alignments = self._pairs.align(
-            [translation.source for translation in translations],
-            [translation.text for translation in translations],
-            [translation.hypotheses[0].tokens for translation in translations],
-            source_language=request.source_language,
-            target_language=request.target_language,
-        )
+        sources = [translation.source for translation in translations]
+        texts = [translation.text for translation in translations]
+        tokens = [translation.hypotheses[0].tokens for translation in translations]
+        alignments = self._pairs.align(sources, texts, tokens, **request.for_pairs)
         return [
-            replace(translation, alignment=alignment)
-            for translation, alignment in zip(translations, alignments, strict=True)
+            replace(t, alignment=found) for t, found in zip(translations, alignments, strict=True)
         ]

@@ -1,10 +1,11 @@
 """Ids in, ids out: which way to search, in which batches, on which threads."""
 
+import contextlib
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from .batching import side_by_side
@@ -52,7 +53,7 @@ class TokenTranslator:
         self.config, self.sessions = config, sessions
         self._always_by_steps = by_steps
         self._last_route: tuple[DecodingOptions, Route] | None = None
-        self._calls: set[Cancellation] = set()  # of `translate`, that run
+        self._calls: set[Cancellation] = set()  # that run
 
     def translate(
         self,
@@ -64,6 +65,7 @@ class TokenTranslator:
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         with_scores: bool = True,
         deadline: float | None = None,
+        call: Cancellation | None = None,
     ) -> list[list[ScoredIds]]:
         """The hypotheses of each source, best first.
 
@@ -75,6 +77,7 @@ class TokenTranslator:
             with_scores: greedy.onnx is faster without them; they are NaN then
             deadline: in the seconds of time.monotonic(): the best so far are returned then, and
                 say so; it takes the steps
+            call: of `cancellable`, by callers who do more; None is one for this search alone
 
         Raises:
             ValueError: an argument is out of its range, or the sessions are closed
@@ -105,7 +108,7 @@ class TokenTranslator:
             )
 
         lengths = [len(ids) for ids in sources]
-        return self._in_batches(lengths, max_batch_tokens, beams(options), search_batch)
+        return self._in_batches(lengths, max_batch_tokens, beams(options), search_batch, call)
 
     def _in_batches(
         self,
@@ -113,6 +116,7 @@ class TokenTranslator:
         max_batch_tokens: int,
         beam_size: int,
         search_batch: Callable[[list[int], Cancellation], list[list[ScoredIds]]],
+        call: Cancellation | None,
     ) -> list[list[ScoredIds]]:
         """The hypotheses of each source, whose batches run side by side.
 
@@ -121,21 +125,17 @@ class TokenTranslator:
         """
         workers = self.sessions.workers
         threads = workers.available()
-        call = Cancellation()
         work = side_by_side(lengths, max_batch_tokens, beam_size, threads)
-
-        def search(indices: list[int]) -> list[list[ScoredIds]]:
-            try:
-                return search_batch(indices, call)
-            except MemoryError as error:
-                raise TranslationError(NOT_ENOUGH_MEMORY) from error
-
         results: list[list[ScoredIds]] = [[] for _ in lengths]
-        self._calls.add(call)
-        try:
+        with self.cancellable() if call is None else contextlib.nullcontext(call) as own:
+
+            def search(indices: list[int]) -> list[list[ScoredIds]]:
+                try:
+                    return search_batch(indices, own)
+                except MemoryError as error:
+                    raise TranslationError(NOT_ENOUGH_MEMORY) from error
+
             found = workers.map(search, work, threads)
-        finally:
-            self._calls.discard(call)
         for indices, hypotheses_by_row in zip(work, found, strict=True):
             for index, hypotheses in zip(indices, hypotheses_by_row, strict=True):
                 results[index] = hypotheses
@@ -151,6 +151,7 @@ class TokenTranslator:
         *,
         max_batch_tokens: int = MAX_BATCH_TOKENS,
         deadline: float | None = None,
+        call: Cancellation | None = None,
     ) -> list[list[ScoredIds]]:
         """`translate`, with phrases of each source that must appear in its translation. It goes
         step by step, and the beam grows to as many hypotheses as its phrases need.
@@ -191,7 +192,7 @@ class TokenTranslator:
                 return self._by_steps(batch, own_options, prefix, call, deadline, chosen)
 
             lengths = [len(sources[index]) for index in indices]
-            found = self._in_batches(lengths, max_batch_tokens, beam_size, search_batch)
+            found = self._in_batches(lengths, max_batch_tokens, beam_size, search_batch, call)
             for index, hypotheses in zip(indices, found, strict=True):
                 results[index] = hypotheses
         return results
@@ -207,12 +208,19 @@ class TokenTranslator:
             TranslationError: there is too little memory, or a graph failed
         """
         options.check_vocabulary(self.config.architecture.target_vocab_size)
+        with self.cancellable() as call:
+            try:
+                return (yield from self._steps([source], options, prefix, call))
+            except MemoryError as error:
+                raise TranslationError(NOT_ENOUGH_MEMORY) from error
+
+    @contextlib.contextmanager
+    def cancellable(self) -> Iterator[Cancellation]:
+        """What `cancel` stops until the block ends, between its searches too."""
         call = Cancellation()
         self._calls.add(call)
         try:
-            return (yield from self._steps([source], options, prefix, call))
-        except MemoryError as error:
-            raise TranslationError(NOT_ENOUGH_MEMORY) from error
+            yield call
         finally:
             self._calls.discard(call)
 

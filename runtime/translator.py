@@ -31,9 +31,8 @@ from .workers import both
 class Translator(AsyncCalls, DocumentCalls):
     """A loaded model folder. Translating changes nothing in it: threads may share one.
 
-    It can be pickled, as multiprocessing, Dask and Spark do: the other process loads the same
-    folder. After os.fork() it goes on to work in the child. `close`, or leaving a `with` block,
-    frees the model.
+    It can be pickled, as Dask and Spark do: the other process loads the same folder. After
+    os.fork() it goes on to work in the child. `close`, or leaving a `with` block, frees the model.
 
     Example:
         >>> from tfm.runtime import Translator
@@ -99,10 +98,8 @@ class Translator(AsyncCalls, DocumentCalls):
         Raises:
             ModelError: the vocabulary cannot be used
         """
-        translator = cls.__new__(cls)
-        translator._initialize(
-            model_folder, config, sessions, Tokenizer(model_folder, config), by_steps
-        )
+        translator, tokenizer = cls.__new__(cls), Tokenizer(model_folder, config)
+        translator._initialize(model_folder, config, sessions, tokenizer, by_steps)
         return translator
 
     def _initialize(
@@ -137,9 +134,9 @@ class Translator(AsyncCalls, DocumentCalls):
         self._tokens.cancel()
 
     def close(self) -> None:
-        """Free the model. Translating with it is a ValueError from then on."""
-        self.sessions.close()
+        """Free the model, once the calls that run are over; others are a ValueError from now on."""
         self.close_asynchronous()
+        self.sessions.close()
 
     def __enter__(self) -> Self:
         return self
@@ -191,6 +188,7 @@ class Translator(AsyncCalls, DocumentCalls):
             ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
         """
         (sentence,) = checked_sentences([sentence])
+        self.sessions.check_open()
         return self._texts.stream(
             sentence,
             checked_options(options, self.options, changes),
@@ -221,14 +219,15 @@ class Translator(AsyncCalls, DocumentCalls):
             ValueError, TypeError, CancelledError, TranslationError: as `translate_batch`
         """
         (sentence,) = checked_sentences([sentence])
-        return self._texts.alternatives(
-            sentence,
-            count,
-            checked_options(options, self.options, changes),
-            min_probability=min_probability,
-            source_language=source_language,
-            target_language=target_language,
-        )
+        with self.sessions.call():
+            return self._texts.alternatives(
+                sentence,
+                count,
+                checked_options(options, self.options, changes),
+                min_probability=min_probability,
+                source_language=source_language,
+                target_language=target_language,
+            )
 
     def source_length(self, sentence: str, **languages: str | None) -> int:
         """Tokens that the encoder reads, EOS and a language's token counted; 0 of blank text."""
@@ -274,8 +273,7 @@ class Translator(AsyncCalls, DocumentCalls):
             placeholders: what comes out as it went in: URLs, addresses, tags, variables, emoji,
                 or what is given; a translation without one, or without a term, says so: `unmet`
             reranker: orders all hypotheses of the beam by the opinion of a reverse model, too
-            replace_unknowns: write source words in the place of unknown tokens, which only models
-                that others trained have
+            replace_unknowns: write source words for unknown tokens, which others' models have
             timeout: seconds after which the best so far is returned, with `timed_out` where the
                 search was not at its end; it goes step by step, which takes somewhat longer
             **changes: single options by name, such as beam_size=1; None changes nothing
@@ -284,8 +282,7 @@ class Translator(AsyncCalls, DocumentCalls):
             one Translation for each sentence, in the order given
 
         Raises:
-            ValueError: an argument is out of its range, a sentence is no text, or the translator
-                is closed
+            ValueError: an argument is wrong, a sentence is no text, or the translator is closed
             TypeError: there is no such option
             CancelledError: `cancel` was called
             TranslationError: there is too little memory, or a graph failed
@@ -304,7 +301,8 @@ class Translator(AsyncCalls, DocumentCalls):
             deadline=deadline,
         )
         options = checked_options(options, self.options, changes)
-        return self._texts.translate(checked_sentences(sentences), options, request)
+        with self.sessions.call():
+            return self._texts.translate(checked_sentences(sentences), options, request)
 
     def score(self, source: str, target: str, **how: Any) -> Score:
         """What the model thinks of a translation; see `score_batch`."""
@@ -330,13 +328,14 @@ class Translator(AsyncCalls, DocumentCalls):
             ValueError, TranslationError: as `translate_batch`, or the numbers of texts differ
             ModelError: the model has no score.onnx: an older tfm exported it
         """
-        return self._pairs.score(
-            checked_sentences(sources),
-            checked_sentences(targets),
-            source_language=source_language,
-            target_language=target_language,
-            with_attention=with_attention,
-        )
+        with self.sessions.call():
+            return self._pairs.score(
+                checked_sentences(sources),
+                checked_sentences(targets),
+                source_language=source_language,
+                target_language=target_language,
+                with_attention=with_attention,
+            )
 
     def align(self, source: str, target: str, **languages: str | None) -> Alignment:
         """Which words of a translation come from which of its source; see `align_batch`."""
@@ -356,12 +355,13 @@ class Translator(AsyncCalls, DocumentCalls):
         Raises:
             ValueError, TranslationError, ModelError: as `score_batch`
         """
-        return self._pairs.align(
-            checked_sentences(sources),
-            checked_sentences(targets),
-            source_language=source_language,
-            target_language=target_language,
-        )
+        with self.sessions.call():
+            return self._pairs.align(
+                checked_sentences(sources),
+                checked_sentences(targets),
+                source_language=source_language,
+                target_language=target_language,
+            )
 
     def translate_ids(
         self,
@@ -381,20 +381,19 @@ class Translator(AsyncCalls, DocumentCalls):
             with_scores: as in `translate_batch`
 
         Returns:
-            for each sentence its hypotheses, best first; ids are without BOS, target prefix and
-            EOS
+            for each sentence its hypotheses, best first; ids without BOS, target prefix and EOS
 
         Raises:
-            ValueError: an argument is out of its range, a source is empty, or the translator is
-                closed
+            ValueError: an argument is wrong, a source is empty, or the translator is closed
             TypeError: there is no such option
             CancelledError: `cancel` was called
             TranslationError: there is too little memory, or a graph failed
         """
-        return self._texts.translate_ids(
-            checked_ids(sources, self.config.architecture.source_vocab_size),
-            checked_options(options, self.options, changes),
-            target_language=target_language,
-            max_batch_tokens=max_batch_tokens,
-            with_scores=with_scores,
-        )
+        with self.sessions.call():
+            return self._texts.translate_ids(
+                checked_ids(sources, self.config.architecture.source_vocab_size),
+                checked_options(options, self.options, changes),
+                target_language=target_language,
+                max_batch_tokens=max_batch_tokens,
+                with_scores=with_scores,
+            )

@@ -75,12 +75,14 @@ class Workers:
 
         Args:
             threads: how many may work at once, the calling one among them; they begin with the
-                items in their order
+                items in their order. While the process ends it is one
 
         Raises:
             whatever the function raises for the first item at which it fails; every thread then
             finishes the item it is at, and begins no other
         """
+        if run_gate.gate.has_ended:  # no other thread could run
+            threads = 1
         queue = _Queue(function, items)
         helpers: list[threading.Thread] = []
         try:

@@ -77,10 +77,8 @@ def prepare(
     else:
         folder.clear()
         vocabulary.save(folder.path)
-        if init is not None and (origin := CheckpointFolder(init).origin).exists():
-            folder.origin.mkdir()
-            for name, content in read_origin(origin).items():
-                (folder.origin / name).write_bytes(content)
+        if init is not None and not (new_vocabulary or larger):
+            _copy_origin(CheckpointFolder(init), folder)
     if not resume or recipe.text != folder.recipe.read_text("utf-8"):
         write_text(folder.recipe, recipe.text)
     skipped = store_tokens(folder.tokens, corpora, vocabulary, config, recipe.data.max_length)
@@ -93,6 +91,14 @@ def prepare(
     folder.write_validation(*validation.sample(recipe.training.validation_max_sentences))
     folder.write_config(config)  # last: a folder without it is no checkpoint
     return initial
+
+
+def _copy_origin(imported: CheckpointFolder, folder: CheckpointFolder) -> None:
+    """Keep an imported model's own files beside a model of the same sizes and vocabulary."""
+    if imported.origin.exists():
+        folder.origin.mkdir()
+        for name, content in read_origin(imported.origin).items():
+            (folder.origin / name).write_bytes(content)
 
 
 def _network(

@@ -160,6 +160,7 @@ class Trainer:
             precision=self.options.precision,
             optimizer=self.options.optimizer,
             validation=self.validation.fingerprint,
+            sample=self.validation.sample,
         )
 
     def begin_with(self, model: Transformer) -> None:
@@ -181,7 +182,12 @@ class Trainer:
         if self.state.validation not in ("", self.validation.fingerprint):
             logger.warning("another validation corpus: what is best begins anew")
             self.state.forget_best()
+            self.state.validate_again()  # else a finished one would keep no loss at all
+        elif self.state.sample not in ("", self.validation.sample):
+            logger.warning("another sample or length to translate: the best chrF begins anew")
+            self.state.forget_best_chrf()
         self.state.validation = self.validation.fingerprint
+        self.state.sample = self.validation.sample
         if self.processes.is_main:
             drop_after(self.folder.metrics, self.state.step, self.state.validated_step)
             self.folder.drop_recent_after(self.state.step)

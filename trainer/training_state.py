@@ -18,6 +18,8 @@ class TrainingState:
         exported_loss: the loss of the weights in model.safetensors
         validated_step: the last step that was validated
         validation: the fingerprint of the validation corpus
+        sample: that of the pairs of it that chrF is of, and of how far they are translated; ""
+            where an older version saved the state
         precision: the one that training began in, "bf16" or "fp32"
         optimizer: the one whose moments are saved
         initialized: whether training began with the weights of another checkpoint (--init)
@@ -35,6 +37,7 @@ class TrainingState:
     best_chrf_step: int = 0
     validated_step: int = 0
     validation: str = ""
+    sample: str = ""
     precision: str = ""
     optimizer: str = "adam"
     initialized: bool = False
@@ -61,7 +64,15 @@ class TrainingState:
         """Let the next validation be the best so far: results of two corpora do not compare."""
         self.best_loss, self.best_step = math.inf, 0
         self.exported_loss = math.inf
+        self.forget_best_chrf()
+
+    def forget_best_chrf(self) -> None:
+        """The same for chrF alone: neither do its results of two samples of one corpus."""
         self.best_chrf, self.best_chrf_step = -math.inf, 0
+
+    def validate_again(self) -> None:
+        """Let the current step count as not validated yet, if it was; there is none at step 0."""
+        self.validated_step = min(self.validated_step, max(self.step - 1, 0))
 
 
 def is_over(state: TrainingState, options: TrainingRecipe) -> bool:

@@ -34,7 +34,7 @@ class Validation:
         model: Transformer,
         autocast: torch.autocast,
     ) -> None:
-        """`fingerprint` tells one corpus from another.
+        """`fingerprint` tells one corpus from another, `sample` what of it chrF is of.
 
         Raises:
             TrainError: the corpus cannot be read, or BLEU's tokenizer is not installed
@@ -43,9 +43,10 @@ class Validation:
         self._options, self._autocast = recipe.training, autocast
         text = read_corpora([recipe.data.validation])
         self._text = EncodedText.of(text, vocabulary, model.config)
-        lines = "\n".join(f"{s}\t{t}" for s, t in zip(text.sources, text.targets, strict=True))
-        self.fingerprint = hashlib.sha256(lines.encode()).hexdigest()
+        self.fingerprint = _fingerprint(text.sources, text.targets)
         self._sources, self._references = text.sample(self._options.validation_max_sentences)
+        most = self._options.validation_max_length
+        self.sample = f"{_fingerprint(self._sources, self._references)}, max_length {most}"
         # Raises now what the first validation would raise.
         bleu_metric(self._options.validation_tokenizer or tokenizer_for(self._language))
 
@@ -155,6 +156,11 @@ def translate(
             outputs[i] = vocabulary.decode_target(ids)
     model.train(training)
     return outputs
+
+
+def _fingerprint(sources: list[str], targets: list[str]) -> str:
+    lines = "\n".join(f"{s}\t{t}" for s, t in zip(sources, targets, strict=True))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def describe(line: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ learning for low-resource translation, where only the parent's rows are kept).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import sentencepiece
@@ -35,14 +36,20 @@ def transfer_vocabulary(model: Transformer, old: Vocabulary, new: Vocabulary) ->
         a model of the same configuration but for the sizes of the vocabularies
 
     Raises:
-        TrainError: one vocabulary is joint and the other is not, or the model has tokens that are
-            no pieces (languages, an imported model's added tokens)
+        TrainError: one vocabulary is joint and the other is not, both sides have one table of
+            embeddings and yet separate vocabularies (imported models), or the model has tokens
+            that are no pieces (languages, an imported model's added tokens)
     """
     config = model.config
     if config.language_ids or config.num_extra_pieces:
         raise TrainError(
             "the model has tokens beside its vocabulary's pieces (languages or added ones), "
             "which a new vocabulary would lose: keep its vocabulary"
+        )
+    if config.tied_embeddings == "all" and old.source is not old.target:
+        raise TrainError(
+            "the model's two vocabularies share one table of embeddings, and new ones would number "
+            "their pieces differently: keep its vocabulary (leave out --new-vocabulary)"
         )
     if (old.source is old.target) != (new.source is new.target):
         kind = "joint" if old.source is old.target else "separate"
@@ -51,7 +58,8 @@ def transfer_vocabulary(model: Transformer, old: Vocabulary, new: Vocabulary) ->
             f"set vocabulary.joint = {str(kind == 'joint').lower()}"
         )
     weights = dict(weights_of(model))
-    specials = {getattr(config, name): new_id for name, new_id in new.special_ids.items()}
+    # Pairs: an imported model may begin with the padding token, so that two have one old id.
+    specials = [(getattr(config, name), new_id) for name, new_id in new.special_ids.items()]
     rows = _old_rows(old.source, new.source, specials)
     weights[SOURCE_ROWS] = _means(weights[SOURCE_ROWS], rows)
     if old.target is not old.source:
@@ -62,7 +70,7 @@ def transfer_vocabulary(model: Transformer, old: Vocabulary, new: Vocabulary) ->
     sizes_and_ids: dict[str, Any] = dict(
         source_vocab_size=new.source.vocab_size(),
         target_vocab_size=new.target.vocab_size(),
-        suppress_ids=tuple(specials[own] for own in config.suppress_ids if own in specials),
+        suppress_ids=tuple(own for old_id, own in specials if old_id in config.suppress_ids),
         **new.special_ids,
     )
     return build_model(dataclasses.replace(config, **sizes_and_ids), weights)
@@ -71,15 +79,16 @@ def transfer_vocabulary(model: Transformer, old: Vocabulary, new: Vocabulary) ->
 def _old_rows(
     old: sentencepiece.SentencePieceProcessor,
     new: sentencepiece.SentencePieceProcessor,
-    specials: dict[int, int],
+    specials: Sequence[tuple[int, int]],
 ) -> list[list[int]]:
-    """For each new id the old ids whose mean it begins with."""
+    """For each new id the old ids whose mean it begins with; `specials` are old and new id of the
+    special tokens."""
     ids = {old.id_to_piece(index): index for index in range(old.vocab_size())}
     rows = []
     for index in range(new.vocab_size()):
         piece = new.id_to_piece(index)
         rows.append([ids[piece]] if piece in ids else _split(old, piece))
-    for old_id, new_id in specials.items():
+    for old_id, new_id in specials:
         rows[new_id] = [old_id]
     return rows
 

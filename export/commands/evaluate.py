@@ -103,7 +103,9 @@ def evaluate(
     by_option = context.get_parameter_source("model") is click.core.ParameterSource.COMMANDLINE
     folder, test_files = _system_and_test(paths, model, by_option)
     for path in filter(None, (output, json_file)):
-        check_output(path, test_files)
+        check_output(path, [*test_files, *filter(None, [against])])
+    if output and json_file and output.resolve() == json_file.resolve():
+        raise click.UsageError(f"-o and --json are both {output}: write the scores elsewhere")
     if reverse and len(test_files) == 2:
         raise click.UsageError("--reverse is for a .tsv: exchange the two files instead")
     test = scoring.read_test(test_files, reverse)

@@ -114,7 +114,7 @@ def run(
     source = InputText.of(text, input_file, encoding)
     _check_paths(source, output_file)
     n_best = decoding.get("num_hypotheses")
-    _check_alternatives(alternatives, extras, n_best=n_best, pairs=pairs, doubts=doubts)
+    _check_together(alternatives, extras, n_best=n_best, pairs=pairs, doubts=doubts)
     if output_file is not None and resume and resumable_output.is_complete(output_file):
         _say_complete(output_file, source, pairs, n_best or alternatives)
         return
@@ -149,7 +149,12 @@ def run(
         progress.close()
 
 
-def _check_alternatives(alternatives: int | None, extras: dict[str, Any], **others: Any) -> None:
+def _check_together(alternatives: int | None, extras: dict[str, Any], **others: Any) -> None:
+    weight = click.get_current_context().get_parameter_source("rerank_weight")
+    if weight is not click.core.ParameterSource.DEFAULT and "reranker" not in extras:
+        raise click.UsageError(
+            "--rerank-weight is how much a second model counts: it needs --rerank-with MODEL"
+        )
     names = {"reranker": "rerank-with"}
     used = [name for name, value in {**others, **extras}.items() if value]
     given = [f"--{names.get(name, name).replace('_', '-')}" for name in used]
@@ -257,6 +262,7 @@ class _Job:
             **output_settings(self._translator, self._options, languages, self._extras),
             "--pairs": self._pairs,
             "--n-best": self._n_best,
+            "--doubts": self._with_doubts or None,
         }
 
     def translate(self, chunk: list[str], output: Output) -> None:

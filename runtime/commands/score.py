@@ -1,11 +1,14 @@
 """`tfm score`: what the model thinks of translations that are there already."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from tfm.runtime.errors import TfmError
 
 from . import input_lines
 from .input_lines import InputText
@@ -71,6 +74,11 @@ def score(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in `tfm run`
     if pair and (input_file is not None or len(pair) != 2):
         raise click.UsageError("give SOURCE and TARGET, or -i FILE, or pairs on stdin")
+    for name, text in zip(("SOURCE", "TARGET"), pair, strict=False):
+        if any(char in text for char in "\t\n\r"):
+            raise click.UsageError(
+                f"{name} is {text[:40]!r}: it must be one line without tabs; write spaces instead"
+            )
     lines = ("\t".join(pair),) if pair else ()
     source = InputText.of(lines, input_file, encoding)
     from tfm.runtime.translator import Translator
@@ -79,18 +87,44 @@ def score(
     with usage_errors():
         translator.config.languages.prefixes(source_language, target_language)
     languages = source_language, target_language
+    rows_of = partial(
+        _rows, translator, languages=languages, mean=mean, tokens=tokens, alignment=alignment
+    )
+    chunks = input_lines.check_pairs(source.chunks(), source.name, "tfm score")
     with sigterm_raises():
         progress = Progress(output_is_stdout=True, source=input_file, done=0)
-        for chunk in input_lines.check_pairs(source.chunks(), source.name, "tfm score"):
-            for row in _rows(translator, chunk, languages, mean, tokens, alignment):
+        for rows in _scored(chunks, source.name, rows_of):
+            for row in rows:
                 click.echo(row)
-            progress.add(len(chunk))
+            progress.add(len(rows))
         progress.close()
+
+
+def _scored(
+    chunks: Iterator[list[str]], name: str, rows_of: Callable[[list[str]], list[str]]
+) -> Iterator[list[str]]:
+    """The rows of each chunk; those of the lines before one that is too long, before its error."""
+    from tfm.runtime.pair_scorer import LongTargetError
+
+    number = 0
+    for chunk in chunks:
+        try:
+            rows = rows_of(chunk)
+        except LongTargetError as error:
+            place = error.places[0]
+            if place:
+                yield rows_of(chunk[:place])
+            raise TfmError(
+                f"{name}, line {number + place + 1}: the target has {error.reason}"
+            ) from error
+        yield rows
+        number += len(chunk)
 
 
 def _rows(
     translator: "Translator",
     lines: list[str],
+    *,
     languages: tuple[str | None, str | None],
     mean: bool,
     tokens: bool,

@@ -76,7 +76,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--api-keys",
     "key_file",
-    type=click.File(encoding="utf-8"),
+    type=click.File(encoding="utf-8-sig"),  # Windows programs begin a file with its mark
     help="Let in only who has one of the keys in this file, one in each line. The environment"
     " variable TFM_API_KEYS has them with spaces between them.",
 )

@@ -1,13 +1,12 @@
 """Translating a document with a translator: what `Translator.translate_document` does."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from tfm.runtime.alignment import Alignment
 from tfm.runtime.config import ModelConfig
-from tfm.runtime.placeholders import COPIED_KINDS, PlaceholderPatterns
+from tfm.runtime.placeholders import COPIED, PlaceholderPatterns
 from tfm.runtime.translation import Translation
 
 from .document import AlignedText, Segment, Split
@@ -77,7 +76,8 @@ def translate_segments(
             if with_alignment:
                 changes["with_alignment"] = True
             if with_placeholders:
-                changes["placeholders"] = patterns_of([chunk[number] for number in numbers])
+                of_texts = patterns_of([chunk[n] for n in numbers], how.get("placeholders", COPIED))
+                changes["placeholders"] = of_texts
             found = translator.translate_batch(
                 [chunk[number].text for number in numbers], *args, **{**how, **changes}
             )
@@ -86,11 +86,13 @@ def translate_segments(
         yield translated
 
 
-def patterns_of(segments: Sequence[Segment]) -> PlaceholderPatterns:
-    """What must stay in the translations of some sentences, and what always must."""
-    texts = {text for segment in segments for text in segment.placeholders}
-    longest_first = sorted(texts, key=lambda text: (-len(text), text))
-    return PlaceholderPatterns(COPIED_KINDS, ["|".join(map(re.escape, longest_first))])
+def patterns_of(
+    segments: Sequence[Segment], always: PlaceholderPatterns | None = COPIED
+) -> PlaceholderPatterns:
+    """What must stay in the translations of some sentences, and what always must; None is
+    nothing."""
+    texts = [text for segment in segments for text in segment.placeholders]
+    return (PlaceholderPatterns(()) if always is None else always).with_texts(texts)
 
 
 def notes_on(segments: Sequence[Segment], translations: Sequence[AlignedText]) -> Iterator[str]:

@@ -52,7 +52,8 @@ class ObservedRequests:
                     "status": status,
                     "seconds": round(seconds, 4),
                 }
-                access.info("%s %s %s %d %.4f s", *fields.values(), extra={"request": fields})
+                shown = {**fields, "path": path if path.isprintable() else ascii(path)}
+                access.info("%s %s %s %d %.4f s", *shown.values(), extra={"request": fields})
 
 
 class JsonLines(logging.Formatter):

@@ -93,7 +93,7 @@ class Parameters:
         """
         value = self.values.get(name, default)
         if not self.is_json and isinstance(value, str) and value.strip().isdecimal():
-            value = int(value[:20])
+            value = int(value.strip().lstrip("0")[:20] or "0")
         if isinstance(value, float) and value.is_integer():
             value = int(value)  # JSON does not tell 1.0 from 1
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
@@ -202,17 +202,19 @@ async def _from_multipart(
     )
     try:
         form = await parser.parse()
-    except (MultiPartException, KeyError, UnicodeDecodeError):
+    except (MultiPartException, LookupError, UnicodeError):
         raise bad_request("the body is no multipart form") from None
     found: dict[str, list[str]] = {}
     files: dict[str, UploadedFile] = {}
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            file_name = PurePosixPath((value.filename or "").replace("\\", "/")).name
-            files[name] = UploadedFile(file_name, await value.read())
-            await value.close()
-        else:
-            found.setdefault(name, []).append(value)
+    try:
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                file_name = PurePosixPath((value.filename or "").replace("\\", "/")).name
+                files[name] = UploadedFile(_checked("filename", file_name), await value.read())
+            else:
+                found.setdefault(name, []).append(value)
+    finally:
+        await form.close()
     values = {name: texts if len(texts) > 1 else texts[0] for name, texts in found.items()}
     return values, files
 

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -75,8 +76,7 @@ class StreamedText:
                             yield "partial", {"index": index, "text": text}
                     translation = await following
                 finally:
-                    following.cancel()
-                    await asyncio.wait({following})
+                    await _stop(following)
                 done.append(translation)
                 yield "sentence", self._sentence(index, segment, translation)
         yield "end", {"text": assembled(self.plan, done)}
@@ -96,11 +96,12 @@ class StreamedText:
             reading: AsyncIterator[str] = aiter(pieces)
             while True:
                 piece = asyncio.create_task(_next(reading))
-                await asyncio.wait({following, piece}, return_when=asyncio.FIRST_COMPLETED)
-                if following.done() or (found := piece.result()) is None:
-                    piece.cancel()
-                    await asyncio.wait({piece})
-                    return
+                try:
+                    await asyncio.wait({following, piece}, return_when=asyncio.FIRST_COMPLETED)
+                    if following.done() or (found := piece.result()) is None:
+                        return
+                finally:
+                    await _stop(piece)
                 text += found
                 yield text
 
@@ -216,3 +217,11 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
 
 async def _next(pieces: AsyncIterator[str]) -> str | None:
     return await anext(pieces, None)
+
+
+async def _stop(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task and wait for its end. Where a client left, starlette cancels whoever waits
+    again and again: without a shield the task would still be in a generator that is closed."""
+    task.cancel()
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait({task})

@@ -4,6 +4,7 @@ together again."""
 import asyncio
 import importlib.util
 import re
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Sequence
 from contextlib import aclosing
@@ -35,6 +36,7 @@ Parse = Callable[[str, str, str], Document]
 # others of the same client are not behind a whole book.
 MOST_WAITING = 64
 _LONG = 2000  # characters, whose sentences are looked for in another thread
+_LONGEST_TURN = 0.005  # seconds in which nobody else has the event loop
 _TAG = re.compile(r"<[^<>]*>")
 DEFAULT_LANGUAGE = "en"  # of a text without a word
 
@@ -88,6 +90,19 @@ class PlannedText:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+class _LoopTurn:
+    """The event loop, which work in many small parts gives away in time."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+
+    async def let_others(self) -> None:
+        """Let others have it, where this turn has been long."""
+        if time.monotonic() - self._begun >= _LONGEST_TURN:
+            await asyncio.sleep(0)
+            self._begun = time.monotonic()
+
+
 class TextService:
     """Translates texts with the models; they must be loaded."""
 
@@ -114,7 +129,11 @@ class TextService:
         self, texts: Sequence[tuple[str, TextRequest]]
     ) -> list[TranslatedText]:
         """`translate` where each text may be asked for in another way, on behalf of one client."""
-        plans = [await self.plan(text, request) for text, request in texts]
+        turn = _LoopTurn()
+        plans = []
+        for text, request in texts:
+            plans.append(await self.plan(text, request))
+            await turn.let_others()
         jobs = [(plan, segment) for plan in plans for segment in plan.document.segments]
         found: list[Translation] = []
         client = texts[0][1].client if texts else None
@@ -126,6 +145,7 @@ class TextService:
             end = begin + len(plan.document.segments)
             results.append(_assembled(plan, found[begin:end], request.alternatives))
             begin = end
+            await turn.let_others()
         return results
 
     async def translate_file(self, content: bytes, name: str, request: TextRequest) -> bytes:

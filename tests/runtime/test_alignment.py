@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tfm.runtime import Alignment, ModelError, Translator
 from tfm.runtime.alignment import alignment_weights
 from tfm.runtime.alignment_heads import AlignmentHeads, default_heads
+from tfm.runtime.pair_scorer import LongTargetError
 from tfm.runtime.tokenizer import Tokenizer
 
 TEXTS = st.text(
@@ -154,6 +155,34 @@ def test_a_translation_with_its_alignment(translator: Translator) -> None:
     if first.target_spans == again.target_spans:
         np.testing.assert_allclose(first.weights, again.weights, atol=1e-4)
     assert translator.translate("one").alignment is None
+
+
+def test_a_target_with_other_spaces_has_its_own_places(translator: Translator) -> None:
+    plain, wide = "one two three", "  one  two   three"
+    expected = translator.align("three two", plain)
+    found = translator.align("three two", wide)
+    for (begin, end), (other, last) in zip(found.target_spans, expected.target_spans, strict=True):
+        assert wide[begin:end].strip() == plain[other:last].strip()
+    assert found.pairs == expected.pairs
+
+
+def test_targets_have_a_limit(translator: Translator) -> None:
+    targets = ["one", "one " * 1100, "two " * 1100]
+    for call in (translator.score_batch, translator.align_batch):
+        with pytest.raises(
+            LongTargetError, match=r"target 1 has .* tokens, and at most 1024"
+        ) as got:
+            call(["one"] * 3, targets)
+        assert got.value.places == (1, 2)
+
+
+def test_the_part_of_a_sentence_that_is_read(translator: Translator, tokenizer: Tokenizer) -> None:
+    short, long = "one two  ", "one two three " * 600
+    (read,) = tokenizer.encode([long])
+    part = translator._pairs.part_read(long, read)
+    assert len(part) < len(long) and long.startswith(part)
+    assert tokenizer.encode([part]) == [read]
+    assert translator._pairs.part_read(short, tokenizer.encode([short])[0]) == short
 
 
 def test_as_many_targets_as_sources(translator: Translator) -> None:

@@ -11,7 +11,7 @@ from helpers.ctranslate2_reference import Reference
 from helpers.languages import log_softmax, model_language
 
 from tfm.runtime import Translator
-from tfm.runtime.alternatives import AlternativeIds, find_alternatives
+from tfm.runtime.alternatives import AlternativeIds, check_alternatives, find_alternatives
 from tfm.runtime.config import ModelConfig
 from tfm.runtime.options import DecodingOptions
 from tfm.runtime.sessions import Sessions
@@ -170,3 +170,11 @@ def test_the_command_writes_them_and_resumes(tmp_path: Path) -> None:
         "",
         f"{output} is complete; leave out --resume to make it anew\n",
     )
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    count: Any = np.int64(2)
+    check_alternatives(count, float(np.float32(0.5)))
+    for wrong in (np.int64(0), np.float64(2.0), True):
+        with pytest.raises(ValueError, match="it must be a whole number, at least 1"):
+            check_alternatives(wrong, 0.0)  # type: ignore[arg-type]

@@ -156,6 +156,30 @@ def test_few_clients_are_remembered(engine: Engine) -> None:
     assert len(queue._served) <= 1001
 
 
+def test_a_thread_that_cannot_start_is_the_callers_failure_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    queue: BatchQueue[int, int] = BatchQueue(engine, budget=4, patience=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            queue.submit(1, group="a", size=1)
+    assert queue.submit(2, group="a", size=1).result(60) == 4
+    assert engine.batches == [("a", [2])]
+    assert queue._size == 0
+    queue.close()
+
+
+def test_a_client_that_cannot_be_told_from_others_is_refused(engine: Engine) -> None:
+    queue: BatchQueue[int, int] = BatchQueue(engine, budget=4, patience=0)
+    with pytest.raises(TypeError, match="unhashable"):
+        queue.submit(1, group="a", size=1, client=["a"])  # type: ignore[arg-type]
+    assert queue.submit(2, group="a", size=1, client="b").result(60) == 4
+
+
 def test_the_end(engine: Engine) -> None:
     queue, submit = busy_queue(engine)
     waiting = submit(3)
@@ -180,6 +204,8 @@ def test_a_child_of_a_fork_begins_anew(engine: Engine) -> None:
     if not child:
         engine.may_run.set()
         try:
+            # Before any thread exists: several that asked first would begin it over one another.
+            assert not queue._waiting and queue._thread is None
             right = submit(6).result(20) == 36 and engine.batches[-1] == ("a", [6])
             queue.close()
             os._exit(0 if right else 1)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -75,6 +76,33 @@ def test_every_call_of_the_translator_is_cancelled_and_no_other(translator: Tran
     assert untouched.is_alive()
     other.cancel()
     untouched.join(60)
+
+
+@pytest.mark.parametrize("step", ["align", "unattended", "part_read"])
+def test_a_cancel_between_the_steps_of_a_call_counts(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Also where nothing runs at that moment."""
+    carry_out = getattr(translator._pairs, step)
+
+    def cancelled(*args: Any, **how: Any) -> Any:
+        translator.cancel()
+        return carry_out(*args, **how)
+
+    monkeypatch.setattr(translator._pairs, step, cancelled)
+    reverse: Any = SimpleNamespace(
+        check=lambda *_: None, rerank=lambda translations, *_: translations
+    )
+    options = {
+        "align": {"with_alignment": True},
+        "unattended": {"with_doubts": True},
+        "part_read": {"reranker": reverse},
+    }[step]
+    with pytest.raises(CancelledError):
+        translator.translate("我爱你。", **options)
+    assert not translator._tokens._calls
+    monkeypatch.undo()
+    assert translator.translate("我爱你。", **options).text
 
 
 def test_cancelling_nothing_is_nothing(translator: Translator) -> None:

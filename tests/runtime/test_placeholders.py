@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tfm.runtime import Alignment, PlaceholderPatterns
-from tfm.runtime.placeholders import COPIED, COPIED_KINDS, KINDS
+from tfm.runtime.placeholders import COPIED, COPIED_KINDS, KINDS, AskedFor
+from tfm.runtime.terms import contains_phrase
 
 ALL = PlaceholderPatterns()
 
@@ -165,6 +166,40 @@ def test_what_was_lost_is_put_back(
     assert ALL.are_kept(source, restored)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "pairs", "asked_for", "expected"),
+    [
+        # A prefix stays, and what is like it behind it comes as often as in the source.
+        ("love", "{n}: Liebe {n}", [], AskedFor("{n}:"), "{n}: Liebe"),
+        ("love {n}", "{n}: Liebe {n}", [], AskedFor("{n}:"), "{n}: Liebe {n}"),
+        # Nothing is put before it, or into it.
+        (
+            "{n} love",
+            "Liebe Anna, ja",
+            [("love", "Liebe"), ("love", "Anna,"), ("love", "ja")],
+            AskedFor("Liebe Anna"),
+            "Liebe Anna {n}, ja",
+        ),
+        # A term stays wherever it is, also where it only ends in what looks like a placeholder.
+        ("city", "die {c} oder {c}", [], AskedFor(phrases=("{c}",)), "die {c} oder {c}"),
+        ("firm", "die AT&T; oder", [], AskedFor(phrases=("AT&T",)), "die AT&T; oder"),
+        # What is lost takes no word of it.
+        ("Anne <Anna>", "Anna", [("<Anna>", "Anna")], AskedFor(phrases=("Anna",)), "Anna <Anna>"),
+        ("city", "{d} die", [], AskedFor(phrases=("{c}",)), "die"),
+    ],
+)
+def test_what_a_caller_asks_for_stays(
+    source: str,
+    target: str,
+    pairs: list[tuple[str, str]],
+    asked_for: AskedFor,
+    expected: str,
+) -> None:
+    restored = ALL.restore(words_aligned(source, target, pairs), asked_for)
+    assert ALL.are_kept(source, restored, asked_for)
+    assert restored == expected
+
+
 PARTS = ["{n}", "a/b.py", "@ab", "A4", "%s", "<b>", "</b>", "😀", "https://a.cn/x", "a@b.cd"]
 PARTS += ["77", "3.14", "word", "字", "。", "(", "}", "%", "<", "x77"]
 TEXTS = st.lists(st.sampled_from([*PARTS, " "]), max_size=8).map("".join)
@@ -193,6 +228,23 @@ def test_nothing_is_lost_and_nothing_added(source: str, target: str, seed: int) 
     assert extra == []
     if ALL.are_kept(source, target):
         assert restored == target.strip()
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    source=TEXTS, rest=TEXTS, prefix=st.sampled_from([*PARTS, ""]), phrase=st.sampled_from(PARTS)
+)
+def test_nothing_that_is_asked_for_is_lost(
+    source: str, rest: str, prefix: str, phrase: str
+) -> None:
+    """Whatever the translation is, and wherever the phrase is in it."""
+    target = f"{prefix} {rest}".strip()
+    asked_for = AskedFor(prefix, (phrase,))
+    alignment = Alignment(source, target, (), (), np.zeros((0, 0), np.float32))
+    restored = ALL.restore(alignment, asked_for)
+    assert restored.startswith(prefix)
+    assert contains_phrase(restored, phrase) or not contains_phrase(target, phrase)
+    assert ALL.lacking(source, restored) == [] == ALL.added(source, restored, asked_for)
 
 
 @settings(deadline=None, max_examples=400)

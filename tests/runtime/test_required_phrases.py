@@ -79,6 +79,16 @@ def test_what_has_no_translation_is_kept_unless_a_caller_says_otherwise(
     assert translator.translate("one two") == translator.translate("one two", placeholders=None)
 
 
+def test_a_prefix_and_terms_may_have_placeholders_of_their_own(translator: Translator) -> None:
+    """Which the source has not; putting back what was lost leaves them alone."""
+    for prefix in ("{x}:", "<b>", "https://example.org"):
+        found = translator.translate("one 😀", target_prefix=prefix, max_length=20)
+        assert found.text.startswith(prefix) and COPIED.lacking("one 😀", found.text) == []
+    phrase = "{city} sixty"
+    found = translator.translate("two", terms={"two": phrase}, max_length=30)
+    assert contains_phrase(found.text, phrase) and found.unmet == ()
+
+
 def test_a_model_that_cannot_align_searches_and_says_what_it_lacks(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

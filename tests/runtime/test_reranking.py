@@ -11,7 +11,7 @@ from helpers.command import tfm
 from tfm.runtime import Hypothesis, Reranker, Translation, Translator
 from tfm.runtime.commands.run import run
 from tfm.runtime.config import Languages
-from tfm.runtime.pair_scorer import Score
+from tfm.runtime.pair_scorer import LongTargetError, Score
 from tfm.runtime.reranking import DEFAULT_WEIGHT
 
 
@@ -31,6 +31,8 @@ class Reverse:
         self, sources: Sequence[str], targets: Sequence[str], **languages: Any
     ) -> list[Score]:
         assert languages == {"source_language": "en", "target_language": "zh"}
+        if long := [place for place, target in enumerate(targets) if len(target) > 9]:
+            raise LongTargetError(long, "too many tokens")
         self.asked += zip(sources, targets, strict=True)
         return [
             Score(s, t, ("x",) if s else (), ("a", "b"), (2 * self._means[s], 0.0)[: 2 * bool(s)])
@@ -69,6 +71,17 @@ def test_one_hypothesis_needs_no_opinion() -> None:
     found = Reranker(reverse).rerank([single, several], "zh", "en")  # type: ignore[arg-type]
     assert found[0] == single and found[1].text == "good"
     assert reverse.asked == [("bad", "源"), ("good", "源")]
+
+
+def test_only_what_was_translated_is_asked_about() -> None:
+    """And nothing about what is still too long for the reverse model."""
+    reverse: Any = Reverse(MEANS)
+    scores = {"bad": -1.0, "good": -1.1}
+    plain = [translation("源" * 12, scores), translation("字" * 12, scores)]
+    found = Reranker(reverse).rerank(plain, "zh", "en", ["源" * 9, "字" * 10])
+    assert [t.text for t in found] == ["good", "bad"]
+    assert [t.source for t in found] == ["源" * 12, "字" * 12]
+    assert reverse.asked == [("bad", "源" * 9), ("good", "源" * 9)]
 
 
 def test_mistakes() -> None:

@@ -63,6 +63,12 @@ def test_a_line_that_is_no_term(line: str) -> None:
         Terms.of_lines(["a\tb", line], "terms.tsv")
 
 
+def test_half_of_a_surrogate_pair_is_no_term() -> None:
+    for phrases in ({"a": "\ud800"}, {"\ud800": "a"}):
+        with pytest.raises(ValueError, match=r"terms has '.*': '\\ud800' is not UTF-8"):
+            Terms(phrases)
+
+
 @pytest.mark.parametrize("phrases", [{"": "a"}, {"a": " "}, {"a": 3}, {None: "a"}])
 def test_a_term_must_be_text(phrases: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="both sides must be text that is not empty"):

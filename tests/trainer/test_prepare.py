@@ -1,5 +1,6 @@
 """The checkpoint folder before the first step: what is refused, removed and copied."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tfm.trainer import checkpoint as files
 from tfm.trainer.commands.train import train as train_command
 from tfm.trainer.config import load_recipe
 from tfm.trainer.errors import TrainError
+from tfm.trainer.model import Transformer
+from tfm.trainer.prepare import prepare
 from tfm.trainer.train import train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -85,3 +88,21 @@ def test_a_new_training_takes_nothing_of_the_one_before(
     recipe = change(load_recipe(recipe_path), max_steps=1)
     train(recipe, tmp_path, resume=False)
     assert not (tmp_path / files.ORIGIN).exists()
+
+
+@pytest.mark.parametrize("changed", [None, "new_vocabulary", "larger"])
+def test_an_imported_models_files_stay_with_the_model_they_describe(
+    changed: str | None, recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    trained, vocabulary = files.load_checkpoint(unbroken)
+    imported = files.CheckpointFolder(tmp_path / "imported")
+    pre_norm = dataclasses.replace(trained.config, norm="pre")  # --grow takes no other
+    imported.write(Transformer(pre_norm), vocabulary)
+    imported.origin.mkdir()
+    (imported.origin / "config.json").write_text('{"num_beams": 6}', "utf-8")
+    folder = files.CheckpointFolder(tmp_path / "tuned")
+    folder.path.mkdir()
+    recipe = load_recipe(recipe_path)
+    options = {} if changed is None else {changed: True}
+    prepare(recipe, folder, resume=False, init=imported.path, **options)
+    assert folder.origin.exists() == (changed is None)

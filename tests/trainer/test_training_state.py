@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import pytest
+
 from tfm.trainer.training_state import TrainingState
 
 
@@ -31,3 +33,18 @@ def test_forgetting_the_best_leaves_the_rest() -> None:
     assert state.best_loss < math.inf
     state.forget_best()
     assert state == expected
+
+
+def test_what_chrf_was_best_is_forgotten_alone() -> None:
+    state = TrainingState(step=5)
+    state.record_validation(4.0, 3.0, 10.0)
+    expected = dataclasses.replace(state, best_chrf=-math.inf, best_chrf_step=0)
+    state.forget_best_chrf()
+    assert state == expected
+
+
+@pytest.mark.parametrize(("step", "validated", "expected"), [(5, 5, 4), (8, 5, 5), (0, 0, 0)])
+def test_a_step_counts_as_not_validated(step: int, validated: int, expected: int) -> None:
+    state = TrainingState(step=step, validated_step=validated)
+    state.validate_again()
+    assert state.validated_step == expected

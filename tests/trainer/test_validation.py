@@ -1,6 +1,9 @@
 """Validation: which weights its files get, and when it ends a training."""
 
+import dataclasses
 import itertools
+import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -101,6 +104,64 @@ def test_with_another_validation_corpus_the_best_begins_anew(
     state = train(change(load_recipe(path), max_steps=16), folder, resume=True)
     assert (state.exported_loss, state.best_loss, state.best_step) == (8.0, 9.0, 15)
     assert caplog.text.count("another validation corpus") == 1
+
+
+def test_a_finished_training_is_validated_on_another_corpus(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(unbroken, tmp_path / "checkpoint")
+    shutil.copytree(recipe_path.parent, tmp_path, dirs_exist_ok=True)
+    valid = tmp_path / "valid.tsv"
+    valid.write_text(valid.read_text("utf-8") + "ab\tBA\n", "utf-8")
+    state = train(load_recipe(tmp_path / "recipe.toml"), folder, resume=True)
+    assert (state.step, state.validated_step, state.best_step) == (14, 14, 14)
+    assert math.isfinite(state.exported_loss)
+    line = metrics(folder)[-1]
+    assert state.exported_loss == min(line["validation_loss"], line["average_loss"])
+    before = metrics(unbroken)
+    assert metrics(folder)[:-1] == before[:-1]  # the other corpus's line is replaced
+    assert line["step"] == before[-1]["step"] == 14
+    assert files.CheckpointFolder(folder).read_state() == state
+
+
+@pytest.mark.parametrize(
+    "changed", [{"validation_max_sentences": 2}, {"validation_max_length": 7}, {}]
+)
+def test_chrf_of_another_sample_begins_anew(
+    changed: dict[str, Any],
+    recipe_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = iter([50.0, 40.0, 5.0, 4.0])
+    monkeypatch.setattr(validation, "score", lambda *_: Scores(0.0, next(found), "", ""))
+    recipe = change(load_recipe(recipe_path), max_steps=2, validate_steps=1)
+    before = train(recipe, tmp_path, resume=False)
+    assert (before.best_chrf, before.best_chrf_step) == (50.0, 1)
+    for max_steps in (3, 4):
+        other = change(recipe, max_steps=max_steps, **changed)
+        state = train(other, tmp_path, resume=True)
+        assert (state.best_chrf, state.best_chrf_step) == ((5.0, 3) if changed else (50.0, 1))
+        assert state.best_loss <= before.best_loss
+    assert caplog.text.count("the best chrF begins anew") == bool(changed)
+
+
+def test_states_that_do_not_name_their_sample_keep_their_chrf(
+    recipe_path: Path, unbroken: Path, tmp_path: Path
+) -> None:
+    """As older versions saved them."""
+    folder = files.CheckpointFolder(Path(shutil.copytree(unbroken, tmp_path / "checkpoint")))
+    progress = dataclasses.asdict(folder.read_state())
+    del progress["sample"]
+    content = {name: tensor.clone() for name, tensor in load_file(folder.last).items()}
+    files.write_weights(folder.last, content, {"progress": json.dumps(progress)})
+    recipe = change(load_recipe(recipe_path), validation_max_length=7)
+    state = train(recipe, folder.path, resume=True)
+    assert (state.best_chrf, state.best_chrf_step) == (
+        progress["best_chrf"],
+        progress["best_chrf_step"],
+    )
 
 
 def test_training_stops_after_validations_without_gain(

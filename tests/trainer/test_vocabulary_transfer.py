@@ -114,6 +114,33 @@ def test_it_refuses_what_it_would_lose(unbroken: Path) -> None:
         transfer_vocabulary(Transformer(languages), old, old)
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_it_refuses_two_vocabularies_of_one_table(joint: bool, unbroken: Path) -> None:
+    """As imported models have them: whichever vocabulary is new, the way out is the same."""
+    model, old = load_checkpoint(unbroken)
+    size = model.config.source_vocab_size
+    shared = dataclasses.replace(model.config, tied_embeddings="all", target_vocab_size=size)
+    numbered = Vocabulary(old.source, with_pieces(old.source, pieces_of(old.source)))
+    new = Vocabulary(old.source, old.source if joint else old.target)
+    with pytest.raises(TrainError, match=r"one table of embeddings.*leave out --new-vocabulary"):
+        transfer_vocabulary(Transformer(shared), numbered, new)
+
+
+def test_padding_that_also_begins_a_target_is_still_not_written(unbroken: Path) -> None:
+    """Imported Marian models have one token for both, and never write it."""
+    trained, old = load_checkpoint(unbroken)
+    config = dataclasses.replace(trained.config, bos_id=trained.config.pad_id, suppress_ids=(0,))
+    model = Transformer(config)
+    moved = transfer_vocabulary(model, old, old)
+    new = moved.config
+    assert new.pad_id != new.bos_id
+    assert set(new.suppress_ids) == {new.pad_id, new.bos_id}
+    before, after = weights_of(model), weights_of(moved)
+    for name in ("source_embeddings.tokens.weight", "target_embeddings.tokens.weight"):
+        for own in new.suppress_ids:
+            assert torch.equal(after[name][own], before[name][config.pad_id])
+
+
 def test_training_begins_with_the_model_and_the_recipes_vocabulary(
     recipe_path: Path, unbroken: Path, tmp_path: Path
 ) -> None:

@@ -210,11 +210,17 @@ def _moved(corpus: Tree, before: Path, after: Path) -> Tree:
     """The corpus with its paths relative to another folder, or absolute on another drive."""
     moved = dict(corpus)
     for key in {"path", "source", "target"} & corpus.keys():
-        path = (before / corpus[key]).resolve()
-        with contextlib.suppress(ValueError):
-            path = Path(os.path.relpath(path, after.resolve()))
-        moved[key] = path.as_posix()
+        moved[key] = _moved_path(corpus[key], before, after)
+    if "names" in corpus:
+        moved["names"] = [_moved_path(name, before, after) for name in corpus["names"]]
     return moved
+
+
+def _moved_path(name: str, before: Path, after: Path) -> str:
+    path = (before / name).resolve()
+    with contextlib.suppress(ValueError):
+        path = Path(os.path.relpath(path, after.resolve()))
+    return path.as_posix()
 
 
 def _differences(first: Tree, second: Tree) -> list[str]:

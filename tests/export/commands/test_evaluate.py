@@ -45,6 +45,7 @@ def test_the_system_by_argument_option_and_environment(
         (["a.txt", "b.txt", "--reverse"], "--reverse is for a .tsv: exchange the two files"),
         (["a.tsv", "--tokenize", "14a"], "'14a' is not one of none, zh, 13a, intl, char,"),
         (["folder", "a.tsv", "--weights", "last"], "'last' is not one of"),
+        (["a.tsv", "-o", "new", "--json", "folder/../new"], "-o and --json are both new: write"),
     ],
 )
 def test_usage(
@@ -89,6 +90,8 @@ def test_one_line_of_error(
         ([toy_model, none], "none.tsv: no sentence to score"),
         ([toy_model, test_set, "-o", missing], f"{missing}: there is no folder {missing.parent}"),
         ([toy_model, test_set, "--json", missing], f"{missing}: there is no folder"),
+        ([toy_model, test_set, "-o", table, "--against", table], f"{table} is read, and would be"),
+        ([toy_model, test_set, "--json", table, "--against", table], f"{table} is read, and"),
         ([toy_model, sources, references], "test.en has 1: they must be aligned line by line"),
         ([imported, test_set, "--beam-size", "1", "--against", empty], "has no config.json"),
     ]

@@ -218,6 +218,7 @@ def broken_off(run: Run, tmp_path: Path) -> Path:
     [
         (["--n-best", "2"], "made with no --n-best, this run has --n-best 2: give the same"),
         (["--pairs"], "made with no --pairs, this run has --pairs: give the same"),
+        (["--doubts"], "made with no --doubts, this run has --doubts: give the same"),
         (["--beam-size", "2"], "made with --beam-size 3, this run has --beam-size 2"),
         (["--length-penalty", "0.25"], "this run has --length-penalty 0.25"),
         (["--max-length", "7"], "this run has --max-length 7"),

@@ -213,6 +213,7 @@ def test_decoding_options_and_languages_arrive(translator: ShoutingTranslator) -
             "--alternatives cannot be had together with --n-best\n",
         ),
         (["run", "--alternatives", "0", "a"], "0 is not in the range"),
+        (["run", "--rerank-weight", "0.25", "a"], "it needs --rerank-with MODEL"),
         (["run", "--min-length", "300", "a"], "--min-length 300 is more than --max-length 256"),
         (["run", "-m", "nowhere"], "'nowhere' does not exist"),
         (["run", "-i", "nowhere"], "No such file or directory"),

@@ -37,6 +37,9 @@ def test_a_line_for_each_pair(tiny_folder: Path, tmp_path: Path) -> None:
         (("one",), None, 2, "give SOURCE and TARGET, or -i FILE, or pairs on stdin"),
         ((), "one two\n", 1, "stdin, line 1: no tab in 'one two'; tfm score expects source<TAB>"),
         (("one", "two", "--target-language", "xx"), None, 2, "--target-language is 'xx'"),
+        (("one\ttwo", "three"), None, 2, "SOURCE is 'one\\ttwo': it must be one line without tabs"),
+        (("one", "two\n"), None, 2, "TARGET is 'two\\n': it must be one line without tabs"),
+        (("one", "\rtwo"), None, 2, "TARGET is '\\rtwo': it must be one line without tabs"),
     ],
 )
 def test_mistakes(
@@ -45,3 +48,11 @@ def test_mistakes(
     found, stdout, stderr = tfm("score", *arguments, "-m", str(tiny_folder), stdin=stdin)
     assert (found, stdout) == (status, "")
     assert message in stderr and "Traceback" not in stderr
+
+
+def test_a_target_that_is_too_long_is_named_after_the_lines_before_it(tiny_folder: Path) -> None:
+    pairs = "one\ttwo\n" * 2 + "one\t" + "two " * 1100 + "\none\ttwo\n"
+    status, stdout, stderr = tfm("score", "-m", str(tiny_folder), stdin=pairs)
+    assert (status, stdout.count("\n")) == (1, 2)
+    assert stderr.startswith("Error: stdin, line 3: the target has ")
+    assert "tokens, and at most 1024 can be scored: split it into sentences" in stderr

@@ -2,13 +2,16 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tfm.runtime import Translator
 from tfm.runtime.documents import parse_html, parse_text
 from tfm.runtime.documents.document import Segment
-from tfm.runtime.documents.translate import translate_segments
+from tfm.runtime.documents.translate import patterns_of, translate_segments
+from tfm.runtime.placeholders import PlaceholderPatterns
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,34 @@ def test_placeholders_stay(translator: Translator) -> None:
     segments = [Segment(text, 0, len(text), placeholders=("%(place)s",)), Segment("你好", 20, 22)]
     ((first, second),) = translate_segments(translator, segments)
     assert first.text.count("%(place)s") == 1 and "%" not in second.text
+
+
+@pytest.mark.parametrize(
+    ("always", "expected"),
+    [
+        (PlaceholderPatterns(["numbers"], [r"ID \w"]), ["%(a)s", "ID x", "5"]),
+        (PlaceholderPatterns([]), ["%(a)s"]),
+        (None, ["%(a)s"]),
+    ],
+)
+def test_placeholders_of_a_caller_stay_too(
+    always: PlaceholderPatterns | None, expected: list[str]
+) -> None:
+    """Where sentences have some of their own."""
+    asked: list[PlaceholderPatterns] = []
+
+    def translate_batch(sentences: list[str], *, placeholders: PlaceholderPatterns) -> list[str]:
+        asked.append(placeholders)
+        return sentences
+
+    translator: Any = SimpleNamespace(
+        config=SimpleNamespace(alignment=None), translate_batch=translate_batch
+    )
+    segment = Segment("%(a)s 好", 0, 7, placeholders=("%(a)s",))
+    list(translate_segments(translator, [segment], placeholders=always))
+    text = "%(a)s: ID x, 5, {b}"
+    assert [found.text for found in asked[0].find(text)] == expected
+    assert [found.text for found in patterns_of([segment]).find(text)] == ["%(a)s", "{b}"]
 
 
 def test_what_was_wrong_is_said(translator: Translator) -> None:

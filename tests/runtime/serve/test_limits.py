@@ -1,5 +1,7 @@
 """How much a client may ask for."""
 
+from pathlib import Path
+
 import pytest
 from helpers.needs import needs_module
 
@@ -93,6 +95,19 @@ def test_keys() -> None:
     ]
     assert read_keys("# who\none\n\n  two  \n") == ["one", "two"]
     assert not any("one" in str(value) for value in vars(keys).values())
+
+
+def test_a_file_of_keys_may_begin_with_a_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tfm.runtime.commands.serve import _read_keys, serve
+
+    monkeypatch.delenv("TFM_API_KEYS", raising=False)
+    path = tmp_path / "keys.txt"
+    path.write_bytes("\ufeffone\r\ntwo\r\n".encode())
+    with serve.make_context("serve", ["--api-keys", str(path)]) as context:
+        keys = _read_keys(context.params["key_file"])
+    assert [keys.allows(key) for key in ("one", "two", "\ufeffone")] == [True, True, False]
 
 
 def test_where_a_key_may_be() -> None:

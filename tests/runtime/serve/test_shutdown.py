@@ -10,6 +10,7 @@ import time
 
 import pytest
 from helpers.command import tfm
+from helpers.needs import needs_module
 from helpers.service import RunningService, running_service, until
 
 SENTENCE = "他每天早上六点起床，然后去公园跑步。"
@@ -79,16 +80,18 @@ def test_a_client_who_leaves_takes_its_work_along(service: RunningService) -> No
     until(lambda: any(" 499 " in line for line in service.lines))
 
 
-def test_a_stream_whose_reader_leaves_ends(service: RunningService) -> None:
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_stream_whose_reader_leaves_ends(service: RunningService, partial: bool) -> None:
     host, port = service.url.removeprefix("http://").split(":")
-    body = json.dumps({"q": SENTENCE * 400, "source": "zh", "target": "en"}).encode()
+    question = {"q": SENTENCE * 400, "source": "zh", "target": "en", "partial": partial}
+    body = json.dumps(question).encode()
     head = f"POST /tfm/translate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     kinds = b"Content-Type: application/json\r\nAccept: text/event-stream\r\n\r\n"
     before = service.metric("tfm_sentences_total")
     with socket.create_connection((host, int(port))) as connection:
         connection.sendall(head.encode() + kinds + body)
         received = b""
-        while b"event: sentence" not in received:
+        while (b"event: partial" if partial else b"event: sentence") not in received:
             received += connection.recv(4096)
     until(lambda: service.metric("tfm_sentences_waiting") == 0)
     assert service.metric("tfm_sentences_total") - before < 300
@@ -134,6 +137,14 @@ def test_a_model_that_cannot_be_loaded_ends_it(damaged_folder: str) -> None:
     status, _, stderr = tfm("serve", "--port", "0", "-m", damaged_folder)
     assert status == 1
     assert "is damaged" in stderr.splitlines()[-1]
+
+
+def test_connections_are_taken_before_the_server_runs() -> None:
+    needs_module("uvicorn")
+    from tfm.runtime.serve.server import listen
+
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        pass
 
 
 def test_the_log_says_nothing_of_texts_and_keys() -> None:

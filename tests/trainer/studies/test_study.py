@@ -462,6 +462,17 @@ def test_written_recipes_find_their_corpora(tmp_path: Path) -> None:
     assert Path(name).exists()
 
 
+def test_written_recipes_find_their_lists_of_names(tmp_path: Path) -> None:
+    path = 'path = "text/train.tsv"'
+    names = 'augmentation = "names"\nnames = ["text/valid.tsv", "text/train.tsv"]'
+    assert path in BASE
+    study = load_study(write_study(tmp_path, base=BASE.replace(path, f"{path}\n{names}")))
+    written = experiments.write_recipe(study, study.variants[0], tmp_path / "deep" / "out")
+    found = [Path(name).resolve() for name in load_recipe(written).data.train[0].names]
+    text = (tmp_path / "recipes" / "text").resolve()
+    assert found == [text / "valid.tsv", text / "train.tsv"]
+
+
 def test_torchrun_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     result = command(write_study(tmp_path), tmp_path / "out")

@@ -8,6 +8,7 @@ from .numerals import chinese_numeral, english_numeral, read_chinese_numeral
 from .sides import choose, replace_once
 
 _DIGITS = re.compile(r"(?<![\w.,:/-])\d+(?![\w.,:/-]*\d)(?![A-Za-z_])")
+_LONGEST = 18  # digits; more are not surely a 64-bit integer
 _NUMERAL = re.compile(r"(?<![第一二两三四五六七八九十百千万亿零])[一二两三四五六七八九十百]+")
 # Not a count, or one whose English is no cardinal number.
 _NOT_COUNTED = "月日号楼层班名些等级流千万亿"
@@ -70,7 +71,7 @@ def _both(chinese: str, english: str, old: tuple[str, str], new: tuple[str, str]
 def _digits(chinese: str, english: str, generator: np.random.Generator) -> Change:
     """An equal number in digits, of two and more so that nouns keep their number."""
     shared = sorted(set(_DIGITS.findall(chinese)) & set(_DIGITS.findall(english)))
-    shared = [digits for digits in shared if int(digits) > 1]
+    shared = [digits for digits in shared if len(digits) <= _LONGEST and int(digits) > 1]
     if not shared:
         return None
     old = choose(shared, generator)

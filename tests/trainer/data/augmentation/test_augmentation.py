@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfm.trainer.config import load_recipe
-from tfm.trainer.data.augmentation import AugmentationName, Names, augment
+from tfm.trainer.data.augmentation import AugmentationName, Names, augment, joining
 from tfm.trainer.data.augmentation.chinese_persons import GIVEN, SURNAMES, random_person
 from tfm.trainer.data.augmentation.numerals import english_numeral, read_chinese_numeral
 from tfm.trainer.data.corpora import Corpora
@@ -154,6 +154,14 @@ def test_digits_keep_their_length_and_years_stay_years() -> None:
         assert english == f"He came in {chinese[1:5]}."
 
 
+@pytest.mark.parametrize(("digits", "changed"), [(18, 1), (19, 0), (5000, 0)])
+def test_numbers_too_long_for_an_integer_stay(digits: int, changed: int) -> None:
+    number = "6" * digits
+    rows = augmented("numbers", f"卡号是 {number} 。", f"The card is {number}.", 1)
+    assert len(rows) == changed
+    assert all(number not in row[0] + row[1] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("chinese", "english", "accepted"),
     [
@@ -224,6 +232,30 @@ def test_sentences_are_joined_in_the_same_order_on_both_sides() -> None:
         assert corpus == "c"
         seen += numbers
     assert len(seen) == len(set(seen)) >= 38
+
+
+def test_sentences_of_different_corpora_are_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "BUFFER", 25)
+    pairs = [(f"句子{i}。", f"Sentence {i}.", "ab"[i % 2]) for i in range(100)]
+    unread = iter(pairs)
+    rows = augment(unread, "joined", None, 1)
+    first = next(rows)
+    assert len(list(unread)) == 75  # no more is held than what is drawn from
+    joined = [first, *rows]
+    assert len(joined) > 7
+    for _, english, corpus in joined:
+        numbers = [int(number) for number in re.findall(r"\d+", english)]
+        assert {"ab"[number % 2] for number in numbers} == {corpus}
+
+
+def test_a_sentence_is_not_joined_with_itself() -> None:
+    pairs = [(f"句子{i}。", f"Sentence {i}.", "c") for i in range(6)]
+    rows = list(augment(pairs, "joined", None, 50))
+    assert len(rows) > 50
+    for chinese, _, _ in rows:
+        numbers = re.findall(r"\d+", chinese)
+        assert len(set(numbers)) == len(numbers)
+    assert list(augment(pairs[:1], "joined", None, 50)) == []
 
 
 def test_unfinished_sentences_are_not_joined() -> None:
