@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import run_gate
 from .alignment import Alignment, alignment_weights, unattended_share
 from .alignment_heads import default_heads
 from .cancellation import Cancellation
@@ -203,8 +202,7 @@ class PairScorer:
         """Where each token of a target stands in it."""
         if self._tokenizer.decode([ids]) != [target]:
             # Spaces that tokens do not have, for example, which move all that follows.
-            with run_gate.gate.run():
-                spans = self._tokenizer._target.spans(target)
+            spans = self._tokenizer.target_text_spans(target)
             if len(spans) == len(ids):
                 # Of a token that is a space alone nothing is left: it stands for nothing.
                 return [(end - len(target[begin:end].lstrip()), end) for begin, end in spans]

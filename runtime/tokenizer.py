@@ -117,6 +117,11 @@ class Tokenizer:
         moved = [(start + begin, start + finish) for begin, finish in places]
         return [(0, 0)] * before + moved + [end] * len(self._end)
 
+    def target_text_spans(self, text: str) -> list[tuple[int, int]]:
+        """Where in a target text each of the tokens stands that it is divided into."""
+        with run_gate.gate.run():
+            return self._target.spans(text)
+
     def target_spans(self, ids: Sequence[int]) -> list[tuple[int, int]]:
         """Where in the text that target ids (without BOS and EOS) decode to each of them stands.
 

@@ -150,11 +150,6 @@ def run(
 
 
 def _check_together(alternatives: int | None, extras: dict[str, Any], **others: Any) -> None:
-    weight = click.get_current_context().get_parameter_source("rerank_weight")
-    if weight is not click.core.ParameterSource.DEFAULT and "reranker" not in extras:
-        raise click.UsageError(
-            "--rerank-weight is how much a second model counts: it needs --rerank-with MODEL"
-        )
     names = {"reranker": "rerank-with"}
     used = [name for name, value in {**others, **extras}.items() if value]
     given = [f"--{names.get(name, name).replace('_', '-')}" for name in used]

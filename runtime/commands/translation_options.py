@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tfm.runtime.reranking import Reranker
 
 ALL, NONE = "all", "none"
-
+_RERANK_WEIGHT = 0.25
 _OPTIONS = (
     click.option(
         "--terms",
@@ -52,9 +52,7 @@ _OPTIONS = (
     click.option(
         "--rerank-weight",
         type=click.FloatRange(0, 1),
-        default=0.25,
-        show_default=True,
-        help="How much the reverse model's opinion counts.",
+        help=f"How much the reverse model's opinion counts.  [default: {_RERANK_WEIGHT}]",
     ),
     click.option(
         "--replace-unknowns",
@@ -76,7 +74,7 @@ def translation_options(command: Command) -> Command:
         placeholders: str | None,
         placeholder_patterns: tuple[str, ...],
         reverse_model: Path | None,
-        rerank_weight: float,
+        rerank_weight: float | None,
         replace_unknowns: bool,
         **kwargs: Any,
     ) -> Any:
@@ -86,7 +84,12 @@ def translation_options(command: Command) -> Command:
         if placeholders is not None or placeholder_patterns:
             extras["placeholders"] = _patterns(placeholders, placeholder_patterns)
         if reverse_model is not None:
-            extras["reranker"] = _reranker(reverse_model, rerank_weight)
+            weight = _RERANK_WEIGHT if rerank_weight is None else rerank_weight
+            extras["reranker"] = _reranker(reverse_model, weight)
+        elif rerank_weight is not None:
+            raise click.UsageError(
+                "--rerank-weight is how much a second model counts: it needs --rerank-with MODEL"
+            )
         if replace_unknowns:
             extras["replace_unknowns"] = True
         return command(*args, extras=extras, **kwargs)

@@ -145,6 +145,7 @@ def test_alignments_survive_an_interruption(tmp_path: Path) -> None:
         (["--format", "html", "--bilingual", "-"], 1, "-: html has no bilingual form"),
         (["--n-best", "2", "-"], 2, "No such option"),
         (["--target-prefix", "I", "-"], 2, "No such option"),
+        (["--rerank-weight", "0.3", "-"], 2, "it needs --rerank-with MODEL"),
         (["--encoding", "x", "-"], 2, "'x' is no encoding"),
         (["-", "-o", "no/folder.txt"], 1, "no/folder.txt: there is no folder no; make it first"),
     ],
