@@ -257,9 +257,9 @@ def decode(content: bytes, encoding: str | None) -> tuple[str, str, bytes]:
             break
     content = content.removeprefix(mark)
     encoding = encoding or _guess(content)
-    if mark and encoding != "utf-8" and len(content) % 2:
-        raise ValueError(f"this is not {encoding}: it has half a character; name another encoding")
     try:
+        if mark and encoding != "utf-8" and len(content) % 2:
+            raise UnicodeError("half a character at the end, which could not be written again")
         return content.decode(encoding, _KEEP_BYTES), encoding, mark
     except (UnicodeError, LookupError) as error:
         raise ValueError(f"this is not {encoding}: name another encoding") from error

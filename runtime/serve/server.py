@@ -14,7 +14,6 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 DRAIN_SECONDS = 0.2
 HEADER_SECONDS = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_BACKLOG = 2048  # connections that wait to be taken: uvicorn's number
 _LARGEST_HEAD = 256 * 1024  # bytes: some clients send their text in the query
 
 
@@ -114,7 +113,6 @@ def listen(host: str, port: int) -> socket.socket:
             if hasattr(socket, "SO_REUSEPORT"):  # not on Windows, where it would share the port
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(_BACKLOG)
         except BaseException:
             listener.close()
             raise

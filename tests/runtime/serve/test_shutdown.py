@@ -10,7 +10,6 @@ import time
 
 import pytest
 from helpers.command import tfm
-from helpers.needs import needs_module
 from helpers.service import RunningService, running_service, until
 
 SENTENCE = "他每天早上六点起床，然后去公园跑步。"
@@ -137,14 +136,6 @@ def test_a_model_that_cannot_be_loaded_ends_it(damaged_folder: str) -> None:
     status, _, stderr = tfm("serve", "--port", "0", "-m", damaged_folder)
     assert status == 1
     assert "is damaged" in stderr.splitlines()[-1]
-
-
-def test_connections_are_taken_before_the_server_runs() -> None:
-    needs_module("uvicorn")
-    from tfm.runtime.serve.server import listen
-
-    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
-        pass
 
 
 def test_the_log_says_nothing_of_texts_and_keys() -> None:
