@@ -118,7 +118,7 @@ class Reranker:
         try:
             scores = self._score([pairs[place] for place in places], source, target)
         except LongTargetError as error:
-            places = [place for place in places if place not in set(error.places)]
+            places = [place for place in places if place not in error.places]
             scores = self._score([pairs[place] for place in places], source, target)
         for place, score in zip(places, scores, strict=True):
             means[place] = score.total / max(1, len(score.log_probs))

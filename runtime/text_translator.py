@@ -333,7 +333,7 @@ class TextTranslator:
         if patterns is not None and self._pairs.can_align:
             # As it is written: its tokens may say it with other spaces than the options do.
             prefix = self._tokenizer.encode_target_prefix(options.target_prefix)
-            (written,) = self._tokenizer.decode([prefix])
+            (written,) = self._tokenizer.decode([prefix]) if prefix else ("",)
             terms = required.terms or Terms({})
 
             def asked_for(source: str) -> AskedFor:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from tfm.runtime.reranking import Reranker
 
 ALL, NONE = "all", "none"
-_RERANK_WEIGHT = 0.25
 _OPTIONS = (
     click.option(
         "--terms",
@@ -52,7 +51,7 @@ _OPTIONS = (
     click.option(
         "--rerank-weight",
         type=click.FloatRange(0, 1),
-        help=f"How much the reverse model's opinion counts.  [default: {_RERANK_WEIGHT}]",
+        help="How much the reverse model's opinion counts.  [default: 0.25]",
     ),
     click.option(
         "--replace-unknowns",
@@ -84,8 +83,7 @@ def translation_options(command: Command) -> Command:
         if placeholders is not None or placeholder_patterns:
             extras["placeholders"] = _patterns(placeholders, placeholder_patterns)
         if reverse_model is not None:
-            weight = _RERANK_WEIGHT if rerank_weight is None else rerank_weight
-            extras["reranker"] = _reranker(reverse_model, weight)
+            extras["reranker"] = _reranker(reverse_model, rerank_weight)
         elif rerank_weight is not None:
             raise click.UsageError(
                 "--rerank-weight is how much a second model counts: it needs --rerank-with MODEL"
@@ -107,11 +105,12 @@ def _read_terms(path: Path) -> Terms:
         raise TfmError(str(error)) from error
 
 
-def _reranker(reverse_model: Path, weight: float) -> "Reranker":
-    from tfm.runtime.reranking import Reranker
+def _reranker(reverse_model: Path, weight: float | None) -> "Reranker":
+    from tfm.runtime.reranking import DEFAULT_WEIGHT, Reranker
     from tfm.runtime.translator import Translator
 
-    return Reranker(Translator(reverse_model, device="cpu"), weight)
+    reverse = Translator(reverse_model, device="cpu")
+    return Reranker(reverse, DEFAULT_WEIGHT if weight is None else weight)
 
 
 def _patterns(kinds: str | None, patterns: tuple[str, ...]) -> PlaceholderPatterns:

@@ -170,7 +170,7 @@ class FileDocument:
     mark: bytes
     document: Any
     unreadable: tuple[str, ...]
-    _rewritten: list[str] = field(default_factory=list)
+    _rewritten: list[str] = field(init=False, default_factory=list)
 
     @property
     def segments(self) -> Sequence[Segment]:
@@ -205,12 +205,15 @@ class FileDocument:
             self._rewritten.append(
                 f"the translation has characters that {self.encoding} lacks: written as UTF-8"
             )
-        found = _declaration(assembled, self.format)
-        if any(map(_is_changed, self.segments, translations)) and found is not None:
+        is_changed = any(
+            said.text != segment.text
+            for segment, said in zip(self.segments, translations, strict=True)
+        )
+        if is_changed and (found := _declaration(assembled, self.format)):
             begin, end = found
             if not _is_same_codec(assembled[begin:end], encoding):
                 name = encoding.upper().removesuffix("-LE").removesuffix("-BE")
-                content = encode(f"{assembled[:begin]}{name}{assembled[end:]}", encoding)[0]
+                content, _ = encode(f"{assembled[:begin]}{name}{assembled[end:]}", encoding)
         return self.mark + content
 
 
@@ -266,11 +269,8 @@ def decode(content: bytes, encoding: str | None) -> tuple[str, str, bytes]:
 
 
 def _guess(content: bytes) -> str:
-    try:
-        content.decode("utf-8")
+    if _is_utf8(content):
         return "utf-8"
-    except UnicodeDecodeError:
-        pass
     # Text in GB18030 has hardly a line that is UTF-8 by chance, and single wrong bytes in a file of
     # UTF-8 make few that are not.
     lines = [line for line in content.split(b"\n") if not line.isascii()]
@@ -284,9 +284,9 @@ def _guess(content: bytes) -> str:
     return "utf-8"
 
 
-def _is_utf8(line: bytes) -> bool:
+def _is_utf8(content: bytes) -> bool:
     try:
-        line.decode("utf-8")
+        content.decode("utf-8")
     except UnicodeDecodeError:
         return False
     return True
@@ -314,11 +314,11 @@ def _declared(content: bytes, format: Format) -> str | None:
     or has other characters than ASCII and is UTF-8, as files are that nobody declared anew."""
     if content.startswith(tuple(mark for mark, _ in _MARKS)):
         return None
-    text = content.decode("latin-1")
-    found = _declaration(text, format)
+    beginning = content[:_DECLARED_WITHIN].decode("latin-1")  # a declaration is ASCII
+    found = _declaration(beginning, format)
     if found is None or (not content.isascii() and _is_utf8(content)):
         return None
-    name = text[slice(*found)].lower()
+    name = beginning[slice(*found)].lower()
     try:
         readable = content.decode(name)
     except (UnicodeError, LookupError):
@@ -331,10 +331,6 @@ def _is_same_codec(name: str, other: str) -> bool:
         return codecs.lookup(name) == codecs.lookup(other)
     except LookupError:
         return False
-
-
-def _is_changed(segment: Segment, translation: AlignedText) -> bool:
-    return translation.text != segment.text
 
 
 def is_readable(text: str) -> bool:
