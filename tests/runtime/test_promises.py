@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tfm.runtime import PlaceholderPatterns, Translator
 from tfm.runtime.options import DecodingOptions
-from tfm.runtime.placeholders import COPIED, KINDS
+from tfm.runtime.placeholders import COPIED, KINDS, AskedFor
 from tfm.runtime.terms import Terms, contains_phrase
 
 LONGEST = 24
@@ -123,7 +123,8 @@ def check(
         for phrase in wanted:
             assert contains_phrase(translation.text, phrase) or phrase in translation.unmet
         if patterns is not None:
-            assert patterns.are_kept(source, translation.text) or translation.unmet
+            asked_for = AskedFor(chosen.target_prefix, tuple(wanted))
+            assert patterns.are_kept(source, translation.text, asked_for) or translation.unmet
         assert all(phrase not in translation.text.split() for phrase in translation.unmet)
         if demands.get("with_alignment"):
             assert translation.alignment is not None

@@ -9,7 +9,6 @@ import pytest
 from helpers.command import tfm
 
 from tfm.runtime import Hypothesis, Reranker, Translation, Translator
-from tfm.runtime.commands.run import run
 from tfm.runtime.config import Languages
 from tfm.runtime.pair_scorer import LongTargetError, Score
 from tfm.runtime.reranking import DEFAULT_WEIGHT
@@ -117,5 +116,6 @@ def test_the_command_line() -> None:
     status, stdout, stderr = tfm("run", "--rerank-with", "zh-en", "好")
     assert (status, stdout) == (2, "")
     assert "zh-en does not translate from en to zh: it cannot rerank" in stderr
-    (option,) = [p for p in run.params if p.name == "rerank_weight"]
-    assert option.default == DEFAULT_WEIGHT
+    status, stdout, _ = tfm("run", "--help")
+    assert status == 0
+    assert f"opinion counts. [default: {DEFAULT_WEIGHT}]" in " ".join(stdout.split())
