@@ -79,6 +79,7 @@ class BatchQueue(Generic[Item, Result]):
             RuntimeError: no thread can be started
         """
         if run_gate.gate.has_ended:  # the thread could not run
+            run_gate.gate.hold_at_end()
             raise TranslationError(run_gate.ENDING)
         hash(client)  # else the thread would fail, and everyone would wait for ever
         future: Future[Result] = Future()

@@ -51,6 +51,16 @@ class RunGate:
                 self._inside.remove(thread)
                 self._changed.notify_all()
 
+    def hold_at_end(self) -> None:
+        """Stop this thread if the process ends and stops it, as a run would; else go on.
+
+        Raises:
+            TranslationError: as `run`
+        """
+        if self.has_ended:
+            with self.run():
+                pass
+
     def close(self) -> None:
         """Wait until no other thread runs, and keep other threads from running."""
         thread = threading.get_ident()

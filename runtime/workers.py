@@ -149,6 +149,7 @@ class _Queue(Generic[Item, Result]):
     def results(self) -> list[Result]:
         """All results in order, or the first error."""
         if self._errors:
+            run_gate.gate.hold_at_end()  # its helpers fail that began since
             raise self._errors[min(self._errors)]
         missing = [n for n in range(len(self._items)) if n not in self._results]
         for number in missing:  # in a child of a fork while others worked, who are not in it

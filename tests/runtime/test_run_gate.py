@@ -84,6 +84,32 @@ def test_after_the_end_only_one_thread_runs_and_older_ones_stop_without_a_word()
     assert older.is_alive()
 
 
+def test_at_the_end_a_thread_whose_helpers_fail_stops_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(run_gate, "gate", RunGate())
+    begun, ended, said = threading.Event(), threading.Event(), list[str]()
+
+    def fail(_: int) -> None:
+        begun.set()
+        assert ended.wait(WAIT)
+        raise TranslationError(run_gate.ENDING)  # as of a helper that began since
+
+    def work() -> None:
+        try:
+            Workers(2).map(fail, range(2), 2)
+        except TranslationError as error:
+            said.append(str(error))
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert begun.wait(WAIT)
+    run_gate.gate.end()
+    ended.set()
+    thread.join(0.3)
+    assert (said, thread.is_alive()) == ([], True)
+
+
 def test_at_the_end_nobody_waits_for_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     queue: BatchQueue[int, int] = BatchQueue(lambda _, items: items, budget=9, patience=0)
     monkeypatch.setattr(run_gate.gate, "has_ended", True)
