@@ -11,12 +11,15 @@ from .copying import CopiedText
 from .joining import join_sentences
 from .names import Names, NameSubstitution
 from .numbers import NumberSubstitution
+from .quantities import QuantitySubstitution
 from .sides import Augmentation, Pair, each_pair
 from .surface import Capitals, Punctuation
 
 __all__ = ["AugmentationName", "Names", "augment"]
 
-AugmentationName = Literal["names", "numbers", "copies", "joined", "punctuation", "capitals"]
+AugmentationName = Literal[
+    "names", "numbers", "quantities", "copies", "joined", "punctuation", "capitals"
+]
 
 
 def augment(
@@ -24,8 +27,9 @@ def augment(
 ) -> Iterator[Pair]:
     """Pairs that are changed as `name` says; those that cannot be changed so are left out.
 
-    "names" replaces a name of `names` by another of its kind, "numbers" a number, date or currency,
-    "copies" something that stands in both sentences (or a name of `names`) by an address, a file
+    "names" replaces a name of `names` by another of its kind, "numbers" a number, date or currency;
+    "quantities" writes a measure, price or time in symbols, alike in both languages; "copies"
+    replaces something that stands in both sentences (or a name of `names`) by an address, a file
     name, a placeholder and the like; "joined" puts two or three pairs on one line; "punctuation"
     drops, doubles or narrows punctuation; "capitals" writes an English source in capitals, or
     without any. The same pairs give the same result each time.
@@ -38,6 +42,7 @@ def augment(
     changes: dict[str, Callable[[], Augmentation]] = {
         "names": lambda: each_pair(NameSubstitution(names or Names([]))),
         "numbers": lambda: each_pair(NumberSubstitution()),
+        "quantities": lambda: each_pair(QuantitySubstitution()),
         "copies": lambda: each_pair(CopiedText(names)),
         "joined": lambda: join_sentences,
         "punctuation": lambda: each_pair(Punctuation()),
