@@ -188,12 +188,15 @@ def _listen_and_serve(
     from tfm.runtime.serve.server import serve_until_signal, url_of
 
     names = model_names(service.models.models)
-    events.info("%s translates with %s; Ctrl-C ends it", url_of(listener), names)
-    if not service.keys.required and not _is_loopback(listener.getsockname()[0]):
-        events.warning("Warning: whoever reaches this machine may use it: see --api-keys")
+
+    def announce() -> None:
+        events.info("%s translates with %s; Ctrl-C ends it", url_of(listener), names)
+        if not service.keys.required and not _is_loopback(listener.getsockname()[0]):
+            events.warning("Warning: whoever reaches this machine may use it: see --api-keys")
+
     allowed = () if "none" in origins else origins or ("*",)
     app = create_app(service, origins=allowed, page=page_folder())
-    asyncio.run(serve_until_signal(app, listener, load, **how))
+    asyncio.run(serve_until_signal(app, listener, load, announce, **how))
 
 
 def _limits(values: dict[str, Any]) -> "ServiceLimits":

@@ -59,6 +59,18 @@ class GracefulServer(uvicorn.Server):
     """A uvicorn server whose end is no error: SIGINT and SIGTERM end it once what was accepted is
     answered, and are not raised again."""
 
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        """announce: is called once connections are taken."""
+        super().__init__(config)
+        self.is_reachable = asyncio.Event()
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections."""
+        await super().startup(sockets)
+        self._announce()
+        self.is_reachable.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Within it the signals end the server; one that is ignored stays so."""
@@ -96,7 +108,7 @@ class GracefulServer(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that takes connections, which are answered once the server runs.
+    """A socket for the server: nobody can connect before it runs.
 
     Args:
         port: 0 is any that is free
@@ -131,6 +143,7 @@ async def serve_until_signal(
     app: ASGIApp,
     listener: socket.socket,
     load: Callable[[], None],
+    announce: Callable[[], None],
     *,
     shutdown_timeout: int = 30,
     trusted_proxies: str = "",
@@ -139,6 +152,7 @@ async def serve_until_signal(
 
     Args:
         load: is called in another thread while the service answers already
+        announce: is called once the service can be reached
         shutdown_timeout: seconds after which what is not answered is dropped
         trusted_proxies: addresses whose X-Forwarded-For is believed, with commas between them
 
@@ -159,12 +173,17 @@ async def serve_until_signal(
         timeout_graceful_shutdown=shutdown_timeout,
         h11_max_incomplete_event_size=_LARGEST_HEAD,
     )
-    server = GracefulServer(config)
+    server = GracefulServer(config, announce)
     config.app = server.last_answers(app)
-    loading = asyncio.create_task(asyncio.to_thread(load))
+    loading = asyncio.create_task(_load_once_reachable(load, server))
     loading.add_done_callback(lambda task: _end_if_failed(task, server))
     await server.serve(sockets=[listener])
     await loading
+
+
+async def _load_once_reachable(load: Callable[[], None], server: GracefulServer) -> None:
+    await server.is_reachable.wait()
+    await asyncio.to_thread(load)
 
 
 def _end_if_failed(task: "asyncio.Task[None]", server: uvicorn.Server) -> None:

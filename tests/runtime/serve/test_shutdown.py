@@ -32,6 +32,13 @@ def test_it_says_503_until_it_is_loaded() -> None:
         assert service.translate("我爱你。") == {"translatedText": "I love you."}
 
 
+def test_its_address_is_said_once_it_can_be_reached() -> None:
+    with running_service(wait=False) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        socket.create_connection((host, int(port))).close()
+        until(lambda: service.ask("/health")[0] == 200)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_what_was_accepted_is_answered(number: signal.Signals) -> None:
     with (
