@@ -88,8 +88,8 @@ class DecodingOptions:
         high=MOST_BEAMS,
         cli="--n-best",
         graph=True,
-        help="Hypotheses returned per sentence, best first. beam_size grows to it, unless it is"
-        " set too.",
+        help="Hypotheses returned per sentence, best first. A smaller beam_size that is not set"
+        " itself is raised to this.",
     )
     length_penalty: float = option(
         1.0,
@@ -106,9 +106,8 @@ class DecodingOptions:
         0.0,
         low=0,
         high=1000,
-        help="The most tokens of a translation for each token of its source, EOS and a language's"
-        f" token counted; any translation may have {LEAST_LIMIT}, none more than max_length; 0"
-        " disables.",
+        help="The most tokens of a translation per source token, EOS and a language's token"
+        f" included; but never fewer than {LEAST_LIMIT} nor more than max_length. 0 disables.",
     )
     min_length: int = option(
         0, low=0, graph=True, processor="min_length", help="The fewest tokens of a translation."

@@ -39,18 +39,18 @@ if TYPE_CHECKING:
     "--variant",
     "variants",
     multiple=True,
-    help="Which of a model folder to score.  [default: all there are]",
+    help="Variant of a model folder to score; may be given several times.  [default: all]",
 )
 @click.option(
     "--weights",
     type=click.Choice(["model", "best", "average"]),
-    help="Which of a checkpoint to score: those to export, of the best validation, or the mean of "
-    "the last validations.  [default: model]",
+    help="Weights of a checkpoint to score. model: those that `tfm export` takes; best: those of "
+    "the best validation; average: the mean of the last validations' weights.  [default: model]",
 )
 @decoding_options
 @click.option("--threads", type=click.IntRange(0), default=0, help="0: one per core.")
 @tokenize_option
-@click.option("--reverse", is_flag=True, help="TEST is a .tsv of target, source and corpus.")
+@click.option("--reverse", is_flag=True, help="The columns of TEST are target, source, corpus.")
 @click.option(
     "-o",
     "--output",
@@ -87,8 +87,8 @@ def evaluate(
     """Score SYSTEM on TEST: BLEU and chrF per corpus.
 
     SYSTEM is a model folder, or a checkpoint, which PyTorch itself decodes by the same rules, on
-    the CPU and more slowly. TEST is a .tsv of source, target and corpus; or sources, one a line,
-    and REFERENCES has the translations. Files may be .xz, .gz or .zst.
+    the CPU and more slowly. TEST is a .tsv of source, target and, optionally, corpus; or it has a
+    source in each line, and REFERENCES the translations. Files may be .xz, .gz or .zst.
 
     Prints a Markdown table with sacrebleu's signatures.
 

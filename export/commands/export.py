@@ -39,7 +39,7 @@ from .tables import verification_table
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Calibrate and verify on so many of them.",
+    help="How many of them to calibrate and verify on.",
 )
 @click.option(
     "--dev",
@@ -58,14 +58,16 @@ from .tables import verification_table
     metavar="none|preview|FILE",
     default="none",
     show_default=True,
-    help="Compute the logits of some tokens alone, for int8 and fp32: preview looks at all through "
-    "few dimensions and computes the most probable ones; a FILE of `tfm shortlist` says which "
-    "tokens a sentence may be translated with. Faster with a large vocabulary.",
+    help="Compute the logits of some tokens only, in int8 and fp32; faster with a large "
+    "vocabulary. preview: estimate all logits in few dimensions, then compute those of the best "
+    "candidates. FILE, from `tfm shortlist`: only tokens that are listed for the words of the "
+    "sentence.",
 )
 @click.option(
     "--fold-capitals",
     is_flag=True,
-    help="Read sentences that are all in capitals in small letters, which most models know better.",
+    help="Read a sentence that is all in capitals as if it were in small letters, which most "
+    "models know better.",
 )
 @tokenize_option
 @partial(decoding_options, without=("num_hypotheses",))  # whoever translates says how many

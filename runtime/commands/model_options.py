@@ -26,13 +26,20 @@ _MODELS = click.option(
 )
 _LANGUAGES = (
     click.option(
-        "--source-language", help="Of the text, where the model reads several: see `tfm info`."
+        "--source-language",
+        help="Language of the text, if the model reads several: see `tfm info`.",
     ),
-    click.option("--target-language", help="Of the translation, where the model writes several."),
+    click.option(
+        "--target-language", help="Language of the translation, if the model writes several."
+    ),
 )
 _DEVICE = (
     click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True
+        "--device",
+        type=click.Choice(["auto", "cpu", "cuda"]),
+        default="auto",
+        show_default=True,
+        help="Where to run; auto is CUDA where it works and the model has a variant for it.",
     ),
     click.option("--variant", help="int8, fp32, ...  [default: the best for the device]"),
 )
@@ -40,8 +47,8 @@ _THREADS = click.option(
     "--threads",
     type=click.IntRange(0),
     default=0,
-    help="Threads to compute with, on a CPU each with lines of its own.  [default: as many as"
-    " pay, at most one for each core that other programs leave free]",
+    help="Number of CPU threads; each translates other lines.  [default: as many as make it"
+    " faster, at most one for each core that other programs leave free]",
 )
 
 

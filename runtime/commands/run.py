@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     "--encoding",
     metavar="NAME",
     callback=input_lines.encoding_option,
-    help="Of what is read, such as gb18030; what is written is UTF-8.  [default: UTF-8]",
+    help="Encoding of the input, such as gb18030; the output is UTF-8.  [default: UTF-8]",
 )
 @click.option("--resume", is_flag=True, help="Continue FILE.part of -o FILE, if there is one.")
 @click.option(

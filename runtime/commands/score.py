@@ -35,16 +35,22 @@ if TYPE_CHECKING:
     "--encoding",
     metavar="NAME",
     callback=input_lines.encoding_option,
-    help="Of what is read, such as gb18030.  [default: UTF-8]",
+    help="Encoding of the input, such as gb18030.  [default: UTF-8]",
 )
-@click.option("--mean", is_flag=True, help="Per token of the target, EOS counted, not the sum.")
 @click.option(
-    "--tokens", is_flag=True, help="In a further column every token of the target with its own."
+    "--mean",
+    is_flag=True,
+    help="Write the mean log-probability of a target token, EOS included, instead of the sum.",
+)
+@click.option(
+    "--tokens",
+    is_flag=True,
+    help="Add a column with each target token and its log-probability.",
 )
 @click.option(
     "--alignment",
     is_flag=True,
-    help="In a further column which source characters each target word comes from.",
+    help="Add a column that says which source characters each target word comes from.",
 )
 @model_options
 def score(

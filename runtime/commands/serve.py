@@ -77,8 +77,8 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--api-keys",
     "key_file",
     type=click.File(encoding="utf-8-sig"),  # Windows programs begin a file with its mark
-    help="Let in only who has one of the keys in this file, one in each line. The environment"
-    " variable TFM_API_KEYS has them with spaces between them.",
+    help="Accept only requests with one of the keys in this file, one in each line. The"
+    " environment variable TFM_API_KEYS may hold keys, too, separated by spaces.",
 )
 @click.option(
     "--cors-origin",
@@ -92,7 +92,7 @@ def _limit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     "--trusted-proxies",
     default="",
     metavar="ADDRESS,...",
-    help="Of these the header X-Forwarded-For says who the client is.",
+    help="Trust the header X-Forwarded-For of requests from these addresses.",
 )
 @click.option(
     "--shutdown-timeout",

@@ -14,16 +14,16 @@ import click
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="A vocabulary of a model that does not have it with it: that of the source, then that of"
-    " the target, or one for both. SentencePiece models (.spm), and Marian's numbered subwords"
-    " (.yml) with SentencePiece models.",
+    help="A vocabulary file, if there is none beside the model: a SentencePiece model (.spm), or"
+    " Marian's numbered subwords (.yml) with their .spm beside them. Once for a joint vocabulary,"
+    " or twice: source, then target.",
 )
 @click.option(
     "--source-language",
     metavar="CODE",
-    help="What it translates from; of a model of many languages, the default.",
+    help="The model's source language; for a model of many languages, the default.",
 )
-@click.option("--target-language", metavar="CODE", help="The same of what it translates into.")
+@click.option("--target-language", metavar="CODE", help="The same for the target language.")
 def import_model(
     source: Path,
     checkpoint: Path,
@@ -40,12 +40,12 @@ def import_model(
     - Marian's own: a .npz or .bin with --vocab, a decoder.yml, or a folder with one
     - a CTranslate2 folder, or an .argosmodel
 
-    Links that lead out of a folder are not followed, but for a hub's cache. Of a model with
-    several target languages, `>>fra<<` before a sentence chooses one.
+    Symbolic links that point out of a folder are refused, except those of Hugging Face's cache.
+    Where a model has several target languages, `>>fra<<` before a sentence chooses one.
 
     \b
         tfm import opus-mt-zh-en checkpoint
-        tfm import model.npz --vocab source.spm --vocab target.spm checkpoint
+        tfm import model.npz --vocab source.spm --vocab target.spm other-checkpoint
         tfm export checkpoint model --sentences some.zh
         tfm run -m model '你好。'
     """

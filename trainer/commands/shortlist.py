@@ -27,14 +27,14 @@ import click
     type=click.IntRange(1),
     default=200_000,
     show_default=True,
-    help="Learn from so many pairs, drawn from all; each takes about 5 KB of memory.",
+    help="How many pairs to learn from, drawn from all; each takes about 5 KB of memory.",
 )
 @click.option(
     "--per-token",
     type=click.IntRange(1, 10_000),
     default=200,
     show_default=True,
-    help="The most translations of one source token.",
+    help="The most target tokens that are listed for a source token.",
 )
 @click.option(
     "--frequent",

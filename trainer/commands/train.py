@@ -25,20 +25,21 @@ if TYPE_CHECKING:
 @click.option(
     "--init",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Begin from this checkpoint's weights, with its model and vocabulary: fine-tuning.",
+    help="Fine-tune: begin with this checkpoint's weights, model and vocabulary. The recipe's "
+    "[model], except dropout, and its [vocabulary] count for nothing.",
 )
 @click.option(
     "--new-vocabulary",
     is_flag=True,
-    help="With --init: train the recipe's vocabulary; the embeddings of pieces that both have are "
-    "kept.",
+    help="With --init: train the recipe's vocabulary, and keep the embeddings of pieces that both "
+    "vocabularies have.",
 )
 @click.option(
     "--grow",
     "larger",
     is_flag=True,
-    help="With --init: give the model the recipe's encoder_layers, decoder_layers and d_ff. It "
-    "begins by translating as before.",
+    help="With --init: enlarge the model to the recipe's encoder_layers, decoder_layers and d_ff. "
+    "At first it translates as before. For pre-norm models; an SSRU decoder gets no more layers.",
 )
 @click.option(
     "--threads",
@@ -66,8 +67,8 @@ def train(
         tfm export checkpoint model
         tfm run -m model '你好。'
 
-    Under torchrun, several processes share the accumulate_steps batches of each update, so there
-    must be as many:
+    Under torchrun, several processes share the batches of each update. Set accumulate_steps in
+    the recipe to at least the number of processes:
 
     \b
         torchrun --nproc-per-node 2 --no-python tfm train recipe.toml --out checkpoint
