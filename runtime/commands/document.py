@@ -70,7 +70,7 @@ class _How:
     "--encoding",
     metavar="NAME",
     callback=encoding_option,
-    help="Of what is read, and written.  [default: found out: UTF-8, UTF-16 with a mark, GB18030]",
+    help="Encoding of input and output.  [default: detected: UTF-8, UTF-16 with a mark, GB18030]",
 )
 @click.option("--bilingual", is_flag=True, help="Write both languages, line by line or cue by cue.")
 @click.option(

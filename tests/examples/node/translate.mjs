@@ -1,8 +1,8 @@
 // Translates lines from stdin with a model of tfm, in Node.
 //
-//   tfm convert zh-en my-model --to ort
+//   tfm convert zh-en my-model --to ort          (in the root of the checkout, the others here)
 //   npm ci --ignore-scripts
-//   echo '我爱你。' | node translate.mjs my-model
+//   echo '我爱你。' | node translate.mjs ../../../my-model
 //
 // Options: --beam-size N; --ids prints token ids in the place of text; --web takes onnxruntime-web.
 
