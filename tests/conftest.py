@@ -134,7 +134,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
         checkpoint = folder / "checkpoint"
         before = torch.get_num_threads()
         recipe = str(folder / "recipe.toml")
-        printed = tfm("train", recipe, "--out", str(checkpoint), "--threads", "2")
+        printed = tfm("train", recipe, "--out", str(checkpoint), "--threads", "1")
         torch.set_num_threads(before)
         return Toy(checkpoint, unseen, printed)
 
