@@ -50,7 +50,8 @@ def test_a_model_with_its_lists_translates(
     assert quality["chrf_loss"] <= 2
     translator = Translator(model, device="cpu")
     assert translator.config.shortlist == "lexical"
-    assert translator.translate("三千零五十二").text == "three thousand fifty-two"
+    words = translator.translate("三千零五十二").text.replace("-", " ")
+    assert words == "three thousand fifty two"
 
 
 def test_columns_in_the_other_order(
