@@ -59,16 +59,14 @@ class GracefulServer(uvicorn.Server):
     """A uvicorn server whose end is no error: SIGINT and SIGTERM end it once what was accepted is
     answered, and are not raised again."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
-        """announce: is called once connections are taken."""
+    def __init__(self, config: uvicorn.Config) -> None:
+        """See uvicorn.Server; `is_reachable` is set once connections are taken."""
         super().__init__(config)
         self.is_reachable = asyncio.Event()
-        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Take connections."""
         await super().startup(sockets)
-        self._announce()
         self.is_reachable.set()
 
     @contextlib.contextmanager
@@ -173,16 +171,19 @@ async def serve_until_signal(
         timeout_graceful_shutdown=shutdown_timeout,
         h11_max_incomplete_event_size=_LARGEST_HEAD,
     )
-    server = GracefulServer(config, announce)
+    server = GracefulServer(config)
     config.app = server.last_answers(app)
-    loading = asyncio.create_task(_load_once_reachable(load, server))
+    loading = asyncio.create_task(_begin(server, announce, load))
     loading.add_done_callback(lambda task: _end_if_failed(task, server))
     await server.serve(sockets=[listener])
     await loading
 
 
-async def _load_once_reachable(load: Callable[[], None], server: GracefulServer) -> None:
+async def _begin(
+    server: GracefulServer, announce: Callable[[], None], load: Callable[[], None]
+) -> None:
     await server.is_reachable.wait()
+    announce()
     await asyncio.to_thread(load)
 
 

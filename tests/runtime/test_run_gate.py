@@ -84,10 +84,12 @@ def test_after_the_end_only_one_thread_runs_and_older_ones_stop_without_a_word()
     assert older.is_alive()
 
 
-def test_at_the_end_a_thread_whose_helpers_fail_stops_without_a_word(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("how", ["with helpers", "with a queue"])
+def test_at_the_end_older_threads_stop_without_a_word(
+    monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setattr(run_gate, "gate", RunGate())
+    queue: BatchQueue[int, int] = BatchQueue(lambda _, items: items, budget=9, patience=0)
     begun, ended, said = threading.Event(), threading.Event(), list[str]()
 
     def fail(_: int) -> None:
@@ -97,7 +99,11 @@ def test_at_the_end_a_thread_whose_helpers_fail_stops_without_a_word(
 
     def work() -> None:
         try:
-            Workers(2).map(fail, range(2), 2)
+            if how == "with helpers":
+                Workers(2).map(fail, range(2), 2)
+            begun.set()
+            assert ended.wait(WAIT)
+            queue.submit(1, group=0, size=1)
         except TranslationError as error:
             said.append(str(error))
 

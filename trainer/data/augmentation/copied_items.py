@@ -201,7 +201,7 @@ def _command(generator: np.random.Generator) -> str:
     )
 
 
-def _grouped(generator: np.random.Generator) -> str:
+def random_grouped(generator: np.random.Generator) -> str:
     """A large number with commas: 3,500,000."""
     return f"{int(generator.integers(1, 1000)) * 10 ** int(generator.integers(1, 6)):,}"
 
@@ -219,11 +219,11 @@ def _measure(generator: np.random.Generator) -> str:
 def _price(generator: np.random.Generator) -> str:
     number = _digits(generator, 1, 4)
     cents = choose(("", "", f".{generator.integers(10, 100)}"), generator)
-    amount = choose((number + cents, number + cents, _grouped(generator)), generator)
+    amount = choose((number + cents, number + cents, random_grouped(generator)), generator)
     return choose(_CURRENCIES, generator) + amount
 
 
-def _clock(generator: np.random.Generator) -> str:
+def random_clock(generator: np.random.Generator) -> str:
     return f"{generator.integers(24)}:{generator.integers(60):02d}"
 
 
@@ -260,7 +260,7 @@ def _emoji(generator: np.random.Generator) -> str:
 # The more often, the harder: the runtime puts back addresses, tags and placeholders that are lost.
 _KINDS: tuple[Callable[[np.random.Generator], str], ...] = (
     *(random_url, random_mail, _file, random_placeholder, random_tag, _emoji, _identifier),
-    *(_code, _code, _command, _grouped, _clock, _date, _phone),
+    *(_code, _code, _command, random_grouped, random_clock, _date, _phone),
     *(_measure, _measure, _measure, _price, _price, _price),
     *(random_brand, random_brand, random_brand),
 )

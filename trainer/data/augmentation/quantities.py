@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .copied_items import random_clock, random_grouped
 from .numerals import english_numeral
 from .sides import choose
 
@@ -31,15 +32,13 @@ class _Unit:
         chinese: the whole quantity in Chinese
         english: the word or symbol after a number in English
         symbols: of which one is written, more often if it is there more often
-        signs: symbols that English writes before the number
-        before: whether the symbols stand before the number
+        signs: what English writes before the number, where it does so; `symbols` then stand there
     """
 
     chinese: re.Pattern[str]
     english: re.Pattern[str]
     symbols: tuple[str, ...]
     signs: re.Pattern[str] | None = None
-    before: bool = False
 
 
 def _unit(symbols: str, chinese: str, english: str, signs: str = "") -> _Unit:
@@ -49,7 +48,6 @@ def _unit(symbols: str, chinese: str, english: str, signs: str = "") -> _Unit:
         re.compile(rf"(?<![a-z])(?:{english})(?![\w²])", re.IGNORECASE),
         tuple(symbols.split()),
         re.compile(rf"(?<![\w$])(?:{signs}){amount}") if signs else None,
-        before=bool(signs),
     )
 
 
@@ -135,7 +133,7 @@ class QuantitySubstitution:
         if there is not None and _HALF_OF_DAY.search(f"{chinese} {english}") is None:
             here = _one(list(_ENGLISH_TIME.finditer(english)))
             if here is not None:
-                time = f"{generator.integers(24)}:{generator.integers(60):02d}"
+                time = random_clock(generator)
                 return _replaced(chinese, there, english, here, time, generator)
         return None
 
@@ -178,9 +176,9 @@ def _quantity(unit: _Unit, generator: np.random.Generator) -> str:
     """A number at random with a symbol of the unit."""
     symbol = choose(unit.symbols, generator)
     number = str(generator.integers(1, 10 ** int(generator.integers(1, 5))))
-    if unit.before:
+    if unit.signs is not None:
         if generator.random() < 0.4:
-            number = f"{int(generator.integers(1, 1000)) * 10 ** int(generator.integers(1, 6)):,}"
+            number = random_grouped(generator)
         return symbol + number
     if symbol == "%":
         number = str(generator.integers(1, 101))
